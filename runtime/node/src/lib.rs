@@ -1,1 +1,4 @@
 //! Placeholder.
+
+pub mod api;
+pub mod message;

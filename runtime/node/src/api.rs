@@ -1,0 +1,166 @@
+//! The management API: what a node can be asked, what it answers, and what it tells unasked.
+//!
+//! Every type here is both the wire format of the control socket (JSON) and what `meshctl` prints, as a
+//! table and under `data` with `--json`. Within one schema version fields are only added. Nothing here does
+//! anything; [`crate::control`] carries these values and the node answers them.
+//!
+//! A peer, a plugin or a slot is given as the text that the user typed; the node resolves it, because only
+//! the node knows the names.
+//!
+//! ```
+//! use mesh_node::api::Request;
+//!
+//! let ping = Request::Ping { peer: "bob".into(), count: 3 };
+//! assert_eq!(serde_json::to_string(&ping).unwrap(), r#"{"call":"ping","peer":"bob","count":3}"#);
+//! ```
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub mod code;
+mod error;
+mod event;
+mod node;
+mod plugin;
+pub mod text;
+mod time;
+
+pub use error::{ApiError, Code};
+pub use event::{Event, EventKind};
+pub use node::{
+    BeaconReport, BeaconRow, BeaconSpec, ClassBytes, Counters, Identity, Link, Path, PathKind, PeerInfo,
+    PeerState, PingReport, PolicyState, Queued, RouteReport, Status, StoreKind, Topology, TopologyNode,
+    Warning, Way,
+};
+pub use plugin::{
+    ChosenBy, ImportRow, InspectReport, InstallReport, OldState, PluginDetail, PluginRef, PluginRow,
+    PluginState, RemoveReport, RevisionRow, Setting, Settings, SwapReport, SwapRequest,
+};
+pub use time::Time;
+
+/// The limit of a plugin file, in bytes: larger ones are refused before they are read.
+pub const MAX_PLUGIN_LEN: usize = 16 << 20;
+
+/// One management call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "call", rename_all = "kebab-case")]
+pub enum Request {
+    /// How the node is; answered by [`Reply::Status`].
+    Status,
+    /// The neighbours and the known nodes; answered by [`Reply::Peers`].
+    Peers,
+    /// Round trips to a node, through the mesh if it is no neighbour; answered by [`Reply::Ping`].
+    Ping {
+        /// Name, id or unambiguous id prefix of at least six digits.
+        peer: String,
+        /// Round trips, 1 to 1,000.
+        count: u32,
+    },
+    /// Who the node is; answered by [`Reply::Identity`].
+    Identity,
+    /// The mesh as this node knows it; answered by [`Reply::Topology`].
+    Topology,
+    /// The ways to a node and why one was chosen; answered by [`Reply::Route`].
+    RouteExplain {
+        /// As in [`Request::Ping`].
+        peer: String,
+    },
+    /// What runs in the slots and what stands by; answered by [`Reply::Plugins`].
+    PluginList,
+    /// One slot or one plugin in full; answered by [`Reply::Plugin`].
+    PluginShow {
+        /// A slot, a name, a name with version or a digest prefix.
+        plugin: String,
+    },
+    /// Checks and compiles the component in the body and keeps it, bound to nothing; answered by
+    /// [`Reply::Installed`].
+    PluginInstall {
+        /// Where it comes from, for people: a file name or an address.
+        origin: String,
+        /// Stop after the checks.
+        dry_run: bool,
+    },
+    /// Says what the component in the body is without keeping it; answered by [`Reply::Inspected`].
+    PluginInspect {
+        /// As in [`Request::PluginShow`], when the body is empty.
+        plugin: Option<String>,
+    },
+    /// Puts an installed plugin into a slot; answered by [`Reply::Swapped`].
+    PluginSwap(SwapRequest),
+    /// Returns a slot to its previous revision; answered by [`Reply::Swapped`].
+    PluginRollback {
+        /// The slot.
+        slot: String,
+        /// Only say what would happen.
+        dry_run: bool,
+    },
+    /// Deletes a revision that no slot uses; answered by [`Reply::Removed`].
+    PluginRemove {
+        /// As in [`Request::PluginShow`], but not a slot.
+        plugin: String,
+        /// Only say what would happen.
+        dry_run: bool,
+    },
+    /// Sets what this node's beacon says; answered by [`Reply::Beacons`] with that one row.
+    BeaconSet(BeaconSpec),
+    /// All beacons heard and not expired; answered by [`Reply::Beacons`].
+    BeaconList,
+    /// The beacons around a point, nearest first; answered by [`Reply::Beacons`].
+    BeaconNear {
+        /// The point as latitude and longitude in degrees; this node's own position when absent.
+        at: Option<(f64, f64)>,
+        /// Metres around it.
+        radius_m: f64,
+    },
+    /// All counters since the start; answered by [`Reply::Counters`].
+    Counters,
+    /// The state that a slot's plugin would save now; answered by [`Reply::PolicyState`].
+    PolicyState {
+        /// The slot.
+        slot: String,
+    },
+    /// Stops the node gracefully; answered by [`Reply::Done`] before the node goes.
+    Shutdown,
+}
+
+/// The answer to one [`Request`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", content = "data", rename_all = "kebab-case")]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// To [`Request::Peers`].
+    Peers(Vec<PeerInfo>),
+    /// To [`Request::Ping`].
+    Ping(PingReport),
+    /// To [`Request::Identity`].
+    Identity(Identity),
+    /// To [`Request::Topology`].
+    Topology(Topology),
+    /// To [`Request::RouteExplain`].
+    Route(RouteReport),
+    /// To [`Request::PluginList`].
+    Plugins(Vec<PluginRow>),
+    /// To [`Request::PluginShow`].
+    Plugin(Box<PluginDetail>),
+    /// To [`Request::PluginInstall`].
+    Installed(InstallReport),
+    /// To [`Request::PluginInspect`].
+    Inspected(InspectReport),
+    /// To [`Request::PluginSwap`] and [`Request::PluginRollback`].
+    Swapped(SwapReport),
+    /// To [`Request::PluginRemove`].
+    Removed(RemoveReport),
+    /// To the beacon calls.
+    Beacons(BeaconReport),
+    /// To [`Request::Counters`].
+    Counters(Counters),
+    /// To [`Request::PolicyState`].
+    PolicyState(PolicyState),
+    /// To [`Request::Shutdown`].
+    Done,
+}
+
+/// Numbers and texts by name, in order.
+pub type Facts = BTreeMap<String, String>;

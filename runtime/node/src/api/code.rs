@@ -1,0 +1,254 @@
+//! All error codes, each with the text that `meshctl explain` prints.
+//!
+//! Families: `C` configuration and usage, `N` network and reaching a node, `I` identity, `P` plugin,
+//! `S` store and limits of messages, `A` the control API. A number is never reused.
+
+use super::error::Code;
+
+/// Returns the code with this id, in any case and with or without `MESH-`.
+///
+/// ```
+/// assert_eq!(mesh_node::api::code::find("n101").unwrap().id, "MESH-N101");
+/// ```
+pub fn find(id: &str) -> Option<&'static Code> {
+    let id = id.to_ascii_uppercase();
+    let id = id.strip_prefix("MESH-").unwrap_or(&id);
+    ALL.iter().copied().find(|code| code.id.strip_prefix("MESH-") == Some(id))
+}
+
+macro_rules! codes {
+    ($($name:ident $id:literal $exit:literal $title:literal $text:literal)*) => {
+        $(
+            #[doc = concat!($id, ": ", $title, ".")]
+            pub static $name: Code = Code { id: $id, exit: $exit, title: $title, text: $text };
+        )*
+
+        /// Every code, in order.
+        pub static ALL: &[&Code] = &[$(&$name),*];
+    };
+}
+
+codes! {
+    USAGE "MESH-C100" 2 "wrong usage of the command line"
+"An option, an argument or a sub-command is unknown, missing or of the wrong form.
+Every command shows its options and examples with --help."
+
+    BAD_NAME "MESH-C101" 2 "a name that cannot be used"
+"Names of nodes have 1 to 32 letters, digits, '-' and '_', start with a letter, and do not look like a node
+id (six or more hex digits). Topics have 1 to 256 bytes."
+
+    BAD_ADDRESS "MESH-C102" 2 "an address that cannot be used"
+"Addresses are HOST:PORT, such as 192.168.1.7:4747, [::1]:4747 or example.org:4747. To listen, the host is an
+address of this machine, and port 0 takes any free port."
+
+    BAD_VALUE "MESH-C103" 2 "a value outside its range"
+"The value parses but is outside what the command accepts; the message names the range."
+
+    NO_HOME "MESH-C104" 2 "no place for the data"
+"Neither --data-dir nor XDG_DATA_HOME nor a home directory says where the node's data belongs.
+Give --data-dir DIR, or --ephemeral for a node that keeps nothing."
+
+    INTERNAL "MESH-C199" 1 "a failure without a code of its own"
+"Something failed that should not. The message is the operating system's or the library's own.
+Run again with -v for the log, and report it with the output of 'meshctl version --json'."
+
+    NOT_RUNNING "MESH-N101" 4 "no node answers"
+"The command talks to a node on this machine through its control socket, and there is none: no node runs, it
+runs under another user or another XDG_RUNTIME_DIR, or it was killed and left its entry behind.
+Start one with 'meshctl up --detach'."
+
+    SEVERAL_NODES "MESH-N102" 2 "more than one node runs here"
+"Several nodes of this user run on this machine, and the command does not say which one is meant.
+Give -N NAME or set MESH_NODE."
+
+    NO_SUCH_NODE "MESH-N103" 3 "no known node has this name or id"
+"Nodes are given by name, by id, or by the first six or more digits of the id. A node is known once this one
+has a link to it or has heard its signed record; 'meshctl topology' lists all that are known."
+
+    AMBIGUOUS_NODE "MESH-N104" 2 "more than one node fits"
+"Names are chosen by their nodes, so two nodes can have the same one, and short prefixes can fit several ids.
+Give more digits of the id."
+
+    NO_WAY "MESH-N105" 4 "the node is known, but no way leads there"
+"No neighbour offers a way to the node now. Messages sent with --durable wait until one appears.
+'meshctl route explain NODE' shows what is known, 'meshctl peers' the links."
+
+    PING_TIMEOUT "MESH-N106" 8 "no answer in time"
+"The node did not answer within the time given by --timeout. A way is believed to exist, but a link on it is
+broken, overloaded, or the node has just gone."
+
+    LISTEN_FAILED "MESH-N107" 1 "the node cannot listen there"
+"The address is in use by another program, does not belong to this machine, or its port needs privileges.
+Give another --listen HOST:PORT; port 0 takes any free one."
+
+    SOCKET_FAILED "MESH-N108" 1 "the control socket cannot be made or used"
+"The runtime directory is missing, not ours, open to others, or its path is too long for a Unix socket (about
+100 bytes). Set XDG_RUNTIME_DIR to a short path that only this user can enter."
+
+    NOT_READY "MESH-N109" 8 "the node did not become ready in time"
+"The node was started in the background and did not report readiness in time. Its log says why."
+
+    STOPPING "MESH-N110" 4 "the node is stopping"
+"The node takes no new calls because it was asked to stop. It ends within five seconds."
+
+    NAME_IN_USE "MESH-N111" 1 "another local node has this name"
+"A node of this user with the same name already runs on this machine, and -N could not tell them apart.
+Give another --name, or stop the other with 'meshctl -N NAME down'."
+
+    JOIN_SELF "MESH-N112" 2 "a node cannot join itself"
+"The address given with --join is one that this node listens on."
+
+    KEY_MISSING "MESH-I101" 6 "the key file is missing"
+"The data directory belongs to a node whose key file is gone. A new identity is never made over an old one,
+because other nodes know this node by its key. Restore the file, or use an empty --data-dir for a new node."
+
+    KEY_DAMAGED "MESH-I102" 6 "the key file is damaged"
+"The key file does not hold exactly one key. Restore it from a backup, or use an empty --data-dir for a new
+node."
+
+    KEY_EXPOSED "MESH-I103" 6 "the key file can be read by others"
+"Other users of this machine can read or change the key file, so the identity may be known to them.
+If you trust them: chmod 600 FILE. Otherwise make a new node in another --data-dir."
+
+    NO_SUCH_SLOT "MESH-P101" 3 "no slot has this name"
+"The slots are route, qos and beacon. 'meshctl plugin list' shows what runs in them."
+
+    NO_SUCH_PLUGIN "MESH-P102" 3 "no such plugin is installed"
+"Plugins are given by name, NAME@VERSION, or the first six or more digits of the digest.
+'meshctl plugin list' shows all that are installed."
+
+    NOT_A_COMPONENT "MESH-P103" 7 "the file is no WebAssembly component"
+"Plugins are components. A core module (what rustc makes for wasm32-unknown-unknown) must be wrapped first;
+see docs/plugins.md. Truncated and damaged files end here as well."
+
+    FORBIDDEN_IMPORT "MESH-P104" 7 "the component imports what is not granted"
+"A policy may import nothing but types. The message names the import. Components for wasm32-wasip2 import
+WASI; build for wasm32-unknown-unknown instead. 'meshctl plugin inspect FILE' lists all imports."
+
+    WRONG_WORLD "MESH-P105" 7 "the component fits no slot"
+"The component does not export an interface that a slot of this node asks for, or it fits another slot than
+the one named. 'meshctl plugin inspect FILE' shows what it exports."
+
+    PLUGIN_TOO_LARGE "MESH-P106" 13 "the component exceeds a limit"
+"Its size, memory, tables or instances exceed what the host allows; the message names the limit."
+
+    WRONG_VERSION "MESH-P107" 7 "the component needs another version of the interface"
+"The component was built for a version of the WIT interface that this node does not offer.
+Rebuild it with the SDK of this node's version, or use another node version."
+
+    STATE_REFUSED "MESH-P108" 7 "the new plugin cannot take over the state"
+"The successor refused the predecessor's saved state, so the swap did not happen and the old one goes on.
+To start the new one afresh: meshctl plugin swap SLOT PLUGIN --reset-state"
+
+    NO_PREVIOUS "MESH-P109" 3 "there is nothing to roll back to"
+"The slot has had only one revision since it was bound, or the earlier ones have been removed."
+
+    PLUGIN_IN_USE "MESH-P110" 1 "the plugin is in use"
+"A slot uses this revision, so it cannot be removed. Swap the slot to another plugin first."
+
+    SETTINGS_REFUSED "MESH-P111" 7 "the plugin refused its settings"
+"A setting is unknown to the plugin, out of range, or of the wrong type. The swap did not happen."
+
+    SWAP_FAILED "MESH-P112" 10 "the new plugin failed before the switch"
+"The new plugin trapped, overran its deadline or answered rubbish while it was configured or tried out, so the
+swap did not happen and the old one goes on."
+
+    AMBIGUOUS_PLUGIN "MESH-P113" 2 "more than one plugin fits"
+"Several installed revisions have this name or digest prefix. Give NAME@VERSION or more digits."
+
+    HANDLER_FAILED "MESH-P114" 1 "the handler could not answer"
+"The plugin behind this command trapped, was quarantined or refused the call; none of its effects happened.
+'meshctl plugin show beacon' has the details."
+
+    PLUGIN_QUARANTINED "MESH-P115" 1 "a plugin was quarantined"
+"A plugin failed three times in a short while. It is not asked any more, and the slot went back to the last
+good revision or the built-in. 'meshctl plugin show SLOT' lists its traps; swapping to a repaired version ends
+it."
+
+    DATA_DIR_IN_USE "MESH-S101" 1 "another node uses this data directory"
+"Two nodes on the same data would destroy it, so the second one is refused. Stop the other one, or give
+another --data-dir."
+
+    STORE_DAMAGED "MESH-S102" 1 "the store cannot be read"
+"The store file is damaged, from a newer version, or not a store. It is left as it is."
+
+    STORE_FULL "MESH-S103" 13 "the store refuses more"
+"The disk is full, or the store has reached its limit. Durable messages are refused until there is room;
+others flow on."
+
+    MESSAGE_TOO_LARGE "MESH-S104" 13 "the message exceeds the limit"
+"The payload, or the batch, is larger than one message or batch may be; the message names the limit.
+Larger things are sent in pieces."
+
+    STORE_UNWRITABLE "MESH-S105" 1 "the data directory cannot be used"
+"The data directory cannot be made, read or written by this user. Nothing was changed."
+
+    QUEUE_FULL "MESH-S106" 13 "the queue for this destination is full"
+"More is waiting than the node keeps for one destination and class. Send more slowly, in a more urgent class,
+or wait for the way to open."
+
+    EPHEMERAL "MESH-S107" 13 "an ephemeral node keeps nothing"
+"The node was started with --ephemeral and has no disk to keep durable messages on. Send without --durable, or
+start the node with a data directory."
+
+    BAD_REQUEST "MESH-A101" 2 "the node did not understand the call"
+"The bytes on the control socket are no call of this API. That happens when a client of another version, or
+something else, talks to the socket."
+
+    REQUEST_TOO_LARGE "MESH-A102" 13 "the call exceeds the limit"
+"A header or a body on the control socket is larger than the node takes; the connection was closed."
+
+    TOO_MANY_CLIENTS "MESH-A103" 13 "too many clients"
+"The node serves a bounded number of control connections at once. Close some, or try again."
+
+    FORBIDDEN "MESH-A104" 5 "the caller is another user"
+"The control socket serves only the user that the node runs as."
+
+    UNEXPECTED_REPLY "MESH-A105" 7 "the node answered something else"
+"The node's answer does not fit the call: it runs another version than this client. Compare
+'meshctl version' and 'meshctl status'."
+
+    CONNECTION_LOST "MESH-A106" 4 "the node closed the connection"
+"The node stopped, was killed, or closed the connection in the middle of a call. Whether the call took effect
+is unknown; messages that were acknowledged as stored are safe."
+
+    TIMED_OUT "MESH-A107" 8 "no answer within the given time"
+"The node took longer than --timeout. Whether the call took effect is unknown."
+
+    DEMO_FAILED "MESH-A108" 1 "the demo did not hold what it promises"
+"Messages were lost or doubled, a counter jumped, or a step failed. The table and the message say which."
+
+    BENCH_FAILED "MESH-A109" 1 "the measurement could not be taken"
+"A process of the benchmark failed or did not end in time."
+
+    NO_SUCH_CODE "MESH-A110" 3 "no error has this code"
+"'meshctl explain' without an argument lists all codes."
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_code_is_unique_documented_and_well_formed() {
+        let mut seen = BTreeSet::new();
+        for code in ALL {
+            assert!(seen.insert(code.id), "{} twice", code.id);
+            let rest = code.id.strip_prefix("MESH-").unwrap();
+            assert!(rest.len() == 4 && "CNIPRSJAOB".contains(&rest[..1]), "{}", code.id);
+            assert!(rest[1..].bytes().all(|digit| digit.is_ascii_digit()), "{}", code.id);
+            assert!(code.exit != 0 && code.exit <= 13, "{}", code.id);
+            assert!(code.text.len() > 40 && !code.title.ends_with('.'), "{}", code.id);
+        }
+    }
+
+    #[test]
+    fn codes_are_found_however_they_are_typed() {
+        for text in ["MESH-P107", "mesh-p107", "p107"] {
+            assert_eq!(find(text), Some(&WRONG_VERSION), "{text}");
+        }
+        assert_eq!(find("MESH-X999"), None);
+    }
+}

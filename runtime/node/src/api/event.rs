@@ -1,0 +1,156 @@
+//! What a node tells unasked, one JSON line an event.
+
+use mesh_proto::NodeId;
+use mesh_proto::policy::Class;
+use serde::{Deserialize, Serialize};
+
+use super::plugin::PluginRef;
+use super::{Time, text};
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When.
+    pub at: Time,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum EventKind {
+    /// The node takes connections here.
+    Listening {
+        /// `quic` or `memory`.
+        transport: String,
+        /// The address.
+        addr: String,
+    },
+    /// The node stops.
+    Stopping,
+    /// A link to a neighbour is up.
+    PeerUp {
+        /// The neighbour.
+        #[serde(with = "text")]
+        node: NodeId,
+        /// Its name, if known.
+        name: Option<String>,
+        /// Its address.
+        addr: String,
+        /// `quic` or `memory`.
+        transport: String,
+        /// Whether this node dialled.
+        dialed: bool,
+    },
+    /// A link to a neighbour is down.
+    PeerDown {
+        /// The neighbour.
+        #[serde(with = "text")]
+        node: NodeId,
+        /// Its name, if known.
+        name: Option<String>,
+        /// Why.
+        reason: String,
+    },
+    /// A node that was never heard of before is known now.
+    NodeDiscovered {
+        /// The node.
+        #[serde(with = "text")]
+        node: NodeId,
+        /// Its name, if it told one.
+        name: Option<String>,
+    },
+    /// A link was closed because the other side broke the protocol.
+    LinkViolation {
+        /// Who, if it had introduced itself; hex digits.
+        node: Option<String>,
+        /// Its address.
+        addr: String,
+        /// What it did.
+        violation: String,
+    },
+    /// Messages were dropped since the last such event.
+    MessagesDropped {
+        /// Why: `expired`, `over-budget`, `policy`, `no-way`, `hop-limit`.
+        reason: String,
+        /// Their class.
+        #[serde(with = "text::class")]
+        class: Class,
+        /// How many.
+        count: u64,
+    },
+    /// A plugin was installed.
+    PluginInstalled {
+        /// Which.
+        #[serde(flatten)]
+        plugin: PluginRef,
+    },
+    /// A slot has a new plugin.
+    PluginSwapped {
+        /// The slot.
+        slot: String,
+        /// Which one decides now.
+        #[serde(flatten)]
+        plugin: PluginRef,
+        /// How long the hand-over kept decisions waiting.
+        pause_us: f64,
+    },
+    /// A plugin trapped, overran its deadline or answered rubbish; its built-in answered instead.
+    PluginStruck {
+        /// The slot.
+        slot: String,
+        /// Which.
+        #[serde(flatten)]
+        plugin: PluginRef,
+        /// What it did.
+        reason: String,
+        /// Strikes in the current window.
+        strikes: u32,
+    },
+    /// A plugin failed too often and is not asked any more.
+    PluginQuarantined {
+        /// The slot.
+        slot: String,
+        /// Which.
+        #[serde(flatten)]
+        plugin: PluginRef,
+        /// Who took over.
+        successor: String,
+    },
+    /// A slot returned to its previous revision.
+    PluginRolledBack {
+        /// The slot.
+        slot: String,
+        /// Which one decides now.
+        #[serde(flatten)]
+        plugin: PluginRef,
+        /// Whether the node did it by itself.
+        automatic: bool,
+    },
+    /// The store refuses writes; durable sends fail until it recovers.
+    StoreDegraded {
+        /// Why.
+        reason: String,
+    },
+    /// The store works again.
+    StoreRecovered,
+    /// A beacon handler has something to tell.
+    Beacon {
+        /// Whose beacon.
+        #[serde(with = "text")]
+        node: NodeId,
+        /// Its name, if known.
+        name: Option<String>,
+        /// `seen`, `moved`, `lost` or what the handler calls it.
+        change: String,
+        /// Its cell.
+        geohash: String,
+    },
+    /// The reader was too slow, and events were skipped.
+    Gap {
+        /// How many.
+        lost: u64,
+    },
+}

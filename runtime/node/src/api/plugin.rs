@@ -1,0 +1,268 @@
+//! Questions and answers about plugins and slots.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::Time;
+
+/// A plugin's settings by name.
+pub type Settings = BTreeMap<String, Setting>;
+
+/// One typed value of a plugin's settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Setting {
+    /// Yes or no.
+    Flag(bool),
+    /// A whole number.
+    Integer(i64),
+    /// Any other number.
+    Number(f64),
+    /// Anything else.
+    Text(String),
+}
+
+impl Setting {
+    /// Reads a value as users type it: `true`, `12`, `0.5`, or else text.
+    pub fn parse(text: &str) -> Setting {
+        if let Ok(flag) = text.parse() {
+            Setting::Flag(flag)
+        } else if let Ok(integer) = text.parse() {
+            Setting::Integer(integer)
+        } else if let Ok(number) = text.parse::<f64>() {
+            Setting::Number(number)
+        } else {
+            Setting::Text(text.to_owned())
+        }
+    }
+}
+
+/// Which plugin goes into which slot, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SwapRequest {
+    /// `route`, `qos` or `beacon`.
+    pub slot: String,
+    /// A digest prefix of at least six digits, a name, a name with `@version`, or `built-in/NAME`.
+    pub plugin: String,
+    /// Its settings.
+    pub settings: Settings,
+    /// What happens to the state of the old one.
+    pub old_state: OldState,
+    /// Do everything but the switch.
+    pub dry_run: bool,
+}
+
+/// What happens to the state of the plugin that leaves a slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OldState {
+    /// The successor takes it over; if it refuses, the swap fails and the old one goes on.
+    #[default]
+    Keep,
+    /// The successor starts afresh.
+    Reset,
+}
+
+/// One immutable revision of a plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginRef {
+    /// Its name, such as `built-in/latency`.
+    pub plugin: String,
+    /// Its version.
+    pub version: String,
+    /// `sha256:` or `blake3:` and hex digits; `native` for the built-in code of a slot.
+    pub revision: String,
+}
+
+impl fmt::Display for PluginRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.plugin, self.version)
+    }
+}
+
+/// Who made a decision, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChosenBy {
+    /// The slot that was asked.
+    pub slot: String,
+    /// The plugin in it.
+    pub plugin: String,
+    /// Its version.
+    pub version: String,
+    /// Its revision.
+    pub rev: String,
+    /// Why, in a few words; says so when the host overruled the plugin or stood in for it.
+    pub reason: String,
+}
+
+/// One plugin in or beside a slot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PluginRow {
+    /// The slot; `None` when it is installed and bound to nothing.
+    pub slot: Option<String>,
+    /// Its name.
+    pub plugin: String,
+    /// Its version.
+    pub version: String,
+    /// What it does there.
+    pub state: PluginState,
+    /// What the host lets it use.
+    pub grants: Vec<String>,
+    /// Calls a second, over the last seconds; only while active.
+    pub calls_per_s: Option<f64>,
+    /// The time under which 99 of 100 calls stay; only while active.
+    pub p99_s: Option<f64>,
+    /// Calls that the host answered in its place.
+    pub fallbacks: u64,
+    /// Traps, timeouts and invalid answers so far.
+    pub traps: u64,
+    /// Seconds in this state.
+    pub since_s: f64,
+    /// Its revision.
+    pub revision: String,
+    /// Who took over, for a quarantined one; or the last trap.
+    pub note: Option<String>,
+}
+
+/// What a plugin does in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PluginState {
+    /// It decides.
+    Active,
+    /// It decided before and is kept for a rollback.
+    Standby,
+    /// It failed too often and is not asked any more.
+    Quarantined,
+    /// Installed, bound to nothing.
+    Installed,
+}
+
+/// One plugin or slot in full.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PluginDetail {
+    /// The row of `plugin list`.
+    pub row: PluginRow,
+    /// Its settings.
+    pub settings: Settings,
+    /// What kind of component it is: `routing`, `qos` or `handler`.
+    pub kind: String,
+    /// The world it was built for, such as `mesh:routing@0.1.0`.
+    pub world: String,
+    /// Its size; 0 for native code.
+    pub size_bytes: u64,
+    /// Where it was installed from.
+    pub origin: String,
+    /// The last traps, newest first.
+    pub traps: Vec<String>,
+    /// The revisions that the slot had, newest first.
+    pub history: Vec<RevisionRow>,
+}
+
+/// One earlier revision of a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevisionRow {
+    /// Which.
+    #[serde(flatten)]
+    pub plugin: PluginRef,
+    /// When it became active.
+    pub at: Time,
+    /// Why it left: `swap`, `rollback`, `quarantine`; `None` while it is active.
+    pub left: Option<String>,
+}
+
+/// The answer to an installation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InstallReport {
+    /// Its name.
+    pub plugin: String,
+    /// Its version.
+    pub version: String,
+    /// Its digest.
+    pub revision: String,
+    /// Its size.
+    pub size_bytes: u64,
+    /// `routing`, `qos` or `handler`.
+    pub kind: String,
+    /// The slots it fits.
+    pub slots: Vec<String>,
+    /// What it imports.
+    pub imports: Vec<ImportRow>,
+    /// Seconds of compilation.
+    pub compile_s: f64,
+    /// Whether the compiled code came from the cache.
+    pub cached: bool,
+    /// Whether the same revision was installed before.
+    pub known: bool,
+}
+
+/// What a component is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InspectReport {
+    /// Its name, if it tells one.
+    pub plugin: Option<String>,
+    /// Its version, if it tells one.
+    pub version: Option<String>,
+    /// Its digest.
+    pub revision: String,
+    /// Its size.
+    pub size_bytes: u64,
+    /// `routing`, `qos`, `handler`, or `None` if it fits no slot.
+    pub kind: Option<String>,
+    /// What it imports, each with whether the host would grant it.
+    pub imports: Vec<ImportRow>,
+    /// What it exports, with versions.
+    pub exports: Vec<String>,
+    /// No import but types: its answers depend on its arguments only.
+    pub pure: bool,
+    /// Why it could not be installed; empty when it could.
+    pub findings: Vec<String>,
+}
+
+/// One import of a component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportRow {
+    /// The interface with its version.
+    pub import: String,
+    /// The grant it needs; `None` for plain types.
+    pub grant: Option<String>,
+    /// Whether it is given.
+    pub granted: bool,
+}
+
+/// The answer to a swap or a rollback.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SwapReport {
+    /// The slot.
+    pub slot: String,
+    /// What left.
+    pub old: PluginRef,
+    /// What decides now.
+    pub new: PluginRef,
+    /// Bytes of state that were saved.
+    pub state_bytes: u64,
+    /// Whether the new one took the state over.
+    pub state_carried: bool,
+    /// How long the hand-over kept decisions waiting.
+    pub pause_us: f64,
+    /// The number of the first decision that the new one makes; the old one made all before it.
+    pub at_decision: u64,
+    /// Whether the switch was only rehearsed.
+    pub dry_run: bool,
+    /// The command that takes it back.
+    pub undo: Option<String>,
+}
+
+/// The answer to a removal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveReport {
+    /// What was removed.
+    #[serde(flatten)]
+    pub plugin: PluginRef,
+    /// Bytes that were freed.
+    pub freed_bytes: u64,
+    /// Whether it was only rehearsed.
+    pub dry_run: bool,
+}

@@ -14,8 +14,6 @@
 //! assert_eq!(serde_json::to_string(&ping).unwrap(), r#"{"call":"ping","peer":"bob","count":3}"#);
 //! ```
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 pub mod code;
@@ -162,5 +160,64 @@ pub enum Reply {
     Done,
 }
 
-/// Numbers and texts by name, in order.
-pub type Facts = BTreeMap<String, String>;
+macro_rules! replies {
+    ($($variant:ident $type:ty, |$value:ident| $take:expr;)*) => {$(
+        impl TryFrom<Reply> for $type {
+            type Error = ApiError;
+
+            /// # Errors
+            /// `UNEXPECTED_REPLY` for the answer to another call.
+            fn try_from(reply: Reply) -> Result<$type, ApiError> {
+                match reply {
+                    Reply::$variant($value) => Ok($take),
+                    other => Err(other.does_not_fit()),
+                }
+            }
+        }
+    )*};
+}
+
+replies! {
+    Status Status, |status| *status;
+    Peers Vec<PeerInfo>, |peers| peers;
+    Ping PingReport, |report| report;
+    Identity Identity, |identity| identity;
+    Topology Topology, |topology| topology;
+    Route RouteReport, |report| report;
+    Plugins Vec<PluginRow>, |rows| rows;
+    Plugin PluginDetail, |detail| *detail;
+    Installed InstallReport, |report| report;
+    Inspected InspectReport, |report| report;
+    Swapped SwapReport, |report| report;
+    Removed RemoveReport, |report| report;
+    Beacons BeaconReport, |report| report;
+    Counters Counters, |counters| counters;
+    PolicyState PolicyState, |state| state;
+}
+
+impl TryFrom<Reply> for () {
+    type Error = ApiError;
+
+    /// # Errors
+    /// `UNEXPECTED_REPLY` for anything but [`Reply::Done`].
+    fn try_from(reply: Reply) -> Result<(), ApiError> {
+        match reply {
+            Reply::Done => Ok(()),
+            other => Err(other.does_not_fit()),
+        }
+    }
+}
+
+impl Reply {
+    fn does_not_fit(&self) -> ApiError {
+        let name = match serde_json::to_value(self) {
+            Ok(serde_json::Value::Object(mut fields)) => fields.remove("reply"),
+            _ => None,
+        };
+        let name = name.as_ref().and_then(|name| name.as_str()).unwrap_or("something else");
+        ApiError::new(
+            &code::UNEXPECTED_REPLY,
+            format!("the node answered with '{name}', which does not fit the call"),
+        )
+    }
+}

@@ -1,4 +1,5 @@
 //! Placeholder.
 
 pub mod api;
+pub mod control;
 pub mod message;

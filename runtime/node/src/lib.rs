@@ -2,4 +2,6 @@
 
 pub mod api;
 pub mod control;
+pub mod keys;
 pub mod message;
+pub mod transport;

@@ -1,0 +1,4 @@
+//! Integration tests of the node, one binary.
+
+mod keys;
+mod transport;

@@ -1,0 +1,629 @@
+//! Runs: the unit in which messages travel, and the envelope that each message in one has.
+//!
+//! A run is a contiguous range of one origin's signed batch, all of one flow and class. What its messages
+//! have in common stands once in the head; a message adds its size and its payload. The layout table and
+//! test vectors stand in `docs/wire.md`.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use ed25519_dalek::SigningKey;
+
+use crate::batch::{self, Hash, MAX_BATCH, MAX_PROOF};
+use crate::frame::{self, Violation};
+use crate::id::{MessageId, NodeId, TopicId};
+use crate::policy::Class;
+use crate::wire::Reader;
+
+/// Payload bytes of one message, at most; more belongs into a blob.
+pub const MAX_PAYLOAD: usize = 512 * 1024;
+
+/// Payload bytes of one run, at most, unless it is a single message. Large enough for a full batch of 256-byte
+/// messages, small enough to be one write.
+pub const MAX_RUN_BYTES: usize = 256 * 1024;
+
+/// Hops of one message, at most (peat-mesh: 10).
+pub const DEFAULT_HOP_LIMIT: u8 = 10;
+
+/// The time a message may live, at most: 7 days, the longest of the class table.
+pub const MAX_TTL_MS: u64 = 7 * 24 * 3600 * 1000;
+
+/// How far an origin's clock may run ahead before its messages are taken for forged, in ms: faults.md T01.
+pub const MAX_SKEW_MS: u64 = 24 * 3600 * 1000;
+
+/// Whom a message is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dest {
+    /// One node.
+    Node(NodeId),
+    /// All nodes that subscribe to the topic.
+    Topic(TopicId),
+    /// All nodes.
+    Mesh,
+}
+
+impl Dest {
+    fn parts(&self) -> (u8, [u8; 32]) {
+        match self {
+            Dest::Node(node) => (0, node.0),
+            Dest::Topic(topic) => (1, topic.0),
+            Dest::Mesh => (2, [0; 32]),
+        }
+    }
+
+    fn from_parts(kind: u8, id: [u8; 32]) -> Result<Dest, Violation> {
+        match kind {
+            0 => Ok(Dest::Node(NodeId(id))),
+            1 => Ok(Dest::Topic(TopicId(id))),
+            2 if id == [0; 32] => Ok(Dest::Mesh),
+            _ => Err(Violation::BadField { field: "destination" }),
+        }
+    }
+
+    /// Returns the tag by which a QoS policy knows a topic; 0 for a node.
+    pub fn tag(&self) -> u32 {
+        match self {
+            Dest::Topic(topic) => topic.tag(),
+            Dest::Node(_) | Dest::Mesh => 0,
+        }
+    }
+}
+
+/// What one origin writes to one destination since one start; sequence numbers count within it, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Flow {
+    /// Who wrote.
+    pub origin: NodeId,
+    /// The origin's start, ms since 1970, never the same twice.
+    pub epoch: u64,
+    /// For whom.
+    pub dest: Dest,
+}
+
+impl Flow {
+    /// Bytes of [`Flow::to_bytes`].
+    pub const LEN: usize = 73;
+
+    /// Returns origin, epoch, kind of destination, destination: the key of a flow in a store.
+    pub fn to_bytes(&self) -> [u8; Self::LEN] {
+        let (kind, dest) = self.dest.parts();
+        let mut out = [0; Self::LEN];
+        out[..32].copy_from_slice(&self.origin.0);
+        out[32..40].copy_from_slice(&self.epoch.to_be_bytes());
+        out[40] = kind;
+        out[41..].copy_from_slice(&dest);
+        out
+    }
+
+    /// Reads what [`Flow::to_bytes`] wrote; `None` when it is damaged.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Flow> {
+        let mut reader = Reader(bytes);
+        let origin = NodeId(reader.array().ok()?);
+        let epoch = u64::from_be_bytes(reader.array().ok()?);
+        let kind = reader.u8().ok()?;
+        let dest = Dest::from_parts(kind, reader.array().ok()?).ok()?;
+        reader.end().ok()?;
+        Some(Flow { origin, epoch, dest })
+    }
+}
+
+/// What the messages of a run have in common; no hop changes any of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The flow.
+    pub flow: Flow,
+    /// The sequence number that leaf 0 of the batch would have; wraps.
+    pub seq_base: u64,
+    /// When it was written, ms since 1970 by the origin's clock.
+    pub sent_ms: u64,
+    /// When it ceases to matter, ms since 1970.
+    pub expiry_ms: u64,
+    /// The class that the origin asked for.
+    pub class: Class,
+    /// Hops it may take.
+    pub hop_limit: u8,
+    /// Every node that takes it over stores it before it says so.
+    pub durable: bool,
+    /// Spoken between the nodes themselves; never delivered to an application.
+    pub internal: bool,
+}
+
+const HEAD_LEN: usize = 104;
+const FIXED_LEN: usize = HEAD_LEN + 2 + 2 + 2 + 1 + 1 + 64;
+const PREFACE_LEN: usize = 8;
+const FLAG_DURABLE: u8 = 1;
+const FLAG_INTERNAL: u8 = 2;
+
+impl Head {
+    fn to_bytes(self) -> [u8; HEAD_LEN] {
+        let (kind, dest) = self.flow.dest.parts();
+        let mut out = [0; HEAD_LEN];
+        out[..32].copy_from_slice(&self.flow.origin.0);
+        out[32..64].copy_from_slice(&dest);
+        out[64..72].copy_from_slice(&self.flow.epoch.to_le_bytes());
+        out[72..80].copy_from_slice(&self.seq_base.to_le_bytes());
+        out[80..88].copy_from_slice(&self.sent_ms.to_le_bytes());
+        out[88..96].copy_from_slice(&self.expiry_ms.to_le_bytes());
+        out[96] = kind;
+        out[97] = self.class as u8;
+        out[98] = self.hop_limit;
+        out[99] = u8::from(self.durable) * FLAG_DURABLE + u8::from(self.internal) * FLAG_INTERNAL;
+        out
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Head, Violation> {
+        let origin = NodeId(reader.array()?);
+        let dest = reader.array()?;
+        let epoch = reader.u64()?;
+        let (seq_base, sent_ms, expiry_ms) = (reader.u64()?, reader.u64()?, reader.u64()?);
+        let [kind, class, hop_limit, flags] = reader.array()?;
+        if flags & !(FLAG_DURABLE | FLAG_INTERNAL) != 0 || reader.array()? != [0; 4] {
+            return Err(Violation::BadField { field: "flags" });
+        }
+        if expiry_ms < sent_ms || expiry_ms - sent_ms > MAX_TTL_MS {
+            return Err(Violation::BadField { field: "expiry" });
+        }
+        Ok(Head {
+            flow: Flow { origin, epoch, dest: Dest::from_parts(kind, dest)? },
+            seq_base,
+            sent_ms,
+            expiry_ms,
+            class: Class::from_u8(class).ok_or(Violation::BadField { field: "class" })?,
+            hop_limit,
+            durable: flags & FLAG_DURABLE != 0,
+            internal: flags & FLAG_INTERNAL != 0,
+        })
+    }
+}
+
+/// A range of a signed batch, all of one flow and class.
+#[derive(Clone, Debug)]
+pub struct Run {
+    head: Head,
+    batch_len: u16,
+    batch_index: u16,
+    signature: [u8; 64],
+    proof: Arc<[Hash]>,
+    leaves: Arc<[Hash]>,
+    /// Where the own leaves start in `leaves`, which runs cut from one another share.
+    first_leaf: usize,
+    /// The payload sizes, `u32` little-endian each.
+    sizes: Bytes,
+    payloads: Bytes,
+}
+
+impl Run {
+    /// Reads what [`Run::to_bytes`] wrote, and verifies it.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes.
+    pub fn from_bytes(bytes: &Bytes) -> Result<(Run, u8), Violation> {
+        if bytes.first() != Some(&frame::RUN) {
+            return Err(Violation::BadField { field: "type" });
+        }
+        let (run, hops) = Unverified::decode(&bytes.slice(1..))?;
+        Ok((run.verify(&mut Verified::default())?, hops))
+    }
+
+    /// Returns the frame with its length in front: a head of its own, then the sizes and payloads as they are.
+    pub fn encode(&self, hops: u8) -> [Bytes; 3] {
+        let own = FIXED_LEN + 32 * self.proof.len();
+        let len = (PREFACE_LEN - 4) + own + self.sizes.len() + self.payloads.len();
+        let mut out = Vec::with_capacity(PREFACE_LEN + own);
+        out.extend_from_slice(&(len as u32).to_le_bytes());
+        out.extend_from_slice(&[frame::RUN, hops, 0, 0]);
+        out.extend_from_slice(&self.head.to_bytes());
+        out.extend_from_slice(&(self.len() as u16).to_le_bytes());
+        out.extend_from_slice(&self.batch_len.to_le_bytes());
+        out.extend_from_slice(&self.batch_index.to_le_bytes());
+        out.extend_from_slice(&[self.proof.len() as u8, 0]);
+        out.extend_from_slice(&self.signature);
+        out.extend_from_slice(self.proof.as_flattened());
+        [out.into(), self.sizes.clone(), self.payloads.clone()]
+    }
+
+    /// Returns the bytes that a store keeps: the frame without its length, in one piece.
+    pub fn to_bytes(&self, hops: u8) -> Bytes {
+        let [head, sizes, payloads] = self.encode(hops);
+        [&head[4..], &sizes, &payloads].concat().into()
+    }
+
+    /// Returns what the messages have in common.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Returns the number of messages, at least 1.
+    pub fn len(&self) -> usize {
+        self.sizes.len() / 4
+    }
+
+    /// Says whether there is no message, which cannot be.
+    pub fn is_empty(&self) -> bool {
+        self.sizes.is_empty()
+    }
+
+    /// Returns the payload bytes of all messages.
+    pub fn payload_len(&self) -> usize {
+        self.payloads.len()
+    }
+
+    /// Returns the sequence numbers.
+    pub fn seqs(&self) -> Range<u64> {
+        let start = self.head.seq_base.wrapping_add(self.batch_index.into());
+        start..start.wrapping_add(self.len() as u64)
+    }
+
+    /// Returns the payload sizes in order.
+    pub fn payload_sizes(&self) -> impl Iterator<Item = u32> {
+        self.sizes.as_chunks::<4>().0.iter().map(|size| u32::from_le_bytes(*size))
+    }
+
+    /// Returns sequence number and payload of each message.
+    pub fn messages(&self) -> impl Iterator<Item = (u64, Bytes)> {
+        let mut at = 0;
+        each_size(&self.sizes).zip(self.seqs()).map(move |(size, seq)| {
+            let payload = self.payloads.slice(at..at + size);
+            at += size;
+            (seq, payload)
+        })
+    }
+
+    /// Returns the id of the message at `index` of this run.
+    pub fn message_id(&self, index: usize) -> MessageId {
+        let seq = self.seqs().start.wrapping_add(index as u64);
+        MessageId(*blake3::keyed_hash(&self.own_leaves()[index], &seq.to_le_bytes()).as_bytes())
+    }
+
+    /// Returns the number of messages that share the signature.
+    pub fn batch_len(&self) -> usize {
+        self.batch_len.into()
+    }
+
+    /// Returns the part of this run at these indices, with the proof that it needs alone.
+    pub fn part(&self, part: Range<usize>) -> Run {
+        if part == (0..self.len()) {
+            return self.clone();
+        }
+        let index = usize::from(self.batch_index);
+        let proof = batch::narrow(
+            self.batch_len.into(),
+            index,
+            self.own_leaves(),
+            &self.proof,
+            index + part.start..index + part.end,
+        );
+        let before: usize = each_size(&self.sizes).take(part.start).sum();
+        let within: usize = each_size(&self.sizes).skip(part.start).take(part.len()).sum();
+        Run {
+            batch_index: self.batch_index + part.start as u16,
+            proof: proof.into(),
+            leaves: self.leaves.clone(),
+            first_leaf: self.first_leaf + part.start,
+            sizes: self.sizes.slice(part.start * 4..part.end * 4),
+            payloads: self.payloads.slice(before..before + within),
+            ..self.clone()
+        }
+    }
+
+    fn own_leaves(&self) -> &[Hash] {
+        &self.leaves[self.first_leaf..self.first_leaf + self.len()]
+    }
+}
+
+/// A run as it came in: its fields are sound, its signature has not been looked at.
+#[derive(Debug)]
+pub struct Unverified(Run);
+
+impl Unverified {
+    /// Reads the frame of a run, everything after its type byte, and the hops it has behind it.
+    ///
+    /// # Errors
+    /// The violation that its sender committed.
+    pub fn decode(frame: &Bytes) -> Result<(Unverified, u8), Violation> {
+        let mut reader = Reader(frame);
+        let hops = reader.u8()?;
+        if reader.u16()? != 0 {
+            return Err(Violation::BadField { field: "reserved" });
+        }
+        let head = Head::read(&mut reader)?;
+        let (count, batch_len, batch_index) = (reader.u16()?, reader.u16()?, reader.u16()?);
+        let (proof_len, reserved) = (reader.u8()?, reader.u8()?);
+        let signature = reader.array()?;
+        let end = u32::from(batch_index) + u32::from(count);
+        if count == 0 || usize::from(batch_len) > MAX_BATCH || end > batch_len.into() {
+            return Err(Violation::BadField { field: "batch" });
+        }
+        if head.seq_base.wrapping_add(batch_index.into()).checked_add(count.into()).is_none() {
+            return Err(Violation::BadField { field: "seq" });
+        }
+        if usize::from(proof_len) > MAX_PROOF || reserved != 0 {
+            return Err(Violation::BadField { field: "proof" });
+        }
+        let (proof, _) = reader.take(usize::from(proof_len) * 32)?.as_chunks::<32>();
+        let sizes = frame.slice_ref(reader.take(usize::from(count) * 4)?);
+        let payloads = frame.slice_ref(reader.0);
+        check_sizes(&sizes, payloads.len())?;
+        let run = Run {
+            head,
+            batch_len,
+            batch_index,
+            signature,
+            proof: proof.into(),
+            leaves: [].into(),
+            first_leaf: 0,
+            sizes,
+            payloads,
+        };
+        Ok((Unverified(run), hops))
+    }
+
+    /// Returns what the messages have in common, if the signature holds.
+    pub fn head(&self) -> &Head {
+        &self.0.head
+    }
+
+    /// Returns the sequence numbers.
+    pub fn seqs(&self) -> Range<u64> {
+        self.0.seqs()
+    }
+
+    /// Returns the payload bytes of all messages.
+    pub fn payload_len(&self) -> usize {
+        self.0.payload_len()
+    }
+
+    /// Hashes the messages and checks the origin's signature over their batch, unless another run of the
+    /// same batch has shown it to be good.
+    ///
+    /// # Errors
+    /// [`Violation::BadSignature`].
+    pub fn verify(self, verified: &mut Verified) -> Result<Run, Violation> {
+        let mut run = self.0;
+        run.leaves = hash_leaves(&run.head, &run.sizes, &run.payloads).into();
+        let root = batch::root(run.batch_len.into(), run.batch_index.into(), &run.leaves, &run.proof)
+            .ok_or(Violation::BadSignature)?;
+        let whole = run.len() == run.batch_len();
+        if whole || !verified.knows(&run, &root) {
+            if !batch::is_signed(&run.head.flow.origin, run.batch_len(), &root, &run.signature) {
+                return Err(Violation::BadSignature);
+            }
+            if !whole {
+                verified.note(&run, root);
+            }
+        }
+        Ok(run)
+    }
+}
+
+/// Roots whose signature was found good lately, so that a batch that comes in parts is verified once.
+#[derive(Debug, Default)]
+pub struct Verified(std::collections::VecDeque<(NodeId, u16, Hash)>);
+
+/// A flush to many destinations comes as that many runs, one after the other.
+const VERIFIED: usize = 64;
+
+impl Verified {
+    fn knows(&self, run: &Run, root: &Hash) -> bool {
+        self.0.contains(&(run.head.flow.origin, run.batch_len, *root))
+    }
+
+    fn note(&mut self, run: &Run, root: Hash) {
+        if self.0.len() == VERIFIED {
+            self.0.pop_front();
+        }
+        self.0.push_back((run.head.flow.origin, run.batch_len, root));
+    }
+}
+
+fn check_sizes(sizes: &Bytes, payload_len: usize) -> Result<(), Violation> {
+    let total: u64 = each_size(sizes).map(|size| size as u64).sum();
+    if total != payload_len as u64 {
+        return Err(Violation::BadField { field: "size" });
+    }
+    if each_size(sizes).any(|size| size > MAX_PAYLOAD) {
+        return Err(Violation::TooLong { len: payload_len, max: MAX_PAYLOAD });
+    }
+    if sizes.len() > 4 && payload_len > MAX_RUN_BYTES {
+        return Err(Violation::TooLong { len: payload_len, max: MAX_RUN_BYTES });
+    }
+    Ok(())
+}
+
+fn each_size(sizes: &Bytes) -> impl Iterator<Item = usize> {
+    sizes.as_chunks::<4>().0.iter().map(|size| u32::from_le_bytes(*size) as usize)
+}
+
+fn hash_leaves(head: &Head, sizes: &Bytes, payloads: &[u8]) -> Vec<Hash> {
+    let key = blake3::derive_key("meshwork 2026 envelope v1", &head.to_bytes());
+    let mut rest = payloads;
+    each_size(sizes)
+        .map(|size| {
+            let (payload, after) = rest.split_at(size);
+            rest = after;
+            *blake3::keyed_hash(&key, payload).as_bytes()
+        })
+        .collect()
+}
+
+/// Messages of one flow that wait for the signature of their flush.
+#[derive(Debug)]
+pub struct Draft {
+    /// The head; its `seq_base` is set by [`seal`].
+    pub head: Head,
+    /// The sequence number of the first message.
+    pub first_seq: u64,
+    /// The payloads, none above [`MAX_PAYLOAD`].
+    pub payloads: Vec<Bytes>,
+}
+
+/// Signs what one flush holds, with as few signatures as its size allows, and returns it as runs, in order.
+pub fn seal(key: &SigningKey, drafts: Vec<Draft>) -> Vec<Run> {
+    let mut runs = Vec::new();
+    let mut batch: Vec<Run> = Vec::new();
+    let mut leaves: Vec<Hash> = Vec::new();
+    for draft in drafts {
+        let mut first_seq = draft.first_seq;
+        let mut rest = &draft.payloads[..];
+        while !rest.is_empty() {
+            if leaves.len() == MAX_BATCH {
+                sign_batch(key, &mut batch, &mut leaves, &mut runs);
+            }
+            let count = fitting(rest, MAX_BATCH - leaves.len());
+            let (now, later) = rest.split_at(count);
+            batch.push(unsigned(draft.head, first_seq, leaves.len(), now, &mut leaves));
+            first_seq += count as u64;
+            rest = later;
+        }
+    }
+    sign_batch(key, &mut batch, &mut leaves, &mut runs);
+    runs
+}
+
+/// How many of the payloads go into one run.
+fn fitting(payloads: &[Bytes], room: usize) -> usize {
+    let mut bytes = 0;
+    let fits = payloads.iter().take(room).take_while(|payload| {
+        bytes += payload.len();
+        bytes <= MAX_RUN_BYTES
+    });
+    fits.count().max(1)
+}
+
+fn unsigned(head: Head, first_seq: u64, index: usize, payloads: &[Bytes], leaves: &mut Vec<Hash>) -> Run {
+    let mut sizes = BytesMut::with_capacity(payloads.len() * 4);
+    let mut all = BytesMut::with_capacity(payloads.iter().map(Bytes::len).sum());
+    for payload in payloads {
+        sizes.put_u32_le(payload.len() as u32);
+        all.extend_from_slice(payload);
+    }
+    let (sizes, payloads) = (sizes.freeze(), all.freeze());
+    let head = Head { seq_base: first_seq.wrapping_sub(index as u64), ..head };
+    let own = hash_leaves(&head, &sizes, &payloads);
+    leaves.extend_from_slice(&own);
+    Run {
+        head,
+        batch_len: 0,
+        batch_index: index as u16,
+        signature: [0; 64],
+        proof: [].into(),
+        leaves: own.into(),
+        first_leaf: 0,
+        sizes,
+        payloads,
+    }
+}
+
+fn sign_batch(key: &SigningKey, batch: &mut Vec<Run>, leaves: &mut Vec<Hash>, runs: &mut Vec<Run>) {
+    if batch.is_empty() {
+        return;
+    }
+    let signature = batch::sign(key, leaves);
+    for mut run in batch.drain(..) {
+        let start = usize::from(run.batch_index);
+        run.proof = batch::narrow(leaves.len(), 0, leaves, &[], start..start + run.len()).into();
+        run.batch_len = leaves.len() as u16;
+        run.signature = signature;
+        runs.push(run);
+    }
+    leaves.clear();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> SigningKey {
+        SigningKey::from_bytes(&[1; 32])
+    }
+
+    fn head(dest: u8) -> Head {
+        Head {
+            flow: Flow {
+                origin: NodeId(key().verifying_key().to_bytes()),
+                epoch: 5,
+                dest: Dest::Node(NodeId([dest; 32])),
+            },
+            seq_base: 0,
+            sent_ms: 1000,
+            expiry_ms: 2000,
+            class: Class::Normal,
+            hop_limit: DEFAULT_HOP_LIMIT,
+            durable: false,
+            internal: false,
+        }
+    }
+
+    fn draft(dest: u8, first_seq: u64, payloads: &[&'static [u8]]) -> Draft {
+        Draft {
+            head: head(dest),
+            first_seq,
+            payloads: payloads.iter().map(|p| Bytes::from_static(p)).collect(),
+        }
+    }
+
+    fn frame_of(run: &Run) -> Bytes {
+        run.to_bytes(3).slice(1..)
+    }
+
+    #[test]
+    fn one_signature_covers_a_flush_to_two_destinations() {
+        let runs = seal(&key(), vec![draft(1, 7, &[b"a", b"bb"]), draft(2, 0, &[b"c"])]);
+
+        assert_eq!(runs.len(), 2);
+        assert_eq!(runs[0].signature, runs[1].signature);
+        for (run, seqs) in runs.iter().zip([7..9, 0..1]) {
+            let (back, hops) = Run::from_bytes(&run.to_bytes(3)).expect("verifies alone");
+            assert_eq!((back.seqs(), hops), (seqs, 3));
+            assert_eq!(back.message_id(0), run.message_id(0));
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_run_verifies_alone_and_keeps_its_ids() {
+        let run = &seal(&key(), vec![draft(1, 0, &[b"a", b"bb", b"", b"dddd", b"e"])])[0];
+
+        let part = run.part(1..4).part(1..3);
+
+        let (back, _) = Run::from_bytes(&part.to_bytes(0)).expect("verifies");
+        let messages: Vec<_> = back.messages().collect();
+        assert_eq!(messages, [(2, Bytes::new()), (3, Bytes::from_static(b"dddd"))]);
+        assert_eq!(back.message_id(1), run.message_id(3));
+    }
+
+    // QP-19: whatever bit of the signed part changes, nobody accepts the message. P03.
+    #[test]
+    fn a_flipped_bit_anywhere_is_refused() {
+        let runs = seal(&key(), vec![draft(1, 0, &[b"hello", b"world"]), draft(2, 0, &[b"!"])]);
+        let bytes = runs[0].to_bytes(0);
+        let hops = 1;
+        for at in (0..bytes.len()).filter(|at| *at != hops) {
+            for bit in 0..8 {
+                let mut bad = bytes.to_vec();
+                bad[at] ^= 1 << bit;
+                assert!(Run::from_bytes(&bad.into()).is_err(), "bit {bit} of byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_truncated_or_lengthened_frame_is_refused() {
+        let frame = frame_of(&seal(&key(), vec![draft(1, 0, &[b"hello"])])[0]);
+        for len in 0..frame.len() {
+            assert!(Unverified::decode(&frame.slice(..len)).is_err(), "{len} bytes");
+        }
+        assert!(Unverified::decode(&[&frame[..], b"x"].concat().into()).is_err());
+    }
+
+    #[test]
+    fn a_large_flush_is_cut_into_full_batches() {
+        let payloads: Vec<Bytes> = (0..2500u32).map(|n| Bytes::copy_from_slice(&n.to_le_bytes())).collect();
+        let runs = seal(&key(), vec![Draft { head: head(1), first_seq: 0, payloads }]);
+
+        let lens: Vec<_> = runs.iter().map(Run::len).collect();
+        assert_eq!(lens, [1024, 1024, 452]);
+        assert_eq!(runs[2].seqs(), 2048..2500);
+        assert!(runs.iter().all(|run| Run::from_bytes(&run.to_bytes(0)).is_ok()));
+    }
+}

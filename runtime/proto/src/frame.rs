@@ -1,0 +1,452 @@
+//! Frames: what neighbours say to each other on a link. Layout tables stand in `docs/wire.md`.
+//!
+//! A transport hands over one frame at a time, without the length in front. A frame starts with its type;
+//! types from 128 up may be skipped by a node that does not know them, the others may not.
+
+use bytes::Bytes;
+
+use crate::id::{NodeId, TopicId};
+use crate::record::Record;
+use crate::run::Flow;
+use crate::wire::Reader;
+
+/// The version that a hello offers; only equal versions talk.
+pub const VERSION: u16 = 1;
+
+/// Bytes of a frame on a class lane, at most.
+pub const MAX_FRAME: usize = 1024 * 1024;
+
+/// Bytes of a frame on the control lane, at most.
+pub const MAX_CONTROL_FRAME: usize = 64 * 1024;
+
+/// Rows of a list in one frame, at most; more go into the next frame.
+pub const MAX_ROWS: usize = 512;
+
+/// Carries messages; see [`crate::run::Run`].
+pub const RUN: u8 = 0x10;
+
+const HELLO: u8 = 0x01;
+const PING: u8 = 0x02;
+const PONG: u8 = 0x03;
+const ACK: u8 = 0x04;
+const RECORDS: u8 = 0x05;
+const ROUTES: u8 = 0x06;
+const SEQNO_REQUEST: u8 = 0x07;
+const PRUNE: u8 = 0x08;
+const GRAFT: u8 = 0x09;
+const IHAVE: u8 = 0x0a;
+const GOODBYE: u8 = 0x0b;
+const OPTIONAL: u8 = 0x80;
+const MAGIC: [u8; 4] = *b"MESH";
+
+/// What a neighbour did wrong. The link is closed, the violation counted; nothing else happens.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// The frame ends before its fields do.
+    #[error("the frame is truncated")]
+    Truncated,
+    /// Bytes follow the last field.
+    #[error("{len} bytes follow the last field")]
+    TrailingBytes {
+        /// How many.
+        len: usize,
+    },
+    /// A type that must be known is not.
+    #[error("unknown frame type {kind:#04x}")]
+    UnknownFrame {
+        /// The type byte.
+        kind: u8,
+    },
+    /// A length is over its limit.
+    #[error("{len} exceeds the limit of {max}")]
+    TooLong {
+        /// What was announced.
+        len: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A field has a value that it cannot have.
+    #[error("the field {field} has an impossible value")]
+    BadField {
+        /// Its name in docs/wire.md.
+        field: &'static str,
+    },
+    /// A text is not UTF-8 or has control characters.
+    #[error("a text is not printable UTF-8")]
+    BadText,
+    /// A signature does not verify.
+    #[error("a signature does not verify")]
+    BadSignature,
+    /// The neighbour speaks another version.
+    #[error("the neighbour speaks version {theirs}, this node {VERSION}")]
+    OtherVersion {
+        /// What it offered.
+        theirs: u16,
+    },
+    /// Something came before the hello, or a second hello.
+    #[error("a frame came before the hello, or a second hello")]
+    NotGreeted,
+    /// A frame came on a lane where it may not.
+    #[error("the frame is on the wrong lane")]
+    WrongLane,
+    /// More is under way than the window allows.
+    #[error("more is under way than the window allows")]
+    WindowExceeded,
+    /// An acknowledgement for what was never sent.
+    #[error("an acknowledgement for what was never sent")]
+    BadAck,
+}
+
+impl Violation {
+    /// Returns a short name for counters and close reasons.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Violation::Truncated => "truncated",
+            Violation::TrailingBytes { .. } => "trailing-bytes",
+            Violation::UnknownFrame { .. } => "unknown-frame",
+            Violation::TooLong { .. } => "too-long",
+            Violation::BadField { .. } => "bad-field",
+            Violation::BadText => "bad-text",
+            Violation::BadSignature => "bad-signature",
+            Violation::OtherVersion { .. } => "other-version",
+            Violation::NotGreeted => "not-greeted",
+            Violation::WrongLane => "wrong-lane",
+            Violation::WindowExceeded => "window-exceeded",
+            Violation::BadAck => "bad-ack",
+        }
+    }
+}
+
+/// One way to a node, as a neighbour tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The destination.
+    pub node: NodeId,
+    /// The destination's own counter; a higher one is fresher.
+    pub seqno: u32,
+    /// The cost in microseconds; `u32::MAX` withdraws the way.
+    pub cost_us: u32,
+    /// Hops from the teller; 0 is the teller itself.
+    pub hops: u8,
+}
+
+/// A range of messages of a topic, by which neighbours offer and ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Who wrote them.
+    pub origin: NodeId,
+    /// The origin's start.
+    pub epoch: u64,
+    /// The first sequence number.
+    pub first: u64,
+    /// How many.
+    pub count: u32,
+}
+
+impl Offer {
+    /// Returns the flow, given its destination.
+    pub(crate) fn flow(&self, dest: crate::run::Dest) -> Flow {
+        Flow { origin: self.origin, epoch: self.epoch, dest }
+    }
+}
+
+/// A frame of the control lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// The first frame of either side.
+    Hello {
+        /// The sender's start, ms since 1970.
+        epoch: u64,
+    },
+    /// Asks for a pong.
+    Ping {
+        /// Any number.
+        nonce: u64,
+    },
+    /// Answers a ping.
+    Pong {
+        /// The ping's number.
+        nonce: u64,
+    },
+    /// Runs dealt with on this link since it came up, by class; wraps.
+    Ack {
+        /// One count a class.
+        runs: [u32; 5],
+    },
+    /// What nodes say of themselves.
+    Records(Vec<Record>),
+    /// Ways that changed.
+    Routes(Vec<Route>),
+    /// Asks for a fresher way to a node.
+    SeqnoRequest {
+        /// The destination.
+        node: NodeId,
+        /// The counter wanted.
+        seqno: u32,
+        /// Hops that the request may take.
+        hops: u8,
+    },
+    /// Asks not to be sent the topic's messages unasked.
+    Prune {
+        /// The topic; all zero for the whole mesh.
+        topic: TopicId,
+    },
+    /// Asks for messages of the topic, and for all later ones.
+    Graft {
+        /// The topic.
+        topic: TopicId,
+        /// What is missing.
+        offers: Vec<Offer>,
+    },
+    /// Offers messages of the topic.
+    IHave {
+        /// The topic.
+        topic: TopicId,
+        /// What is there.
+        offers: Vec<Offer>,
+    },
+    /// The sender stops in an orderly way: what it has not acknowledged, it has not taken.
+    Goodbye,
+}
+
+impl Control {
+    /// Reads a frame; `None` when it is of a type that may be skipped.
+    ///
+    /// # Errors
+    /// The violation that its sender committed.
+    pub fn decode(frame: &Bytes) -> Result<Option<Control>, Violation> {
+        let mut reader = Reader(frame);
+        let kind = reader.u8()?;
+        let control = match kind {
+            HELLO => read_hello(&mut reader)?,
+            PING => Control::Ping { nonce: reader.u64()? },
+            PONG => Control::Pong { nonce: reader.u64()? },
+            ACK => {
+                let mut runs = [0; 5];
+                for count in &mut runs {
+                    *count = reader.u32()?;
+                }
+                Control::Ack { runs }
+            }
+            RECORDS => Control::Records(rows(&mut reader, Record::read)?),
+            ROUTES => Control::Routes(rows(&mut reader, read_route)?),
+            SEQNO_REQUEST => Control::SeqnoRequest {
+                node: NodeId(reader.array()?),
+                seqno: reader.u32()?,
+                hops: reader.u8()?,
+            },
+            PRUNE => Control::Prune { topic: TopicId(reader.array()?) },
+            GRAFT => {
+                let topic = TopicId(reader.array()?);
+                Control::Graft { topic, offers: rows(&mut reader, read_offer)? }
+            }
+            IHAVE => {
+                let topic = TopicId(reader.array()?);
+                Control::IHave { topic, offers: rows(&mut reader, read_offer)? }
+            }
+            GOODBYE => Control::Goodbye,
+            RUN => return Err(Violation::WrongLane),
+            OPTIONAL.. => return Ok(None),
+            kind => return Err(Violation::UnknownFrame { kind }),
+        };
+        reader.end()?;
+        Ok(Some(control))
+    }
+
+    /// Returns the frame with its length in front. Lists have at most [`MAX_ROWS`] rows.
+    pub fn encode(&self) -> Bytes {
+        let mut out = vec![0; 4];
+        match self {
+            Control::Hello { epoch } => {
+                out.push(HELLO);
+                out.extend_from_slice(&MAGIC);
+                out.extend_from_slice(&VERSION.to_le_bytes());
+                out.extend_from_slice(&epoch.to_le_bytes());
+            }
+            Control::Ping { nonce } => put_u64(&mut out, PING, *nonce),
+            Control::Pong { nonce } => put_u64(&mut out, PONG, *nonce),
+            Control::Ack { runs } => {
+                out.push(ACK);
+                out.extend(runs.iter().flat_map(|count| count.to_le_bytes()));
+            }
+            Control::Records(records) => {
+                out.push(RECORDS);
+                put_rows(&mut out, records, Record::put);
+            }
+            Control::Routes(routes) => {
+                out.push(ROUTES);
+                put_rows(&mut out, routes, put_route);
+            }
+            Control::SeqnoRequest { node, seqno, hops } => {
+                out.push(SEQNO_REQUEST);
+                out.extend_from_slice(&node.0);
+                out.extend_from_slice(&seqno.to_le_bytes());
+                out.push(*hops);
+            }
+            Control::Prune { topic } => {
+                out.push(PRUNE);
+                out.extend_from_slice(&topic.0);
+            }
+            Control::Graft { topic, offers } => put_offers(&mut out, GRAFT, topic, offers),
+            Control::IHave { topic, offers } => put_offers(&mut out, IHAVE, topic, offers),
+            Control::Goodbye => out.push(GOODBYE),
+        }
+        let len = (out.len() - 4) as u32;
+        out[..4].copy_from_slice(&len.to_le_bytes());
+        out.into()
+    }
+}
+
+fn read_hello(reader: &mut Reader<'_>) -> Result<Control, Violation> {
+    if reader.array()? != MAGIC {
+        return Err(Violation::BadField { field: "magic" });
+    }
+    let theirs = reader.u16()?;
+    if theirs != VERSION {
+        return Err(Violation::OtherVersion { theirs });
+    }
+    Ok(Control::Hello { epoch: reader.u64()? })
+}
+
+fn rows<T>(
+    reader: &mut Reader<'_>,
+    read: impl Fn(&mut Reader<'_>) -> Result<T, Violation>,
+) -> Result<Vec<T>, Violation> {
+    let count = usize::from(reader.u16()?);
+    if count > MAX_ROWS {
+        return Err(Violation::TooLong { len: count, max: MAX_ROWS });
+    }
+    // Grows with what is really there: the count alone allocates nothing.
+    let mut out = Vec::new();
+    for _ in 0..count {
+        out.push(read(reader)?);
+    }
+    Ok(out)
+}
+
+fn put_rows<T>(out: &mut Vec<u8>, rows: &[T], put: impl Fn(&T, &mut Vec<u8>)) {
+    debug_assert!(rows.len() <= MAX_ROWS, "lists are cut before they are encoded");
+    out.extend_from_slice(&(rows.len() as u16).to_le_bytes());
+    for row in rows {
+        put(row, out);
+    }
+}
+
+fn put_u64(out: &mut Vec<u8>, kind: u8, value: u64) {
+    out.push(kind);
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn read_route(reader: &mut Reader<'_>) -> Result<Route, Violation> {
+    Ok(Route {
+        node: NodeId(reader.array()?),
+        seqno: reader.u32()?,
+        cost_us: reader.u32()?,
+        hops: reader.u8()?,
+    })
+}
+
+fn put_route(route: &Route, out: &mut Vec<u8>) {
+    out.extend_from_slice(&route.node.0);
+    out.extend_from_slice(&route.seqno.to_le_bytes());
+    out.extend_from_slice(&route.cost_us.to_le_bytes());
+    out.push(route.hops);
+}
+
+fn read_offer(reader: &mut Reader<'_>) -> Result<Offer, Violation> {
+    let offer = Offer {
+        origin: NodeId(reader.array()?),
+        epoch: reader.u64()?,
+        first: reader.u64()?,
+        count: reader.u32()?,
+    };
+    let fits = offer.count > 0 && offer.first.checked_add(offer.count.into()).is_some();
+    if fits { Ok(offer) } else { Err(Violation::BadField { field: "offer" }) }
+}
+
+fn put_offers(out: &mut Vec<u8>, kind: u8, topic: &TopicId, offers: &[Offer]) {
+    out.push(kind);
+    out.extend_from_slice(&topic.0);
+    put_rows(out, offers, |offer, out| {
+        out.extend_from_slice(&offer.origin.0);
+        out.extend_from_slice(&offer.epoch.to_le_bytes());
+        out.extend_from_slice(&offer.first.to_le_bytes());
+        out.extend_from_slice(&offer.count.to_le_bytes());
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples() -> Vec<Control> {
+        let node = NodeId([3; 32]);
+        let topic = TopicId::of("chat");
+        let offers = vec![Offer { origin: node, epoch: 1, first: 2, count: 3 }];
+        vec![
+            Control::Hello { epoch: 9 },
+            Control::Ping { nonce: 1 },
+            Control::Pong { nonce: 1 },
+            Control::Ack { runs: [1, 2, 3, 4, 5] },
+            Control::Records(vec![]),
+            Control::Routes(vec![Route { node, seqno: 1, cost_us: 2, hops: 3 }]),
+            Control::SeqnoRequest { node, seqno: 4, hops: 5 },
+            Control::Prune { topic },
+            Control::Graft { topic, offers: offers.clone() },
+            Control::IHave { topic, offers },
+            Control::Goodbye,
+        ]
+    }
+
+    // P02, P03: decode of encode is the same, and every cut or surplus byte is refused.
+    #[test]
+    fn frames_come_back_and_no_cut_or_lengthened_frame_does() {
+        for control in samples() {
+            let bytes = control.encode();
+            let len = u32::from_le_bytes(bytes[..4].try_into().expect("four bytes")) as usize;
+            assert_eq!(len, bytes.len() - 4);
+            let frame = bytes.slice(4..);
+            assert_eq!(Control::decode(&frame), Ok(Some(control.clone())));
+            for cut in 0..frame.len() {
+                assert!(Control::decode(&frame.slice(..cut)).is_err(), "{control:?} cut at {cut}");
+            }
+            assert!(Control::decode(&[&frame[..], b"x"].concat().into()).is_err());
+        }
+    }
+
+    // MN-20
+    #[test]
+    fn an_optional_unknown_frame_is_skipped_and_any_other_unknown_one_is_a_violation() {
+        assert_eq!(Control::decode(&Bytes::from_static(&[0x80, 1, 2])), Ok(None));
+        assert_eq!(
+            Control::decode(&Bytes::from_static(&[0x7f])),
+            Err(Violation::UnknownFrame { kind: 0x7f })
+        );
+        assert_eq!(Control::decode(&Bytes::from_static(&[RUN])), Err(Violation::WrongLane));
+    }
+
+    // P05: a count without rows costs no memory.
+    #[test]
+    fn a_count_over_the_limit_or_without_rows_is_refused() {
+        assert!(matches!(
+            Control::decode(&Bytes::from_static(&[ROUTES, 0xff, 0xff])),
+            Err(Violation::TooLong { .. })
+        ));
+        assert_eq!(Control::decode(&Bytes::from_static(&[ROUTES, 0x00, 0x02])), Err(Violation::Truncated));
+    }
+
+    // P01: no bytes make it panic.
+    #[test]
+    fn random_bytes_are_read_or_refused() {
+        let mut rng = fastrand::Rng::with_seed(11);
+        for _ in 0..20_000 {
+            let mut bytes: Vec<u8> = (0..rng.usize(0..200)).map(|_| rng.u8(..)).collect();
+            if let Some(kind) = bytes.first_mut() {
+                *kind %= 0x12;
+            }
+            let bytes = Bytes::from(bytes);
+            let _ = Control::decode(&bytes);
+            let _ = crate::run::Unverified::decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Broadcast trees: eager push and lazy push per topic, in the manner of Plumtree (Leitão, Pereira,
+//! Rodrigues: Epidemic Broadcast Trees, 2007).
+//!
+//! The unit is the run, and what is offered or asked for is a range of sequence numbers, so that a batch
+//! costs one entry. Every neighbour is eager until it proves to be a detour. Knows no queues and no sockets.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::frame::{MAX_ROWS, Offer};
+use crate::id::{Peer, TopicId};
+use crate::run::{Dest, Flow, Run};
+use crate::time::Instant;
+
+/// Topics with a tree, at most; beyond it every neighbour is eager.
+pub const MAX_TOPICS: usize = 4096;
+/// Payload bytes kept to answer grafts.
+pub const CACHE_BYTES: usize = 16 * 1024 * 1024;
+/// Offers awaited at a time, at most (faults.md section 3: 5 000 ids).
+pub const MAX_MISSING: usize = 5_000;
+/// How long an offered message may take to come by itself before it is asked for.
+pub const GRAFT_AFTER: Duration = Duration::from_millis(500);
+/// How long the next neighbour that offered it is then waited for.
+pub const GRAFT_AGAIN: Duration = Duration::from_millis(250);
+/// How long offers are gathered before they are sent.
+pub const OFFER_EVERY: Duration = Duration::from_millis(25);
+
+/// The topic under which messages to the whole mesh travel.
+pub const MESH: TopicId = TopicId([0; 32]);
+
+/// Returns the tree that a broadcast destination uses; `None` for a node.
+pub fn tree_of(dest: &Dest) -> Option<TopicId> {
+    match dest {
+        Dest::Topic(topic) => Some(*topic),
+        Dest::Mesh => Some(MESH),
+        Dest::Node(_) => None,
+    }
+}
+
+fn dest_of(tree: TopicId) -> Dest {
+    if tree == MESH { Dest::Mesh } else { Dest::Topic(tree) }
+}
+
+#[derive(Debug)]
+struct Missing {
+    count: u32,
+    due: Instant,
+    offered_by: VecDeque<Peer>,
+}
+
+/// The trees of one node.
+#[derive(Debug, Default)]
+pub struct Trees {
+    lazy: BTreeMap<TopicId, BTreeSet<Peer>>,
+    cache: BTreeMap<(Flow, u64), (Arc<Run>, u8)>,
+    cache_order: VecDeque<(Flow, u64)>,
+    cache_bytes: usize,
+    missing: BTreeMap<(Flow, u64), Missing>,
+    offers: BTreeMap<(Peer, TopicId), Vec<Offer>>,
+    offers_due: Option<Instant>,
+}
+
+impl Trees {
+    /// A new run goes out: returns the neighbours to push it to, and notes an offer for the others.
+    pub fn on_fresh(
+        &mut self,
+        now: Instant,
+        from: Option<Peer>,
+        run: &Arc<Run>,
+        hops: u8,
+        neighbours: impl IntoIterator<Item = Peer>,
+    ) -> Vec<Peer> {
+        let Some(tree) = tree_of(&run.head().flow.dest) else { return Vec::new() };
+        if let (Some(from), Some(lazy)) = (from, self.lazy.get_mut(&tree)) {
+            lazy.remove(&from);
+        }
+        self.remember(run, hops);
+        let lazy = self.lazy.get(&tree);
+        let others = neighbours.into_iter().filter(|peer| Some(*peer) != from);
+        let (late, eager): (Vec<Peer>, Vec<Peer>) =
+            others.partition(|p| lazy.is_some_and(|lazy| lazy.contains(p)));
+        for peer in late {
+            self.offer(now, peer, run);
+        }
+        eager
+    }
+
+    /// Notes that `peer` shall be offered the run instead of being sent it.
+    pub fn offer(&mut self, now: Instant, peer: Peer, run: &Run) {
+        let Some(tree) = tree_of(&run.head().flow.dest) else { return };
+        let (flow, seqs) = (run.head().flow, run.seqs());
+        let offers = self.offers.entry((peer, tree)).or_default();
+        self.offers_due.get_or_insert(now + OFFER_EVERY);
+        if let Some(last) = offers.last_mut()
+            && (last.origin, last.epoch, last.first + u64::from(last.count))
+                == (flow.origin, flow.epoch, seqs.start)
+        {
+            last.count += run.len() as u32;
+        } else if offers.len() < MAX_ROWS {
+            offers.push(Offer {
+                origin: flow.origin,
+                epoch: flow.epoch,
+                first: seqs.start,
+                count: run.len() as u32,
+            });
+        }
+    }
+
+    /// A run came that had come before. Returns whether to ask `from` to stop pushing this topic.
+    pub fn on_duplicate(&mut self, from: Peer, flow: &Flow) -> bool {
+        tree_of(&flow.dest).is_some_and(|tree| self.make_lazy(from, tree))
+    }
+
+    /// The neighbour asks not to be pushed the topic.
+    pub fn on_prune(&mut self, from: Peer, tree: TopicId) {
+        self.make_lazy(from, tree);
+    }
+
+    fn make_lazy(&mut self, peer: Peer, tree: TopicId) -> bool {
+        if self.lazy.len() >= MAX_TOPICS && !self.lazy.contains_key(&tree) {
+            return false;
+        }
+        self.lazy.entry(tree).or_default().insert(peer)
+    }
+
+    /// The neighbour asks for messages and wants to be pushed from now on. Returns what is still here.
+    pub fn on_graft(&mut self, from: Peer, tree: TopicId, offers: &[Offer]) -> Vec<(Arc<Run>, u8)> {
+        if let Some(lazy) = self.lazy.get_mut(&tree) {
+            lazy.remove(&from);
+        }
+        let mut out = Vec::new();
+        for offer in offers {
+            let flow = offer.flow(dest_of(tree));
+            let (first, end) = (offer.first, offer.first + u64::from(offer.count));
+            // A run that starts earlier may reach into the range; it is at most one batch long.
+            let from = first.saturating_sub(crate::batch::MAX_BATCH as u64);
+            let cached = self.cache.range((flow, from)..(flow, end));
+            out.extend(cached.filter(|(_, (run, _))| run.seqs().end > first).map(|(_, run)| run.clone()));
+        }
+        out
+    }
+
+    /// The neighbour offers a range of which these parts are missing here.
+    pub fn on_offer(&mut self, now: Instant, from: Peer, flow: Flow, parts: &[std::ops::Range<u64>]) {
+        for part in parts {
+            let key = (flow, part.start);
+            if self.missing.len() >= MAX_MISSING && !self.missing.contains_key(&key) {
+                return;
+            }
+            let count = u32::try_from(part.end - part.start).unwrap_or(u32::MAX);
+            let missing = self.missing.entry(key).or_insert_with(|| Missing {
+                count,
+                due: now + GRAFT_AFTER,
+                offered_by: VecDeque::new(),
+            });
+            missing.count = missing.count.max(count);
+            if !missing.offered_by.contains(&from) {
+                missing.offered_by.push_back(from);
+            }
+        }
+    }
+
+    /// Returns the grafts that are due: whom to ask, in which tree, for what. `still` says which parts of a
+    /// range have not come meanwhile.
+    pub fn take_grafts(
+        &mut self,
+        now: Instant,
+        still: impl Fn(&Flow, std::ops::Range<u64>) -> bool,
+    ) -> BTreeMap<(Peer, TopicId), Vec<Offer>> {
+        let due: Vec<_> = self.missing.iter().filter(|(_, m)| m.due <= now).map(|(key, _)| *key).collect();
+        let mut out: BTreeMap<(Peer, TopicId), Vec<Offer>> = BTreeMap::new();
+        for key in due {
+            let (flow, first) = key;
+            let Some(missing) = self.missing.get_mut(&key) else { continue };
+            let range = first..first + u64::from(missing.count);
+            let ask = if still(&flow, range) { missing.offered_by.pop_front() } else { None };
+            let (Some(peer), Some(tree)) = (ask, tree_of(&flow.dest)) else {
+                self.missing.remove(&key);
+                continue;
+            };
+            missing.due = now + GRAFT_AGAIN;
+            if let Some(lazy) = self.lazy.get_mut(&tree) {
+                lazy.remove(&peer);
+            }
+            let offer = Offer { origin: flow.origin, epoch: flow.epoch, first, count: missing.count };
+            out.entry((peer, tree)).or_default().push(offer);
+        }
+        out
+    }
+
+    /// Returns the offers to send, if they are due.
+    pub fn take_offers(&mut self, now: Instant) -> BTreeMap<(Peer, TopicId), Vec<Offer>> {
+        if self.offers_due.is_none_or(|due| due > now) {
+            return BTreeMap::new();
+        }
+        self.offers_due = None;
+        std::mem::take(&mut self.offers)
+    }
+
+    /// Forgets a neighbour.
+    pub fn drop_link(&mut self, peer: Peer) {
+        for lazy in self.lazy.values_mut() {
+            lazy.remove(&peer);
+        }
+        self.offers.retain(|(to, _), _| *to != peer);
+        for missing in self.missing.values_mut() {
+            missing.offered_by.retain(|by| *by != peer);
+        }
+    }
+
+    /// Returns when something is due.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.missing.values().map(|missing| missing.due).chain(self.offers_due).min()
+    }
+
+    fn remember(&mut self, run: &Arc<Run>, hops: u8) {
+        let key = (run.head().flow, run.seqs().start);
+        if self.cache.insert(key, (run.clone(), hops)).is_some() {
+            return;
+        }
+        self.cache_order.push_back(key);
+        self.cache_bytes += run.payload_len() + run.len() * 36;
+        while self.cache_bytes > CACHE_BYTES {
+            let Some(oldest) = self.cache_order.pop_front() else { return };
+            if let Some((run, _)) = self.cache.remove(&oldest) {
+                self.cache_bytes -= run.payload_len() + run.len() * 36;
+            }
+        }
+    }
+}

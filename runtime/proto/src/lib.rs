@@ -4,7 +4,19 @@
 //! values. Nothing here touches a socket, a file, a clock or a thread, which is what makes replay, shadow
 //! runs and the simulator possible.
 
+pub mod batch;
+pub mod broadcast;
+pub mod directory;
+pub mod frame;
 pub mod id;
+pub mod node;
 pub mod policy;
+pub mod queue;
+pub mod record;
+pub mod routing;
+pub mod run;
+pub mod seen;
+pub mod time;
+mod wire;
 
 pub use id::{MessageId, NodeId, Peer, TopicId};

@@ -53,7 +53,8 @@ impl Fastest {
     /// Answers a whole batch.
     pub fn route(&self, batch: &RouteBatch, verdicts: &mut Vec<u32>) {
         verdicts.clear();
-        verdicts.extend(batch.dest.iter().zip(&batch.ingress).map(|(&dest, &from)| self.next_hop(dest, from)));
+        verdicts
+            .extend(batch.dest.iter().zip(&batch.ingress).map(|(&dest, &from)| self.next_hop(dest, from)));
     }
 }
 

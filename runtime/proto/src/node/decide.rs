@@ -1,0 +1,224 @@
+//! The one place where policies are asked and their answers applied, for a whole turn at once.
+//!
+//! The host clamps after the policy, never before: a next hop must be a live neighbour, not the one the
+//! message came from, and a feasible way, which is what makes loops impossible; hops are limited; nobody is
+//! raised to critical.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::hold::Waiting;
+use super::{Node, Pending, Then, Write};
+use crate::id::{NodeId, Peer};
+use crate::policy::{ABSTAIN, CLASS_DROP, Class, DROP, HOLD, LOCAL, Links, Policies, TOPIC_BIT};
+use crate::queue::Item;
+use crate::run::{Dest, Run};
+use crate::time::Now;
+
+/// How long a queue may stand still before what waits beyond its budget is dropped instead of holding its
+/// senders back.
+pub(super) const STALL: Duration = Duration::from_secs(2);
+
+impl Node {
+    pub(super) fn decide(&mut self, now: Now, policies: &mut dyn Policies) {
+        if self.pending.is_empty() {
+            return;
+        }
+        self.show_view(now, policies);
+        let pending = std::mem::take(&mut self.pending);
+        self.ask(now, &pending, policies);
+        let mut row = 0;
+        for pending in pending {
+            let rows = row..row + pending.run.len();
+            row = rows.end;
+            self.apply(now, pending, rows);
+        }
+    }
+
+    /// Shows the policies the neighbours and ways, if they have changed.
+    pub(super) fn show_view(&mut self, now: Now, policies: &mut dyn Policies) {
+        if !std::mem::take(&mut self.view_stale) {
+            return;
+        }
+        self.rows.clear();
+        let mut links = Links::default();
+        for (peer, neighbour) in self.neighbours.iter().filter(|(_, neighbour)| neighbour.is_greeted()) {
+            self.rows.push(*peer);
+            links.rtt_us.push(neighbour.rtt_us().unwrap_or(100_000));
+            links.loss_ppm.push(0);
+            let queued: usize = neighbour.queue.waiting_bytes().iter().sum();
+            links.queued_bytes.push(u32::try_from(queued).unwrap_or(u32::MAX));
+        }
+        self.view = self.table.view(&self.rows, links);
+        policies.observe(now.unix_ms, &self.view);
+    }
+
+    fn ask(&mut self, now: Now, pending: &[Pending], policies: &mut dyn Policies) {
+        self.route_batch.clear();
+        self.qos_batch.clear();
+        for pending in pending {
+            let head = pending.run.head();
+            let dest = match head.flow.dest {
+                Dest::Node(node) => self.table.number(&node).unwrap_or(TOPIC_BIT - 1),
+                Dest::Topic(_) | Dest::Mesh => head.flow.dest.tag() | TOPIC_BIT,
+            };
+            let ingress = pending.from.and_then(|from| self.rows.binary_search(&from).ok());
+            let ingress = ingress.map_or(LOCAL, |row| row as u32);
+            let age_ms = u32::try_from(now.unix_ms.saturating_sub(head.sent_ms)).unwrap_or(u32::MAX);
+            let tag = head.flow.dest.tag();
+            for size in pending.run.payload_sizes() {
+                self.route_batch.push(dest, ingress, size, head.class);
+                self.qos_batch.push(head.class, size, age_ms, tag);
+            }
+        }
+        policies.route(now.unix_ms, &self.route_batch, &mut self.verdicts);
+        policies.classify(now.unix_ms, &self.qos_batch, &mut self.classes);
+        assert_eq!(self.verdicts.len(), self.route_batch.len(), "policies answer every row");
+        assert_eq!(self.classes.len(), self.qos_batch.len(), "policies answer every row");
+    }
+
+    /// Applies the answers to one run: cut where they change, which they seldom do.
+    fn apply(&mut self, now: Now, pending: Pending, rows: Range<usize>) {
+        let mut start = rows.start;
+        while start < rows.end {
+            let answer = (self.verdicts[start], self.classes[start]);
+            let same =
+                (start..rows.end).take_while(|&r| (self.verdicts[r], self.classes[r]) == answer).count();
+            let part = start - rows.start..start - rows.start + same;
+            start += same;
+            let whole = part.len() == pending.run.len();
+            let run = if whole { pending.run.clone() } else { Arc::new(pending.run.part(part)) };
+            // What the sender is owed goes with the last part; a stored copy is of the whole and goes first.
+            let owed = if start == rows.end { pending.owed } else { None };
+            let key = if whole { pending.key } else { None };
+            self.apply_part(now, Pending { run, owed, key, ..pending }, answer);
+        }
+        if let (true, Some(_)) = (self.is_cut(&rows), pending.key) {
+            self.delete_held(pending.key, &pending.run);
+        }
+    }
+
+    fn is_cut(&self, rows: &Range<usize>) -> bool {
+        let first = (self.verdicts[rows.start], self.classes[rows.start]);
+        rows.clone().any(|row| (self.verdicts[row], self.classes[row]) != first)
+    }
+
+    fn apply_part(&mut self, now: Now, pending: Pending, (verdict, class): (u32, u8)) {
+        let head = *pending.run.head();
+        let class = self.clamp_class(head.class, class);
+        let (Some(class), false) = (class, verdict == DROP) else {
+            self.counters.dropped_by_policy += pending.run.len() as u64;
+            self.drop_pending(pending);
+            return;
+        };
+        if pending.hops >= head.hop_limit {
+            // At its limit a broadcast has simply arrived; anything else is lost.
+            if matches!(head.flow.dest, Dest::Node(_)) {
+                self.counters.dropped_hop_limit += pending.run.len() as u64;
+            }
+            self.drop_pending(pending);
+            return;
+        }
+        match head.flow.dest {
+            Dest::Node(node) => self.forward(now, node, class, verdict, pending),
+            Dest::Topic(_) | Dest::Mesh => self.broadcast(now, class, pending),
+        }
+    }
+
+    fn clamp_class(&mut self, asked: Class, answer: u8) -> Option<Class> {
+        if answer == CLASS_DROP {
+            return None;
+        }
+        match Class::from_u8(answer) {
+            Some(Class::Critical) if asked != Class::Critical => {
+                self.counters.clamped += 1;
+                Some(asked)
+            }
+            Some(class) => Some(class),
+            None => {
+                self.counters.clamped += 1;
+                Some(asked)
+            }
+        }
+    }
+
+    fn drop_pending(&mut self, pending: Pending) {
+        self.load.dropped[pending.run.head().class as usize] += pending.run.len() as u64;
+        self.settle(pending.owed);
+        self.delete_held(pending.key, &pending.run);
+    }
+
+    fn forward(&mut self, now: Now, node: NodeId, class: Class, verdict: u32, mut pending: Pending) {
+        if pending.run.head().durable && pending.key.is_none() {
+            pending.key = Some(self.store(node, &pending.run, pending.hops));
+            self.then.extend(pending.owed.take().map(Then::Acknowledge));
+        }
+        let Some(via) = self.next_hop(&node, verdict, &pending) else {
+            self.settle(pending.owed);
+            self.hold(node, Waiting { run: pending.run, hops: pending.hops, key: pending.key });
+            return;
+        };
+        let neighbour = self.neighbours.get_mut(&via).expect("a next hop is a live neighbour");
+        let has_room = neighbour.queue.has_room(class);
+        let stalled = now.instant.since(neighbour.moved) > STALL && !neighbour.queue.is_empty();
+        if !has_room && stalled && pending.key.is_none() && pending.from.is_some() {
+            self.counters.dropped_full += pending.run.len() as u64;
+            self.drop_pending(pending);
+            return;
+        }
+        // With room the sender's window opens at once; without, it opens when this has gone out.
+        let owed = if has_room { None } else { pending.owed.take() };
+        let hops = pending.hops + 1;
+        neighbour.queue.push(class, Item { run: pending.run, hops, key: pending.key, owed });
+        self.settle(pending.owed);
+    }
+
+    /// The neighbour that the policy named, if it may be used; else the host's own choice.
+    fn next_hop(&mut self, node: &NodeId, verdict: u32, pending: &Pending) -> Option<Peer> {
+        if verdict == HOLD {
+            return None;
+        }
+        let named = self.rows.get(verdict as usize).copied();
+        let allowed = named.filter(|via| {
+            Some(*via) != pending.from && self.neighbours.contains_key(via) && self.table.may_use(node, *via)
+        });
+        if allowed.is_none() && verdict != ABSTAIN {
+            self.counters.clamped += pending.run.len() as u64;
+        }
+        allowed.or_else(|| {
+            self.table.next_hop(node, pending.from).filter(|via| self.neighbours.contains_key(via))
+        })
+    }
+
+    fn store(&mut self, dest: NodeId, run: &Run, hops: u8) -> crate::queue::HeldKey {
+        let key = self.held.new_key();
+        self.writes.push(Write::PutHeld { key, dest, bytes: run.to_bytes(hops) });
+        // A copy that comes again after a crash must be known: else it would be forwarded twice.
+        if run.head().flow.origin != self.id {
+            self.keep_window(run);
+        }
+        key
+    }
+
+    fn broadcast(&mut self, now: Now, class: Class, pending: Pending) {
+        self.settle(pending.owed);
+        let hops = pending.hops + 1;
+        let greeted = self.neighbours.iter().filter(|(_, neighbour)| neighbour.is_greeted());
+        let peers: Vec<Peer> = greeted.map(|(peer, _)| *peer).collect();
+        for peer in self.trees.on_fresh(now.instant, pending.from, &pending.run, hops, peers) {
+            self.push_broadcast(now, peer, class, pending.run.clone(), hops);
+        }
+    }
+
+    /// A neighbour that has no room is offered the run instead: it can ask when it has caught up.
+    pub(super) fn push_broadcast(&mut self, now: Now, peer: Peer, class: Class, run: Arc<Run>, hops: u8) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        if neighbour.queue.has_room(class) {
+            neighbour.queue.push(class, Item { run, hops, key: None, owed: None });
+        } else {
+            self.load.dropped[class as usize] += run.len() as u64;
+            self.trees.offer(now.instant, peer, &run);
+        }
+    }
+}

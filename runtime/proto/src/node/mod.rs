@@ -1,0 +1,728 @@
+//! The node: composes links, routing, broadcast, queues and policies behind four verbs.
+//!
+//! `handle` takes in everything that happened, asks the policies once for the whole batch, and leaves what
+//! is to be done: `poll_transmit` when a link can take more, `poll_output` for all else. `poll_timeout`
+//! says when it must be called again. Nothing happens in between, and nothing is decided outside.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ed25519_dalek::SigningKey;
+
+use crate::broadcast::Trees;
+use crate::directory::{Dial, Directory, LinkPolicy};
+use crate::frame::Violation;
+use crate::id::{MessageId, NodeId, Peer, TopicId};
+use crate::policy::{Class, Load, Policies, QosBatch, RouteBatch, View};
+use crate::queue::{HeldKey, Item, Owed, Popped};
+use crate::record::Record;
+use crate::routing::{KnownWay, Table};
+use crate::run::{Dest, Flow, Run, Verified};
+use crate::seen::{Seen, Window};
+use crate::time::{Instant, Now};
+
+mod control;
+mod decide;
+mod hold;
+mod link;
+mod publish;
+mod receive;
+mod tick;
+
+pub use hold::HELD_BYTES;
+pub use publish::PublishError;
+
+use hold::Held;
+use link::Neighbour;
+use publish::Accepting;
+
+/// Links at a time, at most; a further one is refused.
+pub const MAX_LINKS: usize = 64;
+/// Topics that this node subscribes to, at most.
+pub const MAX_SUBSCRIPTIONS: usize = 4096;
+
+/// What a node is from its start to its end.
+#[derive(Debug)]
+pub struct Config {
+    /// The identity.
+    pub key: SigningKey,
+    /// What people call it.
+    pub name: String,
+    /// This start, ms since 1970; must be above that of every earlier start of the same key.
+    pub epoch: u64,
+    /// Where randomness comes from; the same seed and inputs give the same outputs.
+    pub seed: u64,
+    /// Whom to link to.
+    pub links: LinkPolicy,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A link is up and its far end has proved to be `node`.
+    LinkUp {
+        /// The link's handle, never used before.
+        peer: Peer,
+        /// Who is there.
+        node: NodeId,
+        /// The address that was dialed, if this side dialed.
+        dialed: Option<String>,
+    },
+    /// A link is gone.
+    LinkDown {
+        /// Which.
+        peer: Peer,
+    },
+    /// Complete frames of one lane, without their lengths, in order.
+    Frames {
+        /// The link.
+        peer: Peer,
+        /// 0 control, 1 to 5 the classes.
+        lane: u8,
+        /// The frames.
+        frames: Vec<Bytes>,
+    },
+    /// An [`Output::Dial`] did not lead to a link.
+    DialFailed(Dial),
+    /// Keep a link to this address.
+    Seed(String),
+    /// The addresses that this node can be dialed at.
+    Listening(Vec<String>),
+    /// Messages from an application.
+    Publish(Publish),
+    /// An application wants a topic's messages.
+    Subscribe(TopicId),
+    /// No application wants them any more.
+    Unsubscribe(TopicId),
+    /// Measure the round trip to a node, over however many hops.
+    Ping {
+        /// Comes back in [`Output::Pong`].
+        token: u64,
+        /// Whom.
+        to: NodeId,
+    },
+    /// Everything up to this [`Output::Persist`] is on disk.
+    Persisted {
+        /// The ticket.
+        ticket: u64,
+    },
+    /// A message that a store kept from an earlier start.
+    RestoreHeld {
+        /// Its key.
+        key: HeldKey,
+        /// Its bytes.
+        bytes: Bytes,
+    },
+    /// A duplicate window that a store kept.
+    RestoreSeen {
+        /// The flow, as [`Flow::to_bytes`].
+        flow: Bytes,
+        /// The window, as [`Window::to_bytes`].
+        window: Bytes,
+    },
+    /// An endpoint record that a store kept.
+    RestoreRecord(Bytes),
+    /// The policies were exchanged: show them the view again.
+    PoliciesChanged,
+}
+
+/// Messages to publish, all to one destination.
+#[derive(Debug)]
+pub struct Publish {
+    /// Comes back in [`Output::Accepted`] or [`Output::Refused`].
+    pub token: u64,
+    /// For whom.
+    pub dest: Dest,
+    /// The class asked for.
+    pub class: Class,
+    /// How long they matter, in ms; `None` for the class's own time.
+    pub ttl_ms: Option<u64>,
+    /// Hops they may take.
+    pub hop_limit: u8,
+    /// Say that they are accepted only when they are on disk. For nodes only.
+    pub durable: bool,
+    /// Whether the ids of all messages are wanted back; otherwise the first one's.
+    pub want_ids: bool,
+    /// The payloads.
+    pub payloads: Vec<Bytes>,
+}
+
+/// Something to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Give the messages to the applications that want them.
+    Deliver {
+        /// The messages.
+        run: Arc<Run>,
+        /// Hops they took.
+        hops: u8,
+    },
+    /// Write all of it in one transaction, then say [`Input::Persisted`].
+    Persist {
+        /// Rises by one each time.
+        ticket: u64,
+        /// What to write.
+        writes: Vec<Write>,
+    },
+    /// The messages were taken over; durable ones are on disk.
+    Accepted {
+        /// Of the [`Publish`].
+        token: u64,
+        /// The flow they belong to.
+        flow: Flow,
+        /// Their sequence numbers.
+        seqs: Range<u64>,
+        /// The id of each, or of the first.
+        ids: Vec<MessageId>,
+    },
+    /// The messages were not taken over, none of them.
+    Refused {
+        /// Of the [`Publish`].
+        token: u64,
+        /// Why.
+        error: PublishError,
+    },
+    /// Dial; answer with [`Input::LinkUp`] or [`Input::DialFailed`].
+    Dial(Dial),
+    /// Close the link; [`Input::LinkDown`] may follow or not.
+    Disconnect {
+        /// Which.
+        peer: Peer,
+        /// Why.
+        reason: Disconnect,
+    },
+    /// A ping came back.
+    Pong {
+        /// Of the [`Input::Ping`].
+        token: u64,
+        /// The round trip in microseconds.
+        rtt_us: u64,
+        /// Hops there.
+        hops: u8,
+    },
+    /// A neighbour has come.
+    NeighbourUp {
+        /// Its link.
+        peer: Peer,
+        /// Who.
+        node: NodeId,
+    },
+    /// A neighbour has gone.
+    NeighbourDown {
+        /// Its link.
+        peer: Peer,
+        /// Who.
+        node: NodeId,
+    },
+}
+
+/// Why a link is closed by this side.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Disconnect {
+    /// The neighbour broke the protocol.
+    #[error("{0}")]
+    Violation(Violation),
+    /// Another link to the same node is kept.
+    #[error("another link to the same node is kept")]
+    Duplicate,
+    /// It did not answer for too long.
+    #[error("no answer to pings")]
+    Silent,
+    /// There are as many links as there may be.
+    #[error("there are too many links")]
+    TooManyLinks,
+    /// The far end is this node itself.
+    #[error("the far end is this node")]
+    Oneself,
+    /// It does not read what it is sent.
+    #[error("the neighbour does not read")]
+    Stuck,
+}
+
+/// One change to what a store keeps.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// Keep a message for a node.
+    PutHeld {
+        /// Its key; rises with time.
+        key: HeldKey,
+        /// For whom.
+        dest: NodeId,
+        /// Its bytes.
+        bytes: Bytes,
+    },
+    /// The message was taken over by somebody else, or has expired.
+    DeleteHeld {
+        /// Its key.
+        key: HeldKey,
+        /// For whom.
+        dest: NodeId,
+    },
+    /// Keep a duplicate window.
+    PutSeen {
+        /// The flow, as [`Flow::to_bytes`].
+        flow: [u8; Flow::LEN],
+        /// The window, as [`Window::to_bytes`].
+        window: Vec<u8>,
+    },
+    /// All messages of the flow have expired.
+    DeleteSeen {
+        /// The flow.
+        flow: [u8; Flow::LEN],
+    },
+    /// Keep an endpoint record.
+    PutRecord {
+        /// Whose.
+        node: NodeId,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// Durable messages for this node: keep them until an application has taken them. They are delivered
+    /// once the transaction is on disk; no [`Output::Deliver`] follows.
+    Inbox {
+        /// The messages.
+        run: Arc<Run>,
+        /// Hops they took.
+        hops: u8,
+    },
+}
+
+/// What to write to a link.
+#[derive(Debug)]
+pub struct Transmit {
+    /// 0 control, 1 to 5 the classes.
+    pub lane: u8,
+    /// One frame with its length in front, in up to three pieces.
+    pub chunks: [Bytes; 3],
+}
+
+/// What was counted since the start, in messages unless said otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Taken from applications.
+    pub published: u64,
+    /// Given to applications here.
+    pub delivered: u64,
+    /// Received from neighbours and not seen before.
+    pub received: u64,
+    /// Handed to links, once a link.
+    pub forwarded: u64,
+    /// Received again.
+    pub duplicates: u64,
+    /// Dropped because their time was over.
+    pub expired: u64,
+    /// Dropped by a policy.
+    pub dropped_by_policy: u64,
+    /// Dropped at their hop limit.
+    pub dropped_hop_limit: u64,
+    /// Dropped because a queue or a recipient's store was full.
+    pub dropped_full: u64,
+    /// Dropped because their recipient restarted and may have had them.
+    pub dropped_in_doubt: u64,
+    /// Policy answers that the host overruled.
+    pub clamped: u64,
+    /// Frames of optional types that were skipped.
+    pub skipped_frames: u64,
+    /// Frames received, of any kind.
+    pub frames: u64,
+    /// Violations by name.
+    pub violations: BTreeMap<&'static str, u64>,
+}
+
+/// A neighbour as users see it.
+#[derive(Clone, Debug)]
+pub struct NeighbourInfo {
+    /// The link.
+    pub peer: Peer,
+    /// Who.
+    pub node: NodeId,
+    /// Smoothed round trip, once measured.
+    pub rtt_us: Option<u32>,
+    /// Waiting bytes by class.
+    pub queued_bytes: [usize; 5],
+}
+
+/// A batch part on its way to a decision.
+#[derive(Debug)]
+struct Pending {
+    run: Arc<Run>,
+    from: Option<Peer>,
+    hops: u8,
+    owed: Option<Owed>,
+    key: Option<HeldKey>,
+}
+
+/// What waits for a ticket to be on disk.
+#[derive(Debug)]
+enum Then {
+    Acknowledge(Owed),
+    Accept(Accepting),
+}
+
+/// One node of the mesh.
+///
+/// ```
+/// use ed25519_dalek::SigningKey;
+/// use mesh_proto::node::{Config, Input, Node, Output};
+/// use mesh_proto::policy::native::Native;
+/// use mesh_proto::time::Now;
+///
+/// let key = SigningKey::from_bytes(&[7; 32]);
+/// let config = Config { key, name: "ada".into(), epoch: 1, seed: 1, links: Default::default() };
+/// let mut node = Node::new(Now::default(), config);
+///
+/// node.handle(Now::default(), [Input::Seed("mem:bob".into())], &mut Native::default());
+///
+/// assert!(matches!(node.poll_output(), Some(Output::Dial(dial)) if dial.addr == "mem:bob"));
+/// ```
+#[derive(Debug)]
+pub struct Node {
+    key: SigningKey,
+    id: NodeId,
+    name: String,
+    epoch: u64,
+    rng: fastrand::Rng,
+    addrs: Vec<String>,
+    neighbours: BTreeMap<Peer, Neighbour>,
+    by_node: BTreeMap<NodeId, Peer>,
+    table: Table,
+    trees: Trees,
+    directory: Directory,
+    record: Record,
+    record_stale: bool,
+    seen: Seen,
+    verified: Verified,
+    held: Held,
+    subscriptions: BTreeSet<TopicId>,
+    next_seq: BTreeMap<Dest, u64>,
+    drafts: Vec<crate::run::Draft>,
+    accepting: Vec<Accepting>,
+    pending: Vec<Pending>,
+    pings: BTreeMap<u64, (u64, Instant)>,
+    view: View,
+    rows: Vec<Peer>,
+    view_stale: bool,
+    ways_changed: bool,
+    route_batch: RouteBatch,
+    qos_batch: QosBatch,
+    verdicts: Vec<u32>,
+    classes: Vec<u8>,
+    load: Load,
+    shares: crate::policy::Shares,
+    writes: Vec<Write>,
+    then: Vec<Then>,
+    tickets: VecDeque<(u64, Vec<Then>)>,
+    next_ticket: u64,
+    outputs: VecDeque<Output>,
+    due: tick::Due,
+    counters: Counters,
+}
+
+impl Node {
+    /// Makes a node that knows nobody.
+    pub fn new(now: Now, config: Config) -> Node {
+        let id = NodeId(config.key.verifying_key().to_bytes());
+        let mut rng = fastrand::Rng::with_seed(config.seed);
+        // Above every counter of an earlier start: seconds, which no node outruns by announcing itself.
+        let seqno = (config.epoch / 1000) as u32;
+        let record = Record::sign(&config.key, config.epoch, config.epoch, &config.name, &[], []);
+        Node {
+            id,
+            name: config.name,
+            epoch: config.epoch,
+            addrs: Vec::new(),
+            neighbours: BTreeMap::new(),
+            by_node: BTreeMap::new(),
+            table: Table::new(id, seqno),
+            trees: Trees::default(),
+            directory: Directory::new(id, config.links),
+            record,
+            record_stale: false,
+            seen: Seen::default(),
+            verified: Verified::default(),
+            held: Held::new(now.unix_ms),
+            subscriptions: BTreeSet::new(),
+            next_seq: BTreeMap::new(),
+            drafts: Vec::new(),
+            accepting: Vec::new(),
+            pending: Vec::new(),
+            pings: BTreeMap::new(),
+            view: View::default(),
+            rows: Vec::new(),
+            view_stale: true,
+            ways_changed: false,
+            route_batch: RouteBatch::default(),
+            qos_batch: QosBatch::default(),
+            verdicts: Vec::new(),
+            classes: Vec::new(),
+            load: Load::default(),
+            shares: crate::policy::Shares::default(),
+            writes: Vec::new(),
+            then: Vec::new(),
+            tickets: VecDeque::new(),
+            next_ticket: 1,
+            outputs: VecDeque::new(),
+            due: tick::Due::new(now.instant, &mut rng),
+            counters: Counters::default(),
+            rng,
+            key: config.key,
+        }
+    }
+
+    /// Takes in everything that happened up to `now`; asks the policies once for the whole batch.
+    pub fn handle(&mut self, now: Now, inputs: impl IntoIterator<Item = Input>, policies: &mut dyn Policies) {
+        for input in inputs {
+            self.on_input(now, input);
+        }
+        self.on_time(now, policies);
+        self.seal_drafts(now);
+        self.retry_held(now);
+        self.decide(now, policies);
+        self.finish_turn(now);
+    }
+
+    /// Returns what to write to `peer` next, or `None` until more arrives or is acknowledged. Messages that
+    /// expired while they waited are dropped here.
+    pub fn poll_transmit(&mut self, now: Now, peer: Peer) -> Option<Transmit> {
+        let neighbour = self.neighbours.get_mut(&peer)?;
+        if let Some(frame) = neighbour.pop_control() {
+            return Some(Transmit { lane: 0, chunks: [frame, Bytes::new(), Bytes::new()] });
+        }
+        if !neighbour.is_greeted() {
+            return None;
+        }
+        loop {
+            let neighbour = self.neighbours.get_mut(&peer)?;
+            let popped = neighbour.queue.pop(now.unix_ms)?;
+            neighbour.moved = now.instant;
+            match popped {
+                Popped::Send(class, item) => {
+                    self.settle(item.owed);
+                    self.counters.forwarded += item.run.len() as u64;
+                    self.load.sent_bytes[class as usize] += item.cost() as u64;
+                    return Some(Transmit { lane: class as u8 + 1, chunks: item.run.encode(item.hops) });
+                }
+                Popped::Expired(class, item) => self.drop_expired(class, item),
+            }
+        }
+    }
+
+    /// Returns the next thing to do. Drain it after every `handle`.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Returns when `handle` must be called again even without input.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let acks = self.neighbours.values().filter_map(|neighbour| neighbour.ack_due());
+        acks.chain(self.trees.next_due()).chain(self.news_due()).chain([self.due.first()]).min()
+    }
+
+    /// Says whether messages of this class to `dest` would be queued without holding anybody back. A
+    /// publisher waits until they would.
+    pub fn has_room(&self, dest: &Dest, class: Class) -> bool {
+        let roomy = |peer: &Peer| self.neighbours.get(peer).is_none_or(|n| n.queue.has_room(class));
+        match dest {
+            Dest::Node(node) => match self.table.next_hop(node, None) {
+                Some(via) => roomy(&via),
+                None => true,
+            },
+            // One slow neighbour does not stop a topic: it is offered what it could not be sent.
+            Dest::Topic(_) | Dest::Mesh => {
+                self.neighbours.is_empty() || self.neighbours.keys().any(|peer| roomy(peer))
+            }
+        }
+    }
+
+    /// Ends this node: says goodbye on every link and leaves writes that keep what was not taken over.
+    /// Transmit and persist what it leaves; call nothing else afterwards.
+    pub fn shutdown(&mut self, now: Now) {
+        self.seal_drafts(now);
+        self.say_goodbye();
+        self.keep_everything(now);
+        self.emit_writes();
+    }
+
+    /// Returns this node's id.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Returns what was counted since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Returns the neighbours that have said hello.
+    pub fn neighbours(&self) -> Vec<NeighbourInfo> {
+        let greeted = self.neighbours.iter().filter(|(_, neighbour)| neighbour.is_greeted());
+        greeted
+            .map(|(peer, neighbour)| NeighbourInfo {
+                peer: *peer,
+                node: neighbour.node,
+                rtt_us: neighbour.rtt_us(),
+                queued_bytes: neighbour.queue.waiting_bytes(),
+            })
+            .collect()
+    }
+
+    /// Returns the link to a node, if it is a neighbour.
+    pub fn link_to(&self, node: &NodeId) -> Option<Peer> {
+        self.by_node.get(node).copied()
+    }
+
+    /// Returns who is at the end of a link.
+    pub fn node_of(&self, peer: Peer) -> Option<NodeId> {
+        self.neighbours.get(&peer).map(|neighbour| neighbour.node)
+    }
+
+    /// Returns the newest record of every node that is known, this one excepted.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.directory.records()
+    }
+
+    /// Returns what this node says of itself.
+    pub fn own_record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Returns the ways to a node, cheapest first.
+    pub fn ways(&self, node: &NodeId) -> Vec<KnownWay> {
+        self.table.ways(node)
+    }
+
+    /// Returns the nodes that can be reached now.
+    pub fn reachable(&self) -> Vec<NodeId> {
+        self.table.destinations().filter(|node| self.table.reaches(node)).copied().collect()
+    }
+
+    /// Asks the routing policy about one message that is not there, for `route explain`: the neighbour that
+    /// it would go to. Counts as a call of the policy.
+    pub fn explain(&mut self, now: Now, node: &NodeId, policies: &mut dyn Policies) -> Option<Peer> {
+        self.show_view(now, policies);
+        let number = self.table.number(node)?;
+        let mut batch = RouteBatch::default();
+        batch.push(number, crate::policy::LOCAL, 0, Class::Normal);
+        let mut verdicts = Vec::new();
+        policies.route(now.unix_ms, &batch, &mut verdicts);
+        let chosen = self.rows.get(*verdicts.first()? as usize).copied();
+        chosen.filter(|via| self.table.may_use(node, *via)).or_else(|| self.table.next_hop(node, None))
+    }
+
+    /// Returns the messages and payload bytes that wait here for nodes without a way.
+    pub fn held(&self) -> (usize, usize) {
+        self.held.totals()
+    }
+
+    /// Returns what the policies see now.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    fn on_input(&mut self, now: Now, input: Input) {
+        match input {
+            Input::LinkUp { peer, node, dialed } => self.on_link_up(now, peer, node, dialed),
+            Input::LinkDown { peer } => self.on_link_down(now, peer),
+            Input::Frames { peer, lane, frames } => self.on_frames(now, peer, lane, frames),
+            Input::DialFailed(dial) => self.directory.on_failed(now.instant, &dial, &mut self.rng),
+            Input::Seed(addr) => {
+                self.directory.add_seed(addr);
+                self.due.dial_now(now.instant);
+            }
+            Input::Listening(addrs) => {
+                self.addrs = addrs;
+                self.record_stale = true;
+                self.renew_record(now);
+            }
+            Input::Publish(publish) => self.on_publish(now, publish),
+            Input::Subscribe(topic) => {
+                if self.subscriptions.len() < MAX_SUBSCRIPTIONS {
+                    self.subscriptions.insert(topic);
+                }
+            }
+            Input::Unsubscribe(topic) => {
+                self.subscriptions.remove(&topic);
+            }
+            Input::Ping { token, to } => self.on_ping_request(now, token, to),
+            Input::Persisted { ticket } => self.on_persisted(ticket),
+            Input::RestoreHeld { key, bytes } => self.restore_held(now, key, &bytes),
+            Input::RestoreSeen { flow, window } => {
+                if let (Some(flow), Some(window)) = (Flow::from_bytes(&flow), Window::from_bytes(&window)) {
+                    self.seen.restore(flow, window);
+                }
+            }
+            Input::RestoreRecord(bytes) => {
+                if let Some(record) = Record::from_bytes(&bytes) {
+                    self.directory.learn(record);
+                }
+            }
+            Input::PoliciesChanged => {
+                self.view_stale = true;
+                self.due.divide_now(now.instant);
+            }
+        }
+    }
+
+    /// What is on disk up to this ticket may be spoken of.
+    fn on_persisted(&mut self, ticket: u64) {
+        while self.tickets.front().is_some_and(|(first, _)| *first <= ticket) {
+            let (_, thens) = self.tickets.pop_front().expect("the front was just seen");
+            for then in thens {
+                match then {
+                    Then::Acknowledge(owed) => self.settle(Some(owed)),
+                    Then::Accept(accepting) => self.accept(accepting),
+                }
+            }
+        }
+    }
+
+    fn finish_turn(&mut self, now: Now) {
+        self.tell_news(now);
+        self.send_acks(now);
+        self.emit_writes();
+    }
+
+    fn emit_writes(&mut self) {
+        if self.writes.is_empty() && self.then.is_empty() {
+            return;
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.tickets.push_back((ticket, std::mem::take(&mut self.then)));
+        self.outputs.push_back(Output::Persist { ticket, writes: std::mem::take(&mut self.writes) });
+    }
+
+    fn drop_expired(&mut self, class: Class, item: Item) {
+        self.counters.expired += item.run.len() as u64;
+        self.load.dropped[class as usize] += item.run.len() as u64;
+        self.forget(item);
+    }
+
+    /// A run is not needed any more: its acknowledgement is due, its stored copy is not.
+    fn forget(&mut self, item: Item) {
+        self.settle(item.owed);
+        self.delete_held(item.key, &item.run);
+    }
+
+    fn delete_held(&mut self, key: Option<HeldKey>, run: &Run) {
+        if let (Some(key), Dest::Node(dest)) = (key, run.head().flow.dest) {
+            self.writes.push(Write::DeleteHeld { key, dest });
+        }
+    }
+
+    fn settle(&mut self, owed: Option<Owed>) {
+        if let Some(owed) = owed
+            && let Some(neighbour) = self.neighbours.get_mut(&owed.peer)
+        {
+            neighbour.settle(owed.lane, owed.number);
+        }
+    }
+
+    fn violation(&mut self, now: Now, peer: Peer, violation: Violation) {
+        *self.counters.violations.entry(violation.name()).or_default() += 1;
+        self.outputs.push_back(Output::Disconnect { peer, reason: Disconnect::Violation(violation) });
+        self.on_link_down(now, peer);
+    }
+}

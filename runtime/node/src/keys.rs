@@ -45,6 +45,11 @@ impl NodeKey {
         NodeId(self.signing.verifying_key().to_bytes())
     }
 
+    /// Returns the bytes of the public half.
+    pub fn public_bytes(&self) -> &[u8; 32] {
+        self.signing.as_ref().as_bytes()
+    }
+
     /// Returns the key that signs.
     pub fn signing(&self) -> &SigningKey {
         &self.signing

@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 mod framing;
 mod link;
 pub mod memory;
+pub mod quic;
 
 /// Largest frame on the control lane in bytes, its length field not counted.
 pub const MAX_CONTROL_FRAME: usize = 64 * 1024;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mesh_node::keys::NodeKey;
 use mesh_node::transport::memory::{Hub, MemoryTransport};
+use mesh_node::transport::quic::{QuicConfig, QuicTransport};
 use mesh_node::transport::{
     CLOSE_OK, DialError, DownReason, EventReceiver, HIGH_WATER, LOW_WATER, Lane, LinkId, MAX_CONTROL_FRAME,
     MAX_FRAME, SendError, Transport, TransportEvent, Violation, events,
@@ -403,6 +404,31 @@ macro_rules! conformance {
 }
 
 conformance!(memory, super::InMemory);
+
+conformance!(quic, super::OverQuic);
+
+/// Nodes on loopback.
+#[derive(Default)]
+struct OverQuic;
+
+impl World for OverQuic {
+    fn node(&self) -> Node {
+        let key = NodeKey::generate().unwrap();
+        let (sender, events) = events();
+        let transport = Box::new(QuicTransport::bind(loopback(), &key, sender).unwrap());
+        Node { id: key.id(), transport, events }
+    }
+
+    fn nobody(&self) -> String {
+        // A port that was free a moment ago; nothing on this machine takes ports in this range by itself.
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.local_addr().unwrap().to_string()
+    }
+}
+
+fn loopback() -> QuicConfig {
+    QuicConfig { listen: vec!["127.0.0.1:0".parse().unwrap()], ..QuicConfig::default() }
+}
 
 /// Nodes of one hub.
 #[derive(Default)]

@@ -1,1 +1,38 @@
-//! Placeholder.
+//! Runs policies and handlers as WebAssembly components: load, check, prepare, swap, strike, roll back.
+//!
+//! The only crate that knows wasmtime. It opens no socket and reads no clock for a decision: time and
+//! randomness come with each call, so that equal calls give equal answers.
+//!
+//! [`load()`] turns bytes into a checked component, [`prepare_routing`] and its siblings make an instance ready
+//! off the hot path, and a [`PolicySet`] or a [`HandlerSlot`] runs it, exchanges it between two calls, and
+//! stands in with the native built-in when it fails.
+
+pub mod engine;
+pub mod fault;
+pub mod handler;
+pub mod inspect;
+pub mod limits;
+pub mod load;
+pub mod manifest;
+pub mod package;
+mod policy;
+mod sandbox;
+mod set;
+pub mod settings;
+mod slot;
+mod wit;
+
+pub use engine::{Cache, CacheError, CacheStats, Engine, EngineError};
+pub use fault::Fault;
+pub use handler::{HandlerSlot, PreparedHandler, prepare_handler};
+pub use inspect::{Inspection, inspect};
+pub use load::{Grants, Kind, LoadError, Loaded, Revision, load};
+pub use manifest::{Manifest, ManifestError, SettingError};
+pub use policy::{Qos, Routing};
+pub use sandbox::Kv;
+pub use set::{PolicySet, PolicySlot, PreparedQos, PreparedRouting, prepare_qos, prepare_routing};
+pub use settings::{Refusal, Settings, Value};
+pub use slot::{
+    Carry, FaultRecord, Guest, PrepareError, Prepared, Refused, SlotEvent, SlotState, SlotStatus, State,
+    SwapError, SwapReport,
+};

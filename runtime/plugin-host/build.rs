@@ -1,0 +1,5 @@
+//! Builds the built-in plugins.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+}

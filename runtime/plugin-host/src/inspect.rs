@@ -1,0 +1,270 @@
+//! What can be read from a component without compiling it: imports, exports, manifest, digest.
+
+use wasmparser::{ComponentExternalKind, Parser, Payload};
+
+use crate::limits;
+use crate::load::{Grants, Kind, LoadError, OFFERED, Revision};
+use crate::manifest::{self, Manifest, ManifestError};
+use crate::settings::clip;
+
+/// Imports, exports and custom sections that are read of one component.
+const MAX_ITEMS: usize = 256;
+
+/// What a component is, read from its bytes.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// Its kind, or `None` when it fits no slot of this host.
+    pub kind: Option<Kind>,
+    /// Its length.
+    pub size_bytes: usize,
+    /// BLAKE3 over all of it.
+    pub digest: [u8; 32],
+    /// What it imports, each with the grant it needs.
+    pub imports: Vec<Import>,
+    /// What it exports, with versions.
+    pub exports: Vec<String>,
+    /// Its custom sections, and those of its modules: name and length.
+    pub custom_sections: Vec<(String, usize)>,
+    /// Its manifest.
+    pub manifest: Option<Manifest>,
+    /// Why its manifest cannot be used.
+    pub manifest_error: Option<ManifestError>,
+    /// It imports nothing but types, so its answers depend on its arguments only.
+    pub is_pure: bool,
+}
+
+/// One import of a component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Import {
+    /// Its name with its version.
+    pub name: String,
+    /// What it needs.
+    pub needs: Needs,
+}
+
+/// What an import needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: it is plain types.
+    Nothing,
+    /// This grant.
+    Grant(&'static str),
+    /// No host gives it.
+    Impossible,
+}
+
+/// Why bytes are no component.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAComponent {
+    /// A core module, what compilers make before it is encoded as a component.
+    #[error("it is a core module, not a component")]
+    CoreModule,
+    /// Neither.
+    #[error("it is no WebAssembly file")]
+    NotWasm,
+    /// Damaged or truncated.
+    #[error("it is damaged at byte {offset}: {reason}")]
+    Damaged {
+        /// Where.
+        offset: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Readable, but not valid.
+    #[error("it is not valid: {reason}")]
+    Invalid {
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Reads what a component is. Compiles and runs nothing.
+///
+/// # Errors
+/// When it is too large to look at, or no component. A component that could not be loaded is inspected all
+/// the same.
+pub fn inspect(bytes: &[u8]) -> Result<Inspection, LoadError> {
+    if bytes.len() > limits::COMPONENT_BYTES {
+        return Err(LoadError::TooLarge { len: bytes.len(), max: limits::COMPONENT_BYTES });
+    }
+    if Parser::is_core_wasm(bytes) {
+        return Err(NotAComponent::CoreModule.into());
+    }
+    if !Parser::is_component(bytes) {
+        return Err(NotAComponent::NotWasm.into());
+    }
+    let mut seen = Seen::default();
+    seen.read(bytes).map_err(|error| NotAComponent::Damaged {
+        offset: usize::try_from(error.offset()).unwrap_or(usize::MAX),
+        reason: clip(error.message().to_string()),
+    })?;
+    Ok(seen.into_inspection(bytes))
+}
+
+#[derive(Default)]
+struct Seen {
+    imports: Vec<Import>,
+    exports: Vec<String>,
+    custom_sections: Vec<(String, usize)>,
+    manifest: Option<Vec<u8>>,
+    depth: usize,
+}
+
+impl Seen {
+    fn read(&mut self, bytes: &[u8]) -> wasmparser::Result<()> {
+        for payload in Parser::new(0).parse_all(bytes) {
+            let payload = payload?;
+            match payload {
+                Payload::Version { .. } => self.depth += 1,
+                Payload::End(_) => self.depth = self.depth.saturating_sub(1),
+                Payload::CustomSection(section) => self.on_custom_section(section.name(), section.data()),
+                Payload::ComponentImportSection(section) if self.depth == 1 => {
+                    for import in section {
+                        self.on_import(import?);
+                    }
+                }
+                Payload::ComponentExportSection(section) if self.depth == 1 => {
+                    for export in section {
+                        self.on_export(export?);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn on_custom_section(&mut self, name: &str, data: &[u8]) {
+        if self.depth == 1 && name == manifest::SECTION {
+            self.manifest = Some(data[..data.len().min(manifest::MAX_BYTES + 1)].to_vec());
+        }
+        if self.custom_sections.len() < MAX_ITEMS {
+            self.custom_sections.push((clip(name.to_owned()), data.len()));
+        }
+    }
+
+    fn on_import(&mut self, import: wasmparser::ComponentImport<'_>) {
+        use wasmparser::ComponentTypeRef::{Instance, Type};
+        let name = import.name.name;
+        let is_plain_type = matches!(import.ty, Type(_));
+        let is_instance = matches!(import.ty, Instance(_));
+        let needs = match split_version(name).0 {
+            "mesh:types/common" if is_instance => Needs::Nothing,
+            "mesh:handler/log" if is_instance => Needs::Grant("log"),
+            "mesh:handler/kv" if is_instance => Needs::Grant("kv"),
+            _ if is_plain_type => Needs::Nothing,
+            _ => Needs::Impossible,
+        };
+        if self.imports.len() < MAX_ITEMS {
+            self.imports.push(Import { name: clip(name.to_owned()), needs });
+        }
+    }
+
+    fn on_export(&mut self, export: wasmparser::ComponentExport<'_>) {
+        let is_value = !matches!(export.kind, ComponentExternalKind::Type);
+        if is_value && self.exports.len() < MAX_ITEMS {
+            self.exports.push(clip(export.name.name.to_owned()));
+        }
+    }
+
+    fn into_inspection(self, bytes: &[u8]) -> Inspection {
+        let (manifest, manifest_error) = match self.manifest.as_deref().map(Manifest::parse) {
+            None => (None, None),
+            Some(Ok(manifest)) => (Some(manifest), None),
+            Some(Err(error)) => (None, Some(error)),
+        };
+        let exports = |kind: &Kind| self.exports.iter().any(|name| split_version(name).0 == kind.interface());
+        Inspection {
+            kind: Kind::ALL.into_iter().find(exports),
+            size_bytes: bytes.len(),
+            digest: *blake3::hash(bytes).as_bytes(),
+            is_pure: self.imports.iter().all(|import| import.needs == Needs::Nothing),
+            imports: self.imports,
+            exports: self.exports,
+            custom_sections: self.custom_sections,
+            manifest,
+            manifest_error,
+        }
+    }
+}
+
+impl Inspection {
+    /// Checks that a component can be loaded with these grants, as far as its bytes tell.
+    ///
+    /// # Errors
+    /// The first reason why not.
+    pub fn check(&self, grants: Grants) -> Result<(), LoadError> {
+        let Some(kind) = self.kind else {
+            let exports = if self.exports.is_empty() { "nothing".into() } else { self.exports.join(", ") };
+            return Err(LoadError::WrongWorld { exports: clip(exports) });
+        };
+        for name in self.exports.iter().chain(self.imports.iter().map(|import| &import.name)) {
+            check_version(name)?;
+        }
+        for import in &self.imports {
+            check_import(import, kind, grants)?;
+        }
+        match &self.manifest_error {
+            Some(error) => Err(error.clone().into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns everything that speaks against loading it with these grants; empty when nothing does.
+    pub fn findings(&self, grants: Grants) -> Vec<LoadError> {
+        let mut findings: Vec<LoadError> = Vec::new();
+        if let Some(kind) = self.kind {
+            let names = self.exports.iter().chain(self.imports.iter().map(|import| &import.name));
+            findings.extend(names.filter_map(|name| check_version(name).err()));
+            findings
+                .extend(self.imports.iter().filter_map(|import| check_import(import, kind, grants).err()));
+            findings.extend(self.manifest_error.clone().map(LoadError::from));
+        } else {
+            findings.extend(self.check(grants).err());
+        }
+        findings
+    }
+
+    /// Returns which revision it is.
+    pub fn revision(&self) -> Revision {
+        match &self.manifest {
+            Some(manifest) => Revision {
+                name: manifest.plugin.name.clone(),
+                version: manifest.plugin.version.clone(),
+                digest: self.digest,
+            },
+            None => Revision {
+                name: format!("unnamed/{}", &blake3::Hash::from_bytes(self.digest).to_hex()[..8]),
+                version: "0.0.0".into(),
+                digest: self.digest,
+            },
+        }
+    }
+}
+
+fn check_version(name: &str) -> Result<(), LoadError> {
+    let (interface, version) = split_version(name);
+    if !interface.starts_with("mesh:") || version == Some(OFFERED) {
+        return Ok(());
+    }
+    let found = version.unwrap_or("none").to_owned();
+    Err(LoadError::WrongVersion { interface: interface.to_owned(), found })
+}
+
+fn check_import(import: &Import, kind: Kind, grants: Grants) -> Result<(), LoadError> {
+    match import.needs {
+        Needs::Nothing => Ok(()),
+        Needs::Grant(grant) if kind == Kind::Handler && grants.allows(grant) => Ok(()),
+        Needs::Grant(grant) if kind == Kind::Handler => {
+            Err(LoadError::NotGranted { import: import.name.clone(), grant })
+        }
+        _ => Err(LoadError::ForbiddenImport { import: import.name.clone(), kind }),
+    }
+}
+
+fn split_version(name: &str) -> (&str, Option<&str>) {
+    match name.split_once('@') {
+        Some((interface, version)) => (interface, Some(version)),
+        None => (name, None),
+    }
+}

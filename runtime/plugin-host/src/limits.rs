@@ -1,0 +1,66 @@
+//! Every bound that the host sets for plugins, with where the number comes from.
+
+use std::time::Duration;
+
+/// Bytes of a component. Components of interpreted languages reach 18 MB; policies in Rust have 20 KB.
+pub const COMPONENT_BYTES: usize = 32 << 20;
+/// Bytes of linear memory of one instance; faults.md section 3.
+pub const MEMORY_BYTES: usize = 16 << 20;
+/// Elements of all tables of one instance; faults.md section 3.
+pub const TABLE_ELEMENTS: usize = 10_000;
+/// Core instances, tables and memories of one component: its module and the encoder's shims are three.
+pub const CORE_ITEMS: usize = 16;
+/// Resource handles of one instance. Our interfaces have none.
+pub const HANDLES: usize = 64;
+
+/// Time for one hot-path call; faults.md section 3. Steady calls take microseconds.
+pub const POLICY_CALL: Duration = Duration::from_millis(5);
+/// Time for one event of a handler; faults.md section 3.
+pub const HANDLER_CALL: Duration = Duration::from_millis(50);
+/// Time to instantiate, configure, self-test and take over state off the hot path; faults.md section 3.
+pub const SETUP: Duration = Duration::from_secs(1);
+
+/// Rows of one batch. Larger ones are answered by the native built-in and cost nobody a strike.
+pub const BATCH_ROWS: usize = 1 << 16;
+/// Neighbours, and ways, of one view that a plugin is shown.
+pub const VIEW_ROWS: usize = 1 << 16;
+/// Bytes of a saved state. At 1 MiB the hand-over takes 1.4 ms (measured).
+pub const STATE_BYTES: usize = 1 << 20;
+/// Bytes that one answer may make the host allocate, columns and lists together: twice the largest state.
+pub const ANSWER_BYTES: usize = 2 << 20;
+/// Bytes of one payload, notice or reply of a handler; faults.md section 3, output.
+pub const EFFECT_BYTES: usize = 64 << 10;
+/// Bytes of a message or a command that a handler is given.
+pub const EVENT_BYTES: usize = 1 << 20;
+/// Effects of one call of a handler.
+pub const EFFECTS: usize = 256;
+/// Bytes of a topic, key, notice kind or command name; faults.md section 3, topic name.
+pub const NAME_BYTES: usize = 256;
+/// Keys of a handler's private store.
+pub const KV_KEYS: usize = 1024;
+/// Bytes of a handler's private store, keys and values together.
+pub const KV_BYTES: usize = 1 << 20;
+/// Host calls that one event may make; faults.md W04.
+pub const HOST_CALLS: u32 = 10_000;
+/// Bytes of one log line; faults.md section 3.
+pub const LOG_LINE_BYTES: usize = 4 << 10;
+/// Log lines of one call; the others are counted only.
+pub const LOG_LINES: u32 = 16;
+
+/// Strikes within [`STRIKE_WINDOW_MS`] that quarantine a revision.
+pub const STRIKES: usize = 3;
+/// The window of [`STRIKES`], in milliseconds.
+pub const STRIKE_WINDOW_MS: u64 = 60_000;
+/// Events of a slot that wait to be fetched; beyond that the oldest are dropped and counted.
+pub const EVENTS: usize = 256;
+/// Faults that a slot remembers for its operator.
+pub const FAULTS: usize = 16;
+/// Milliseconds between two checkpoints of a running plugin's state, which a fresh instance gets after a
+/// trap.
+pub const CHECKPOINT_MS: u64 = 1_000;
+/// The same for state above [`CHECKPOINT_SMALL`], whose saving takes up to a millisecond.
+pub const CHECKPOINT_LARGE_MS: u64 = 30_000;
+/// Bytes up to which state is checkpointed every [`CHECKPOINT_MS`].
+pub const CHECKPOINT_SMALL: usize = 64 << 10;
+/// Discarded instances that wait to be freed; beyond that they are freed at once.
+pub const REAPER_QUEUE: usize = 64;

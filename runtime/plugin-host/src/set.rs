@@ -1,0 +1,256 @@
+//! All policy slots of a node, as the protocol core asks them.
+//!
+//! Owned by the thread that drives the core: calls are synchronous, and a swap is a call between two
+//! batches. Plugins are loaded and prepared elsewhere.
+
+use mesh_proto::policy::native::Native;
+use mesh_proto::policy::{Load, Policies, QosBatch, RouteBatch, Shares, View};
+
+use crate::engine::Engine;
+use crate::fault::Fault;
+use crate::limits::{BATCH_ROWS, VIEW_ROWS};
+use crate::load::Loaded;
+use crate::policy::{HOT, Qos, Routing};
+use crate::settings::Settings;
+use crate::slot::{Carry, PrepareError, Prepared, Slot, SlotEvent, SlotStatus, State, SwapError, SwapReport};
+
+/// A routing policy that is ready for [`PolicySet::swap_routing`].
+pub type PreparedRouting = Prepared<Routing>;
+/// A QoS policy that is ready for [`PolicySet::swap_qos`].
+pub type PreparedQos = Prepared<Qos>;
+
+/// Makes a routing policy ready: instantiates, configures, tries out. For any thread but the hot one.
+///
+/// # Errors
+/// When the settings are refused or the plugin fails.
+pub fn prepare_routing(loaded: &Loaded, settings: &Settings) -> Result<PreparedRouting, PrepareError> {
+    Prepared::new(loaded, (), settings)
+}
+
+/// Makes a QoS policy ready: instantiates, configures, tries out. For any thread but the hot one.
+///
+/// # Errors
+/// When the settings are refused or the plugin fails.
+pub fn prepare_qos(loaded: &Loaded, settings: &Settings) -> Result<PreparedQos, PrepareError> {
+    Prepared::new(loaded, (), settings)
+}
+
+/// A slot that holds a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PolicySlot {
+    /// Next hops.
+    Route,
+    /// Classes and shares.
+    Qos,
+}
+
+impl PolicySlot {
+    /// Both.
+    pub const ALL: [PolicySlot; 2] = [PolicySlot::Route, PolicySlot::Qos];
+
+    /// Returns the slot with this name.
+    pub fn from_name(name: &str) -> Option<PolicySlot> {
+        PolicySlot::ALL.into_iter().find(|slot| slot.name() == name)
+    }
+
+    /// Returns `route` or `qos`.
+    pub fn name(self) -> &'static str {
+        match self {
+            PolicySlot::Route => "route",
+            PolicySlot::Qos => "qos",
+        }
+    }
+}
+
+/// The policy slots of one node. Starts with the native built-ins.
+pub struct PolicySet {
+    routing: Slot<Routing>,
+    qos: Slot<Qos>,
+    native: Native,
+    /// What the native built-in stands in with when a plugin fails; brought up to date only then.
+    is_native_stale: bool,
+    view: View,
+    /// The view is larger than plugins are shown: the built-in decides and nobody is to blame.
+    is_view_too_large: bool,
+}
+
+impl PolicySet {
+    /// Returns slots in which the native built-ins decide.
+    pub fn new(engine: &Engine) -> PolicySet {
+        PolicySet {
+            routing: Slot::new(engine, HOT),
+            qos: Slot::new(engine, HOT),
+            native: Native::default(),
+            is_native_stale: false,
+            view: View::default(),
+            is_view_too_large: false,
+        }
+    }
+
+    /// Lets `new` decide on routes from the next batch on: saves the old state, loads it into the new one,
+    /// shows it the view, switches. Takes microseconds with small state.
+    ///
+    /// # Errors
+    /// Why it did not happen; what decided before goes on.
+    pub fn swap_routing(
+        &mut self,
+        new: PreparedRouting,
+        now_ms: u64,
+        carry: Carry,
+    ) -> Result<SwapReport, SwapError> {
+        self.routing.swap(new, now_ms, carry, &self.view)
+    }
+
+    /// Lets `new` decide on classes from the next batch on.
+    ///
+    /// # Errors
+    /// Why it did not happen; what decided before goes on.
+    pub fn swap_qos(&mut self, new: PreparedQos, now_ms: u64, carry: Carry) -> Result<SwapReport, SwapError> {
+        self.qos.swap(new, now_ms, carry, &())
+    }
+
+    /// Does everything that [`PolicySet::swap_routing`] does but the switch.
+    ///
+    /// # Errors
+    /// Why the swap would not happen.
+    pub fn rehearse_routing(
+        &mut self,
+        new: PreparedRouting,
+        now_ms: u64,
+        carry: Carry,
+    ) -> Result<SwapReport, SwapError> {
+        self.routing.rehearse_swap(new, now_ms, carry, &self.view)
+    }
+
+    /// Does everything that [`PolicySet::swap_qos`] does but the switch.
+    ///
+    /// # Errors
+    /// Why the swap would not happen.
+    pub fn rehearse_qos(
+        &mut self,
+        new: PreparedQos,
+        now_ms: u64,
+        carry: Carry,
+    ) -> Result<SwapReport, SwapError> {
+        self.qos.rehearse_swap(new, now_ms, carry, &())
+    }
+
+    /// Goes back to what decided before the last swap, with the active one's state if that is taken, else
+    /// with the state it left with. A second rollback undoes the first.
+    ///
+    /// # Errors
+    /// [`SwapError::NoPrevious`], or the fault of the earlier revision; what decided before goes on.
+    pub fn rollback(&mut self, slot: PolicySlot, now_ms: u64) -> Result<SwapReport, SwapError> {
+        match slot {
+            PolicySlot::Route => self.routing.rollback(now_ms, &self.view),
+            PolicySlot::Qos => self.qos.rollback(now_ms, &()),
+        }
+    }
+
+    /// Gives the slot back to the native built-in. A rollback undoes it.
+    ///
+    /// # Errors
+    /// [`SwapError::NoPrevious`] when the native built-in has it already.
+    pub fn remove(&mut self, slot: PolicySlot, now_ms: u64) -> Result<SwapReport, SwapError> {
+        match slot {
+            PolicySlot::Route => self.routing.remove(now_ms),
+            PolicySlot::Qos => self.qos.remove(now_ms),
+        }
+    }
+
+    /// Returns everything an operator may want to know of a slot. Copies: not for every batch.
+    pub fn status(&self, slot: PolicySlot) -> SlotStatus {
+        match slot {
+            PolicySlot::Route => self.routing.status(),
+            PolicySlot::Qos => self.qos.status(),
+        }
+    }
+
+    /// Returns the number of messages that a slot has decided on.
+    pub fn decisions(&self, slot: PolicySlot) -> u64 {
+        match slot {
+            PolicySlot::Route => self.routing.decisions(),
+            PolicySlot::Qos => self.qos.decisions(),
+        }
+    }
+
+    /// Returns what has happened since the last time.
+    pub fn take_events(&mut self) -> Vec<SlotEvent> {
+        let mut events = Vec::new();
+        self.routing.take_events(&mut events);
+        self.qos.take_events(&mut events);
+        events
+    }
+
+    /// Returns the state that the active revision would hand to a successor, without disturbing it; `None`
+    /// for the native built-in.
+    ///
+    /// # Errors
+    /// When the plugin fails to save. That costs no strike.
+    pub fn peek_state(&mut self, slot: PolicySlot) -> Result<Option<State>, Fault> {
+        match slot {
+            PolicySlot::Route => self.routing.peek_state(),
+            PolicySlot::Qos => self.qos.peek_state(),
+        }
+    }
+
+    fn native_routing(&mut self) -> &mut Native {
+        if self.is_native_stale {
+            self.native.routing.observe(&self.view);
+            self.is_native_stale = false;
+        }
+        &mut self.native
+    }
+}
+
+impl Policies for PolicySet {
+    fn observe(&mut self, now_ms: u64, view: &View) {
+        self.view.clone_from(view);
+        self.is_native_stale = true;
+        self.is_view_too_large = view.links.rtt_us.len().max(view.ways.dest.len()) > VIEW_ROWS;
+        if !self.is_view_too_large {
+            self.routing.update(now_ms, &self.view);
+        }
+    }
+
+    fn route(&mut self, now_ms: u64, batch: &RouteBatch, verdicts: &mut Vec<u32>) {
+        let rows = batch.len();
+        if rows == 0 {
+            verdicts.clear();
+            return;
+        }
+        if rows > BATCH_ROWS || self.is_view_too_large {
+            self.routing.pass_by(rows as u64);
+            return self.native_routing().routing.route(batch, verdicts);
+        }
+        let links = self.view.links.rtt_us.len();
+        let answers = self
+            .routing
+            .ask(now_ms, rows as u64, &self.view, |guest| guest.decide(HOT, now_ms, batch, links));
+        match answers {
+            Some(answers) => *verdicts = answers,
+            None => self.native_routing().routing.route(batch, verdicts),
+        }
+    }
+
+    fn classify(&mut self, now_ms: u64, batch: &QosBatch, classes: &mut Vec<u8>) {
+        let rows = batch.len();
+        if rows == 0 {
+            classes.clear();
+            return;
+        }
+        if rows > BATCH_ROWS {
+            self.qos.pass_by(rows as u64);
+            return self.native.qos.classify(batch, classes);
+        }
+        match self.qos.ask(now_ms, rows as u64, &(), |guest| guest.classify(HOT, now_ms, batch)) {
+            Some(answers) => *classes = answers,
+            None => self.native.qos.classify(batch, classes),
+        }
+    }
+
+    fn divide(&mut self, now_ms: u64, load: &Load) -> Shares {
+        let shares = self.qos.ask(now_ms, 0, &(), |guest| guest.divide(HOT, now_ms, load));
+        shares.unwrap_or_else(|| self.native.divide(now_ms, load))
+    }
+}

@@ -1,0 +1,224 @@
+//! What a slot tells: swaps, faults, states, errors.
+
+use std::time::Duration;
+
+use super::{Refused, SettingError};
+use crate::fault::Fault;
+use crate::load::{Kind, Revision};
+use crate::settings::{Refusal, Settings};
+use crate::slot::State;
+
+/// What the new revision starts with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Carry {
+    /// The state of the old one; if it is refused, the swap fails and the old one goes on.
+    #[default]
+    Keep,
+    /// Nothing.
+    Reset,
+    /// This state, for instance from before a restart.
+    From(State),
+}
+
+/// What a swap, a rollback or a removal did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwapReport {
+    /// The slot: `route`, `qos` or `beacon`.
+    pub slot: &'static str,
+    /// What decided before; `None` for the native built-in.
+    pub old: Option<Revision>,
+    /// What decides from now on; `None` for the native built-in.
+    pub new: Option<Revision>,
+    /// Bytes of state that the old one saved.
+    pub state_bytes: usize,
+    /// Whether the new one took it over.
+    pub state_carried: bool,
+    /// How long decisions had to wait: save, load, observe, switch.
+    pub pause: Duration,
+    /// The number of the first message that the new one decides on, counted from 0; the old one decided on
+    /// all before it.
+    pub at_decision: u64,
+}
+
+/// Something that happened in a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SlotEvent {
+    /// Another revision decides.
+    Swapped(SwapReport),
+    /// The revision before decides again, because an operator said so.
+    RolledBack(SwapReport),
+    /// A call failed, and the native built-in answered.
+    Struck {
+        /// The slot.
+        slot: &'static str,
+        /// What failed.
+        revision: Revision,
+        /// How.
+        fault: Fault,
+        /// Strikes within the window, this one included.
+        strikes: usize,
+    },
+    /// A revision failed too often and is not asked any more.
+    Quarantined {
+        /// The slot.
+        slot: &'static str,
+        /// What failed.
+        revision: Revision,
+        /// What decides now: the last good revision, or `None` for the native built-in.
+        successor: Option<Revision>,
+        /// The number of the first message that the successor decides on.
+        at_decision: u64,
+    },
+}
+
+/// What decides in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotState {
+    /// A plugin.
+    Active,
+    /// What was there before the one that has been quarantined: a plugin or the native built-in.
+    Quarantined,
+    /// The native built-in.
+    Native,
+}
+
+/// One remembered fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultRecord {
+    /// When, by the caller's clock.
+    pub at_ms: u64,
+    /// Whose.
+    pub revision: Revision,
+    /// What.
+    pub fault: Fault,
+}
+
+/// Everything an operator may want to know of a slot.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlotStatus {
+    /// `route`, `qos` or `beacon`.
+    pub slot: &'static str,
+    /// What decides.
+    pub state: SlotState,
+    /// The active revision; `None` for the native built-in.
+    pub active: Option<Revision>,
+    /// Its settings.
+    pub settings: Settings,
+    /// Whether there is something to roll back to; with no `previous` that is the native built-in.
+    pub can_roll_back: bool,
+    /// The revision that a rollback brings back.
+    pub previous: Option<Revision>,
+    /// What has been quarantined since the last swap.
+    pub quarantined: Option<Revision>,
+    /// Calls so far, whoever answered.
+    pub calls: u64,
+    /// Messages decided on so far, whoever answered.
+    pub messages: u64,
+    /// Messages that the native built-in decided on in a plugin's place.
+    pub fallbacks: u64,
+    /// Strikes within the window.
+    pub strikes: usize,
+    /// Faults so far.
+    pub faults: u64,
+    /// The last ones, newest first.
+    pub last_faults: Vec<FaultRecord>,
+    /// Swaps and removals so far.
+    pub swaps: u64,
+    /// Rollbacks by an operator so far.
+    pub rollbacks: u64,
+    /// Quarantines so far.
+    pub quarantines: u64,
+    /// Messages that the state of the active revision knows of: decided by it or by those whose state it
+    /// took over, and not forgotten with a failed instance. A counter in the state must show this number.
+    pub state_messages: u64,
+    /// Nanoseconds in plugin calls so far.
+    pub plugin_ns: u64,
+    /// Nanoseconds of a plugin call, median; 0 without calls.
+    pub p50_ns: u64,
+    /// Nanoseconds under which 99 of 100 plugin calls stay, within a quarter; 0 without calls.
+    pub p99_ns: u64,
+    /// When what decides now began to, by the caller's clock.
+    pub since_ms: u64,
+    /// Events that nobody fetched in time.
+    pub lost_events: u64,
+}
+
+/// Why a plugin cannot be prepared for a slot.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PrepareError {
+    /// It is made for another slot.
+    #[error("it is a {is} plugin, and the slot asks for a {wanted} plugin")]
+    WrongKind {
+        /// What it is.
+        is: Kind,
+        /// What is asked for.
+        wanted: Kind,
+    },
+    /// A setting does not fit its manifest.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// It refused its settings.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// It failed while it was configured or tried out.
+    #[error("{0}")]
+    Failed(#[from] Fault),
+    /// It does not take the state that it has just saved.
+    #[error("it does not take its own state: {0}")]
+    RefusesItsOwn(Refusal),
+}
+
+impl PrepareError {
+    pub(super) fn refuses_its_own(refused: Refused) -> PrepareError {
+        match refused {
+            Refused::Refusal(refusal) => PrepareError::RefusesItsOwn(refusal),
+            Refused::Fault(fault) => PrepareError::Failed(fault),
+        }
+    }
+
+    /// Returns the stable code that `meshctl explain` knows.
+    pub fn code(&self) -> &'static str {
+        match self {
+            PrepareError::WrongKind { .. } => "MESH-P105",
+            PrepareError::Setting(_) | PrepareError::Refused(_) => "MESH-P111",
+            PrepareError::Failed(_) | PrepareError::RefusesItsOwn(_) => "MESH-P112",
+        }
+    }
+}
+
+/// Why a swap or a rollback did not happen. What decided before goes on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SwapError {
+    /// The new one refused the state.
+    #[error("the new plugin did not take the state over: {0}")]
+    StateRefused(Refusal),
+    /// The new one failed.
+    #[error("the new plugin failed: {0}")]
+    Failed(Fault),
+    /// The old one failed while it saved its state.
+    #[error("the old plugin failed to save its state: {0}")]
+    OldFailed(Fault),
+    /// There is nothing to go back to, or nothing to remove.
+    #[error("there is nothing to roll back to")]
+    NoPrevious,
+}
+
+impl From<Refused> for SwapError {
+    fn from(refused: Refused) -> SwapError {
+        match refused {
+            Refused::Refusal(refusal) => SwapError::StateRefused(refusal),
+            Refused::Fault(fault) => SwapError::Failed(fault),
+        }
+    }
+}
+
+impl SwapError {
+    /// Returns the stable code that `meshctl explain` knows.
+    pub fn code(&self) -> &'static str {
+        match self {
+            SwapError::StateRefused(_) => "MESH-P108",
+            SwapError::Failed(_) | SwapError::OldFailed(_) => "MESH-P112",
+            SwapError::NoPrevious => "MESH-P109",
+        }
+    }
+}

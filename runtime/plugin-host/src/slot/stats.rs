@@ -1,0 +1,144 @@
+//! Counters of a slot and the spread of its call times.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::report::{FaultRecord, SlotState, SlotStatus};
+use crate::limits;
+use crate::settings::Settings;
+
+/// Four buckets for every power of two: a quantile is right within a quarter.
+const BUCKETS: usize = 64 * 4;
+
+#[derive(Debug)]
+pub(super) struct Stats {
+    pub(super) calls: u64,
+    pub(super) messages: u64,
+    pub(super) fallbacks: u64,
+    pub(super) swaps: u64,
+    pub(super) rollbacks: u64,
+    pub(super) quarantines: u64,
+    faults: u64,
+    last_faults: VecDeque<FaultRecord>,
+    plugin_calls: u64,
+    plugin_ns: u64,
+    times: Box<[u64; BUCKETS]>,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Stats {
+            calls: 0,
+            messages: 0,
+            fallbacks: 0,
+            swaps: 0,
+            rollbacks: 0,
+            quarantines: 0,
+            faults: 0,
+            last_faults: VecDeque::new(),
+            plugin_calls: 0,
+            plugin_ns: 0,
+            times: Box::new([0; BUCKETS]),
+        }
+    }
+}
+
+impl Stats {
+    #[inline]
+    pub(super) fn add_time(&mut self, time: Duration) {
+        let ns = time.as_nanos() as u64;
+        self.plugin_calls += 1;
+        self.plugin_ns += ns;
+        self.times[bucket(ns)] += 1;
+    }
+
+    pub(super) fn record(&mut self, fault: FaultRecord) {
+        self.faults += 1;
+        self.last_faults.truncate(limits::FAULTS - 1);
+        self.last_faults.push_front(fault);
+    }
+
+    /// Returns the time under which `percent` of the plugin calls stayed.
+    fn quantile_ns(&self, percent: u64) -> u64 {
+        let rank = (self.plugin_calls * percent).div_ceil(100);
+        let mut below = 0;
+        let reaches = |count: &u64| {
+            below += count;
+            below >= rank
+        };
+        match self.times.iter().position(reaches) {
+            Some(bucket) if self.plugin_calls > 0 => upper_end(bucket),
+            _ => 0,
+        }
+    }
+
+    /// Returns the status with the counters filled in.
+    pub(super) fn status(&self) -> SlotStatus {
+        SlotStatus {
+            slot: "",
+            state: SlotState::Native,
+            active: None,
+            settings: Settings::new(),
+            can_roll_back: false,
+            previous: None,
+            quarantined: None,
+            calls: self.calls,
+            messages: self.messages,
+            fallbacks: self.fallbacks,
+            strikes: 0,
+            faults: self.faults,
+            last_faults: self.last_faults.iter().cloned().collect(),
+            swaps: self.swaps,
+            rollbacks: self.rollbacks,
+            quarantines: self.quarantines,
+            state_messages: 0,
+            plugin_ns: self.plugin_ns,
+            p50_ns: self.quantile_ns(50),
+            p99_ns: self.quantile_ns(99),
+            since_ms: 0,
+            lost_events: 0,
+        }
+    }
+}
+
+#[inline]
+fn bucket(ns: u64) -> usize {
+    let ns = ns.max(4);
+    let power = ns.ilog2();
+    let quarter = (ns >> (power - 2)) & 3;
+    (power as usize) * 4 + quarter as usize
+}
+
+/// The largest time that falls into a bucket.
+fn upper_end(bucket: usize) -> u64 {
+    let (power, quarter) = (bucket / 4, (bucket % 4) as u64);
+    if power < 2 { 4 } else { ((5 + quarter) << (power - 2)).saturating_sub(1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_is_right_within_a_quarter() {
+        let mut stats = Stats::default();
+        for ns in 1..=1000 {
+            stats.add_time(Duration::from_nanos(ns));
+        }
+
+        for (percent, exact) in [(50, 500), (99, 990)] {
+            let got = stats.quantile_ns(percent);
+
+            assert!(got >= exact && got <= exact * 5 / 4 + 1, "{percent} %: {got} for {exact}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_ends_where_the_next_begins() {
+        for ns in [4, 5, 7, 8, 9, 1023, 1024, 1_000_000, u64::MAX / 2] {
+            let at = bucket(ns);
+
+            assert!(upper_end(at) >= ns && upper_end(at - 1) < ns, "{ns}");
+        }
+    }
+}

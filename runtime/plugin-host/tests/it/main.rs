@@ -1,0 +1,1 @@
+//! Behaviour of the plugin host, seen from outside.

@@ -165,6 +165,10 @@ swap did not happen and the old one goes on."
 good revision or the built-in. 'meshctl plugin show SLOT' lists its traps; swapping to a repaired version ends
 it."
 
+    BAD_MANIFEST "MESH-P116" 7 "the plugin's manifest is wrong"
+"The manifest inside the component (plugin.toml) does not parse, names no plugin, or declares settings that
+cannot be. Correct plugin.toml and build the plugin again."
+
     DATA_DIR_IN_USE "MESH-S101" 1 "another node uses this data directory"
 "Two nodes on the same data would destroy it, so the second one is refused. Stop the other one, or give
 another --data-dir."
@@ -221,6 +225,9 @@ is unknown; messages that were acknowledged as stored are safe."
     BENCH_FAILED "MESH-A109" 1 "the measurement could not be taken"
 "A process of the benchmark failed or did not end in time."
 
+    INTERRUPTED "MESH-A111" 130 "interrupted"
+"The command was stopped by Ctrl-C or a signal, and has cleaned up behind itself."
+
     NO_SUCH_CODE "MESH-A110" 3 "no error has this code"
 "'meshctl explain' without an argument lists all codes."
 }
@@ -239,7 +246,7 @@ mod tests {
             let rest = code.id.strip_prefix("MESH-").unwrap();
             assert!(rest.len() == 4 && "CNIPRSJAOB".contains(&rest[..1]), "{}", code.id);
             assert!(rest[1..].bytes().all(|digit| digit.is_ascii_digit()), "{}", code.id);
-            assert!(code.exit != 0 && code.exit <= 13, "{}", code.id);
+            assert!(matches!(code.exit, 1..=13 | 130), "{}", code.id);
             assert!(code.text.len() > 40 && !code.title.ends_with('.'), "{}", code.id);
         }
     }

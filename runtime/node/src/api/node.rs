@@ -350,4 +350,7 @@ pub struct PolicyState {
     pub state_bytes: u64,
     /// Its first eight bytes as a little-endian number, if it has as many.
     pub counter: Option<u64>,
+    /// Messages that this state knows of: decided by this revision or by those whose state it took over. A
+    /// counter of decisions in the state must show this number.
+    pub state_messages: u64,
 }

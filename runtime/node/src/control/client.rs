@@ -167,6 +167,18 @@ impl Subscriber {
         }
     }
 
+    /// Ends the subscription, and returns when the node has taken in every acknowledgement.
+    ///
+    /// # Errors
+    /// `CONNECTION_LOST` when the node went before it had.
+    pub async fn finish(self) -> Result<(), ApiError> {
+        let Subscriber { mut reader, writer } = self;
+        // The node reads up to the end of this half, and only then closes its own.
+        drop(writer);
+        while next(&mut reader).await?.is_some() {}
+        Ok(())
+    }
+
     /// Says that all inbox messages up to this offset, inclusive, need not be delivered again.
     ///
     /// # Errors

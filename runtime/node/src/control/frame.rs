@@ -85,7 +85,7 @@ pub enum ToNode {
 pub enum FromNode {
     /// The answer to a call; the body is a [`crate::api::Reply`] as JSON.
     Reply,
-    /// The call or the batch failed; outside a publisher's stream the connection ends with it.
+    /// The call or the batch failed; an error that answers neither is the last frame of the connection.
     Error(ApiError),
     /// The stream has started.
     Ready,

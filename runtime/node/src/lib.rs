@@ -4,4 +4,5 @@ pub mod api;
 pub mod control;
 pub mod keys;
 pub mod message;
+pub mod store;
 pub mod transport;

@@ -3,4 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be arranged fails")]
 
 mod keys;
+mod power;
+mod store;
 mod transport;

@@ -16,6 +16,8 @@ pub mod record;
 pub mod routing;
 pub mod run;
 pub mod seen;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod time;
 mod wire;
 

@@ -194,10 +194,6 @@ impl Node {
     fn store(&mut self, dest: NodeId, run: &Run, hops: u8) -> crate::queue::HeldKey {
         let key = self.held.new_key();
         self.writes.push(Write::PutHeld { key, dest, bytes: run.to_bytes(hops) });
-        // A copy that comes again after a crash must be known: else it would be forwarded twice.
-        if run.head().flow.origin != self.id {
-            self.keep_window(run);
-        }
         key
     }
 

@@ -65,9 +65,16 @@ impl Node {
             self.settle(Some(owed));
             return Ok(());
         }
-        // Our own messages come back to us over a ring; we have seen them all.
-        let mine = head.flow.origin == self.id;
-        let missing = if mine { Vec::new() } else { self.seen.missing(&head.flow, seqs.clone()) };
+        // A message on its way to one node may rightly pass here twice, when its way turned round after this
+        // node had handed it on: only its recipient knows duplicates. Broadcasts of our own come back to us.
+        let in_transit = matches!(head.flow.dest, Dest::Node(node) if node != self.id);
+        let missing = if in_transit {
+            vec![seqs.clone()]
+        } else if head.flow.origin == self.id {
+            Vec::new()
+        } else {
+            self.seen.missing(&head.flow, seqs.clone())
+        };
         let fresh: u64 = missing.iter().map(|part| part.end - part.start).sum();
         self.counters.duplicates += (seqs.end - seqs.start) - fresh;
         if missing.is_empty() {
@@ -76,7 +83,9 @@ impl Node {
             return Ok(());
         }
         let run = Arc::new(run.verify(&mut self.verified)?);
-        self.seen.insert(head.flow, seqs.clone(), head.expiry_ms);
+        if !in_transit {
+            self.seen.insert(head.flow, seqs.clone(), head.expiry_ms);
+        }
         self.counters.received += fresh;
         for part in &missing {
             let within = (part.start - seqs.start) as usize..(part.end - seqs.start) as usize;
@@ -148,7 +157,7 @@ impl Node {
         self.then.extend(owed.map(Then::Acknowledge));
     }
 
-    pub(super) fn keep_window(&mut self, run: &Run) {
+    fn keep_window(&mut self, run: &Run) {
         let flow = run.head().flow;
         if let Some(window) = self.seen.window(&flow) {
             self.writes.push(Write::PutSeen { flow: flow.to_bytes(), window: window.to_bytes() });

@@ -1,0 +1,19 @@
+//! The protocol between nodes, in virtual time.
+
+mod broadcast;
+mod chaos;
+mod durable;
+mod hostile;
+mod membership;
+mod policy;
+mod routing;
+
+use std::time::Duration;
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}

@@ -1,6 +1,7 @@
 //! Placeholder.
 
 pub mod api;
+pub mod bench;
 pub mod control;
 pub mod keys;
 pub mod message;

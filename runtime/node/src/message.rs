@@ -34,10 +34,10 @@ impl Default for SendOptions {
 /// What became of a batch that was handed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// The first message's id.
+    /// The first message's id; with one payload, the message's.
     pub first_id: MessageId,
-    /// All ids, in the order of the payloads.
-    pub ids: Vec<MessageId>,
+    /// How many messages were taken over: as many as payloads, the sequence numbers following one another.
+    pub count: usize,
     /// Whether they are on this node's disk.
     pub stored: bool,
 }
@@ -50,7 +50,7 @@ pub struct Message {
     /// Who wrote it.
     pub origin: NodeId,
     /// The topic by name, or `None` when it was sent to this node.
-    pub topic: Option<String>,
+    pub topic: Option<std::sync::Arc<str>>,
     /// The class at the last hop.
     pub class: Class,
     /// The origin's own number for it.

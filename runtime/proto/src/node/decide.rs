@@ -20,19 +20,38 @@ use crate::time::Now;
 /// senders back.
 pub(super) const STALL: Duration = Duration::from_secs(2);
 
+/// Rows of one call of a policy, about: enough that the call itself costs nothing, few enough for its
+/// deadline of milliseconds.
+const CALL_ROWS: usize = 4096;
+
+/// How many of the pending runs go into one call.
+fn one_call(pending: &[Pending]) -> usize {
+    let mut rows = 0;
+    let fits = pending.iter().take_while(|pending| {
+        let before = rows;
+        rows += pending.run.len();
+        before < CALL_ROWS
+    });
+    fits.count()
+}
+
 impl Node {
     pub(super) fn decide(&mut self, now: Now, policies: &mut dyn Policies) {
         if self.pending.is_empty() {
             return;
         }
         self.show_view(now, policies);
-        let pending = std::mem::take(&mut self.pending);
-        self.ask(now, &pending, policies);
-        let mut row = 0;
-        for pending in pending {
-            let rows = row..row + pending.run.len();
-            row = rows.end;
-            self.apply(now, pending, rows);
+        let mut waiting = std::mem::take(&mut self.pending);
+        while !waiting.is_empty() {
+            let rest = waiting.split_off(one_call(&waiting));
+            self.ask(now, &waiting, policies);
+            let mut row = 0;
+            for pending in waiting {
+                let rows = row..row + pending.run.len();
+                row = rows.end;
+                self.apply(now, pending, rows);
+            }
+            waiting = rest;
         }
     }
 

@@ -135,7 +135,8 @@ macro_rules! handler {
         const _: () = {
             type Plugin = $handler;
             $crate::__host!(Plugin);
-            $crate::glue::handler::__export!($crate::glue::Export<Plugin> with_types_in $crate::glue::handler);
+            type Exported = $crate::glue::Export<Plugin>;
+    $crate::glue::handler::__export!(Exported with_types_in $crate::glue::handler);
         };
     };
 }

@@ -88,7 +88,8 @@ macro_rules! qos {
         const _: () = {
             type Plugin = $policy;
             $crate::__host!(Plugin);
-    $crate::glue::qos::__export!($crate::glue::Export<Plugin> with_types_in $crate::glue::qos);
+            type Exported = $crate::glue::Export<Plugin>;
+    $crate::glue::qos::__export!(Exported with_types_in $crate::glue::qos);
         };
     };
 }

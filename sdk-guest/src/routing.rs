@@ -125,7 +125,8 @@ macro_rules! routing {
         const _: () = {
             type Plugin = $policy;
             $crate::__host!(Plugin);
-            $crate::glue::routing::__export!($crate::glue::Export<Plugin> with_types_in $crate::glue::routing);
+            type Exported = $crate::glue::Export<Plugin>;
+    $crate::glue::routing::__export!(Exported with_types_in $crate::glue::routing);
         };
     };
 }

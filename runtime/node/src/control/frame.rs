@@ -12,6 +12,7 @@
 //! not read stops the other one from writing, and neither keeps more than one batch in memory.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -433,12 +434,13 @@ pub fn unpack(columns: &Columns, body: Bytes) -> Result<Vec<Message>, FrameError
     }
     let parse = |text: &String| text.parse::<NodeId>().map_err(|_| malformed("a bad origin"));
     let origins = columns.origins.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    let topics: Vec<Arc<str>> = columns.topics.iter().map(|topic| topic.as_str().into()).collect();
     let (ids, mut payloads) = (body.slice(..rows * ID), body.slice(rows * ID..));
     let mut messages = Vec::with_capacity(rows);
     for (row, id) in ids.chunks_exact(ID).enumerate() {
         let topic = match columns.topic[row] {
             Some(topic) => {
-                Some(columns.topics.get(usize::from(topic)).ok_or_else(|| malformed("a bad topic"))?.clone())
+                Some(topics.get(usize::from(topic)).ok_or_else(|| malformed("a bad topic"))?.clone())
             }
             None => None,
         };
@@ -490,7 +492,7 @@ mod tests {
         Message {
             id: MessageId([seq as u8; 32]),
             origin: NodeId([7; 32]),
-            topic: (seq % 2 == 0).then(|| "news".to_owned()),
+            topic: (seq % 2 == 0).then(|| "news".into()),
             class: Class::High,
             seq,
             hops: 2,

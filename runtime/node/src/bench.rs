@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use quinn::{Connection, Endpoint, RecvStream, VarInt};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use crate::keys::NodeKey;
 use crate::transport::quic::QuicConfig;
@@ -86,7 +87,7 @@ pub async fn baseline_receive(
     check_size(size)?;
     let endpoint = endpoint(listen)?;
     ready(endpoint.local_addr().map_err(failed)?);
-    let mut stream = tokio::time::timeout(PATIENCE, accept(&endpoint)).await.map_err(failed)??;
+    let (connection, mut stream) = timeout(PATIENCE, accept(&endpoint)).await.map_err(failed)??;
     let mut buffer = vec![0; READ.max(size * 2)];
     let (mut filled, mut count) = (0, Count::default());
     let mut clock = None;
@@ -98,7 +99,10 @@ pub async fn baseline_receive(
         buffer.copy_within(whole..filled, 0);
         filled -= whole;
     }
-    Ok(clock.unwrap_or_else(Clock::start).report(count.msgs, size, count.gaps))
+    let report = clock.unwrap_or_else(Clock::start).report(count.msgs, size, count.gaps);
+    // Leaving before the sender has its last acknowledgement would look like a fault to it.
+    let _ = timeout(PATIENCE, connection.closed()).await;
+    Ok(report)
 }
 
 /// Sends messages of `size` bytes to a [`baseline_receive`] for `secs`, as fast as it takes them.
@@ -144,11 +148,12 @@ fn endpoint(listen: SocketAddr) -> Result<Endpoint, BaselineError> {
     QuicConfig::default().endpoint(listen, &identity).map_err(failed)
 }
 
-async fn accept(endpoint: &Endpoint) -> Result<RecvStream, BaselineError> {
+async fn accept(endpoint: &Endpoint) -> Result<(Connection, RecvStream), BaselineError> {
     let incoming =
         endpoint.accept().await.ok_or_else(|| BaselineError::Failed("the endpoint closed".to_owned()))?;
     let connection = incoming.await.map_err(failed)?;
-    connection.accept_uni().await.map_err(failed)
+    let stream = connection.accept_uni().await.map_err(failed)?;
+    Ok((connection, stream))
 }
 
 async fn connect(endpoint: &Endpoint, to: SocketAddr) -> Result<Connection, BaselineError> {
@@ -233,7 +238,7 @@ mod tests {
     async fn the_two_sides_agree_on_what_was_sent() {
         let (ready, address) = tokio::sync::oneshot::channel();
         let listen = "127.0.0.1:0".parse().unwrap();
-        let receiver = tokio::spawn(baseline_receive(listen, 100, move |addr| drop(ready.send(addr))));
+        let receiver = tokio::spawn(baseline_receive(listen, 100, move |addr| _ = ready.send(addr)));
 
         let sent = baseline_send(address.await.unwrap(), 100, 0.1).await.unwrap();
         let received = receiver.await.unwrap().unwrap();

@@ -32,6 +32,8 @@ mod admission;
 pub(crate) mod config;
 mod dial;
 mod link;
+#[cfg(test)]
+mod tests;
 pub(crate) mod tls;
 
 /// Time that a shutdown gives the closing packets after the last link has ended.

@@ -31,17 +31,13 @@ const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0
 /// The key and its certificate, ready for both sides of a handshake.
 pub(crate) struct Identity {
     id: NodeId,
-    certified: Arc<SingleCertAndKey>,
+    pub(super) certified: Arc<SingleCertAndKey>,
     provider: Arc<CryptoProvider>,
 }
 
 impl Identity {
     pub(crate) fn new(key: &NodeKey) -> Identity {
-        let signing = TlsKey { key: key.clone() };
-        let certificate = rcgen::CertificateParams::default()
-            .self_signed(&signing)
-            .expect("the default parameters make a certificate, and Ed25519 signs anything");
-        let certified = CertifiedKey::new(vec![certificate.der().clone()], Arc::new(signing));
+        let certified = CertifiedKey::new(vec![certificate(key)], Arc::new(TlsKey { key: key.clone() }));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         Identity { id: key.id(), certified: Arc::new(SingleCertAndKey::from(certified)), provider }
     }
@@ -84,6 +80,12 @@ impl Identity {
     fn check(&self, seen: Seen, expect: Option<NodeId>) -> Check {
         Check { own: self.id, expect, seen, provider: Arc::clone(&self.provider) }
     }
+}
+
+/// Makes the certificate that says `key` and nothing else; the same one every time.
+pub(super) fn certificate(key: &NodeKey) -> CertificateDer<'static> {
+    let made = rcgen::CertificateParams::default().self_signed(&TlsKey { key: key.clone() });
+    made.expect("the default parameters make a certificate, and Ed25519 signs anything").der().clone()
 }
 
 /// The key that a handshake met.
@@ -230,8 +232,8 @@ impl ClientCertVerifier for Check {
 
 /// The node's key as rcgen and rustls want it, so that the seed is copied into neither.
 #[derive(Clone)]
-struct TlsKey {
-    key: NodeKey,
+pub(super) struct TlsKey {
+    pub(super) key: NodeKey,
 }
 
 impl fmt::Debug for TlsKey {
@@ -279,11 +281,6 @@ impl Signer for TlsKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn certificate(key: &NodeKey) -> CertificateDer<'static> {
-        let signing = TlsKey { key: key.clone() };
-        rcgen::CertificateParams::default().self_signed(&signing).unwrap().der().clone()
-    }
 
     #[test]
     fn a_nodes_certificate_says_its_key() {

@@ -6,4 +6,4 @@
 
 pub mod client;
 pub mod frame;
-// pub mod server;
+pub mod server;

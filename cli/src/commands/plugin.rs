@@ -1,0 +1,220 @@
+//! `meshctl plugin`: policies and handlers.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use mesh_node::api::{
+    ApiError, InspectReport, InstallReport, MAX_PLUGIN_LEN, OldState, PluginDetail, PluginRow, PluginState,
+    RemoveReport, Request, Setting, Settings, SwapReport, SwapRequest, code,
+};
+
+use super::Context;
+use crate::connect::Connection;
+use crate::output::human::{BAD, DIM, GOOD, WARN, styled};
+
+mod show;
+
+/// Policies and handlers: install, swap, roll back.
+#[derive(Debug, Args)]
+pub struct Plugin {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// What runs in the slots, and what stands by.
+    #[command(
+        visible_alias = "ls",
+        after_long_help = "\
+Examples:
+  meshctl plugin list
+  meshctl plugin list --wide
+  meshctl plugin list --json --fields slot,plugin,version,state"
+    )]
+    List,
+    /// One slot or plugin in full: settings, traps, history.
+    #[command(after_long_help = "\
+Examples:
+  meshctl plugin show route
+  meshctl plugin show acme/fastest@1.4.0 --json")]
+    Show {
+        /// A slot, a name, NAME@VERSION, or the first six or more digits of a digest.
+        plugin: String,
+    },
+    /// Check and compile a component and keep it, bound to nothing.
+    #[command(after_long_help = "\
+Examples:
+  meshctl plugin install fastest.wasm
+  meshctl plugin install fastest.wasm --dry-run     only check it
+  meshctl plugin install fastest.wasm -o name       print its digest")]
+    Install {
+        /// The component.
+        file: PathBuf,
+    },
+    /// Put a plugin into a slot while traffic flows.
+    #[command(after_long_help = "\
+Examples:
+  meshctl plugin swap route acme/fastest
+  meshctl plugin swap route 9c1f04ab --set hysteresis=0.2
+  meshctl plugin swap qos ./my-qos.wasm             installs it first
+  meshctl plugin swap route built-in/latency --reset-state
+  meshctl plugin swap route acme/fastest --dry-run  everything but the switch
+
+The successor takes over the predecessor's state, and the switch lies between two batches of messages: none is
+lost, none is decided twice. If anything fails before the switch, the old one goes on.")]
+    Swap {
+        /// The slot: route, qos or beacon.
+        slot: String,
+        /// A name, NAME@VERSION, the first digits of a digest, built-in/NAME, or a file.
+        plugin: String,
+        /// A setting of the plugin.
+        #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
+        settings: Vec<(String, Setting)>,
+        /// The successor takes the state over (the default).
+        #[arg(long, conflicts_with = "reset_state")]
+        keep_state: bool,
+        /// The successor starts afresh.
+        #[arg(long)]
+        reset_state: bool,
+    },
+    /// Return a slot to its previous revision.
+    #[command(after_long_help = "\
+Examples:
+  meshctl plugin rollback route
+  meshctl plugin rollback route --dry-run")]
+    Rollback {
+        /// The slot: route, qos or beacon.
+        slot: String,
+    },
+    /// Delete a revision that no slot uses.
+    #[command(
+        visible_alias = "rm",
+        after_long_help = "\
+Examples:
+  meshctl plugin remove acme/fastest@1.3.0
+  meshctl plugin remove 9c1f04ab --dry-run"
+    )]
+    Remove {
+        /// A name, NAME@VERSION, or the first six or more digits of a digest.
+        plugin: String,
+    },
+    /// What a component is: imports, exports, size. Needs no node for a file.
+    #[command(after_long_help = "\
+Examples:
+  meshctl plugin inspect fastest.wasm
+  meshctl plugin inspect acme/fastest               an installed one
+  meshctl plugin inspect fastest.wasm --json --fields kind,pure,findings")]
+    Inspect {
+        /// A file, or an installed plugin.
+        plugin: String,
+    },
+}
+
+impl Plugin {
+    /// Asks and prints.
+    pub async fn run(self, context: &Context) -> Result<(), ApiError> {
+        if let Command::Inspect { plugin } = &self.command
+            && Path::new(plugin).is_file()
+        {
+            let report = mesh_node::inspect_report(&read_plugin(Path::new(plugin))?)?;
+            return context.out.print(None, &report);
+        }
+        let mut node = context.connect().await?;
+        let dry_run = context.globals.dry_run;
+        match self.command {
+            Command::List => {
+                let rows: Vec<PluginRow> = node.call(&Request::PluginList).await?;
+                context.out.print(node.node, &rows)
+            }
+            Command::Show { plugin } => {
+                let detail: PluginDetail = node.call(&Request::PluginShow { plugin }).await?;
+                context.out.print(node.node, &detail)
+            }
+            Command::Install { file } => {
+                let report = install(&mut node, &file, dry_run).await?;
+                context.out.print(node.node, &report)
+            }
+            Command::Swap { slot, plugin, settings, reset_state, .. } => {
+                let plugin = installed(&mut node, context, plugin).await?;
+                let old_state = if reset_state { OldState::Reset } else { OldState::Keep };
+                let settings = Settings::from_iter(settings);
+                let request = Request::PluginSwap(SwapRequest { slot, plugin, settings, old_state, dry_run });
+                let report: SwapReport = node.call(&request).await?;
+                context.out.print(node.node, &report)
+            }
+            Command::Rollback { slot } => {
+                let report: SwapReport = node.call(&Request::PluginRollback { slot, dry_run }).await?;
+                context.out.print(node.node, &report)
+            }
+            Command::Remove { plugin } => {
+                let report: RemoveReport = node.call(&Request::PluginRemove { plugin, dry_run }).await?;
+                context.out.print(node.node, &report)
+            }
+            Command::Inspect { plugin } => {
+                let request = Request::PluginInspect { plugin: Some(plugin) };
+                let report: InspectReport = node.call(&request).await?;
+                context.out.print(node.node, &report)
+            }
+        }
+    }
+}
+
+async fn install(node: &mut Connection, file: &Path, dry_run: bool) -> Result<InstallReport, ApiError> {
+    let component = read_plugin(file)?;
+    let origin = file.display().to_string();
+    let installed = node.call_with(&Request::PluginInstall { origin, dry_run }, &component).await;
+    installed.map_err(|error: ApiError| error.fact("file", file.display()))
+}
+
+// A file is installed first; everything else names what is installed already.
+async fn installed(node: &mut Connection, context: &Context, plugin: String) -> Result<String, ApiError> {
+    let path = Path::new(&plugin);
+    let looks_like_a_file =
+        path.extension().is_some_and(|extension| extension == "wasm") || plugin.starts_with('.');
+    if !looks_like_a_file {
+        return Ok(plugin);
+    }
+    let report = install(node, path, false).await?;
+    context.out.note(format_args!("installed {} {}", report.plugin, report.version));
+    Ok(report.revision)
+}
+
+fn read_plugin(path: &Path) -> Result<Vec<u8>, ApiError> {
+    let failed = |error: std::io::Error| {
+        let code = if error.kind() == std::io::ErrorKind::NotFound {
+            &code::NO_SUCH_PLUGIN
+        } else {
+            &code::BAD_VALUE
+        };
+        ApiError::new(code, format!("the file cannot be read: {error}")).fact("file", path.display())
+    };
+    let mut bytes = Vec::new();
+    let limit = MAX_PLUGIN_LEN as u64;
+    let file = File::open(path).map_err(failed)?;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        let error = ApiError::new(&code::PLUGIN_TOO_LARGE, format!("a plugin has at most {limit} bytes"));
+        return Err(error.fact("file", path.display()));
+    }
+    Ok(bytes)
+}
+
+fn setting(text: &str) -> Result<(String, Setting), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), Setting::parse(value))),
+        _ => Err("a setting is NAME=VALUE".to_owned()),
+    }
+}
+
+/// Returns the word for what a plugin does in its slot.
+pub fn state_word(state: PluginState) -> String {
+    match state {
+        PluginState::Active => styled(GOOD, "active"),
+        PluginState::Standby => styled(DIM, "standby"),
+        PluginState::Quarantined => styled(BAD, "quarantined"),
+        PluginState::Installed => styled(WARN, "installed"),
+    }
+}

@@ -1,0 +1,256 @@
+//! How plugins look to a person.
+
+use mesh_node::api::{
+    InspectReport, InstallReport, PluginDetail, PluginRef, PluginRow, PluginState, RemoveReport, Setting,
+    SwapReport,
+};
+
+use super::state_word;
+use crate::output::human::{self, BAD, DIM, GOOD, WARN, styled};
+use crate::output::{Column, Pair, Rows, Show, View};
+
+const COLUMNS: &[Column] = &[
+    Column::text("slot", "SLOT", 0),
+    Column::text("plugin", "PLUGIN", 0),
+    Column::text("version", "VERSION", 1),
+    Column::text("state", "STATE", 0),
+    Column::text("grants", "GRANTS", 6),
+    Column::number("calls_per_s", "CALLS/S", 3),
+    Column::number("p99_s", "P99", 3),
+    Column::number("fallbacks", "FALLBACKS", 5),
+    Column::number("traps", "TRAPS", 2),
+    Column::number("since_s", "SINCE", 4),
+    Column::text("revision", "REVISION", 5),
+    Column::text("note", "", 2),
+];
+
+impl Show for Vec<PluginRow> {
+    const SCHEMA: &'static str = "plugins";
+
+    fn view(&self) -> View {
+        let mut rows = Rows::new(COLUMNS, "no plugin is installed");
+        for row in self {
+            rows.push([
+                human::or_dash(row.slot.as_deref()),
+                human::safe(&row.plugin),
+                human::safe(&row.version),
+                state_word(row.state),
+                human::or_dash(Some(row.grants.join(",")).filter(|grants| !grants.is_empty())),
+                human::or_dash(row.calls_per_s.map(|calls| human::count(calls.round() as u64))),
+                human::or_dash(row.p99_s.map(human::duration)),
+                row.fallbacks.to_string(),
+                row.traps.to_string(),
+                human::duration(row.since_s),
+                human::revision(&row.revision),
+                row.note.as_deref().map(human::safe).unwrap_or_default(),
+            ]);
+        }
+        let struck = self.iter().find(|row| row.state == PluginState::Quarantined || row.traps > 0);
+        match struck.and_then(|row| row.slot.as_deref()) {
+            Some(slot) => {
+                let hint = format!("{}\n", styled(DIM, format!("hint: meshctl plugin show {slot}")));
+                View::Parts(vec![View::Rows(rows), View::Text(hint)])
+            }
+            None => View::Rows(rows),
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.iter().map(|row| row.revision.clone()).collect()
+    }
+}
+
+impl Show for PluginDetail {
+    const SCHEMA: &'static str = "plugin";
+
+    fn view(&self) -> View {
+        let row = &self.row;
+        let settings = self.settings.iter().map(|(name, value)| format!("{name}={}", setting(value)));
+        let settings = settings.collect::<Vec<_>>().join("  ");
+        let head = View::Pairs(vec![
+            Pair::new(
+                "plugin",
+                "plugin",
+                format!("{} {}", human::safe(&row.plugin), human::safe(&row.version)),
+            ),
+            Pair::new("slot", "slot", human::or_dash(row.slot.as_deref())),
+            Pair::new(
+                "state",
+                "state",
+                format!("{} for {}", state_word(row.state), human::duration(row.since_s)),
+            ),
+            Pair::new("revision", "revision", &row.revision),
+            Pair::new("kind", "world", format!("{} ({})", self.world, self.kind)),
+            Pair::new("size_bytes", "size", human::bytes(self.size_bytes)),
+            Pair::new("origin", "from", human::safe(&self.origin)),
+            Pair::new("settings", "settings", human::or_dash(Some(settings).filter(|text| !text.is_empty()))),
+            Pair::new(
+                "grants",
+                "grants",
+                human::or_dash(Some(row.grants.join(", ")).filter(|text| !text.is_empty())),
+            ),
+            Pair::new("traps", "traps", format!("{}, {} answers by the built-in", row.traps, row.fallbacks)),
+        ]);
+        View::Parts(vec![head, traps(&self.traps), history(self)])
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec![self.row.revision.clone()]
+    }
+}
+
+fn setting(setting: &Setting) -> String {
+    match setting {
+        Setting::Flag(flag) => flag.to_string(),
+        Setting::Integer(integer) => integer.to_string(),
+        Setting::Number(number) => number.to_string(),
+        Setting::Text(text) => human::safe(text),
+    }
+}
+
+fn traps(traps: &[String]) -> View {
+    let lines = traps.iter().map(|trap| format!("{} {}\n", styled(BAD, "trap"), human::safe(trap)));
+    View::Text(lines.collect())
+}
+
+fn history(detail: &PluginDetail) -> View {
+    if detail.history.is_empty() {
+        return View::Text(String::new());
+    }
+    let columns = [
+        Column::text("at", "ACTIVE SINCE", 0),
+        Column::text("plugin", "PLUGIN", 0),
+        Column::text("revision", "REVISION", 1),
+        Column::text("left", "LEFT BY", 0),
+    ];
+    let mut rows = Rows::new(&columns, "");
+    for one in &detail.history {
+        let revision = human::revision(&one.plugin.revision);
+        rows.push([
+            one.at.to_string(),
+            human::safe(&one.plugin.to_string()),
+            revision,
+            human::or_dash(one.left.as_deref()),
+        ]);
+    }
+    View::Rows(rows)
+}
+
+impl Show for InstallReport {
+    const SCHEMA: &'static str = "plugin-install";
+
+    fn view(&self) -> View {
+        let cached = if self.cached { " (cached)" } else { "" };
+        let pairs = vec![
+            Pair::new(
+                "plugin",
+                "plugin",
+                format!("{} {}", human::safe(&self.plugin), human::safe(&self.version)),
+            ),
+            Pair::new("revision", "revision", &self.revision),
+            Pair::new("kind", "kind", format!("{}, fits {}", self.kind, self.slots.join(", "))),
+            Pair::new("size_bytes", "size", human::bytes(self.size_bytes)),
+            Pair::new("compile_s", "compile", format!("{}{cached}", human::duration(self.compile_s))),
+            Pair::new("imports", "imports", imports(&self.imports)),
+        ];
+        let slot = self.slots.first().map_or("SLOT", String::as_str);
+        let next = format!(
+            "{}\n",
+            styled(DIM, format!("next: meshctl plugin swap {slot} {}", human::revision(&self.revision)))
+        );
+        let known =
+            if self.known { format!("{}\n", styled(DIM, "it was installed before")) } else { String::new() };
+        View::Parts(vec![View::Pairs(pairs), View::Text(known + &next)])
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec![self.revision.clone()]
+    }
+}
+
+impl Show for InspectReport {
+    const SCHEMA: &'static str = "plugin-inspect";
+
+    fn view(&self) -> View {
+        let name =
+            [self.plugin.as_deref().unwrap_or("unnamed"), self.version.as_deref().unwrap_or("")].join(" ");
+        let pure = if self.pure { styled(GOOD, "pure") } else { styled(WARN, "not pure") };
+        let kind = self.kind.as_deref().map_or_else(|| styled(BAD, "fits no slot"), str::to_owned);
+        let pairs = View::Pairs(vec![
+            Pair::new("plugin", "plugin", human::safe(name.trim_end())),
+            Pair::new("revision", "revision", &self.revision),
+            Pair::new("kind", "kind", format!("{kind}, {pure}")),
+            Pair::new("size_bytes", "size", human::bytes(self.size_bytes)),
+            Pair::new("imports", "imports", imports(&self.imports)),
+            Pair::new("exports", "exports", human::safe(&self.exports.join("  "))),
+        ]);
+        let finding = |text: &String| format!("{} {}\n", styled(BAD, "refused:"), human::safe(text));
+        let verdict = match self.findings.is_empty() {
+            true => format!("{}\n", styled(GOOD, "a node would install it")),
+            false => self.findings.iter().map(finding).collect(),
+        };
+        View::Parts(vec![pairs, View::Text(verdict)])
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec![self.revision.clone()]
+    }
+}
+
+fn imports(imports: &[mesh_node::api::ImportRow]) -> String {
+    let word = |row: &mesh_node::api::ImportRow| match (&row.grant, row.granted) {
+        (_, false) => styled(BAD, human::safe(&row.import)),
+        (None, true) => human::safe(&row.import),
+        (Some(grant), true) => format!("{} ({grant})", human::safe(&row.import)),
+    };
+    human::or_dash(
+        Some(imports.iter().map(word).collect::<Vec<_>>().join("  ")).filter(|text| !text.is_empty()),
+    )
+}
+
+impl Show for SwapReport {
+    const SCHEMA: &'static str = "plugin-swap";
+
+    fn view(&self) -> View {
+        let state = match (self.state_bytes, self.state_carried) {
+            (bytes, true) => format!("{} carried over", human::bytes(bytes)),
+            (0, false) => "none".to_owned(),
+            (bytes, false) => styled(WARN, format!("{} left behind", human::bytes(bytes))),
+        };
+        let mut pairs = vec![
+            Pair::new("slot", "slot", &self.slot),
+            Pair::new("old", "from", reference(&self.old)),
+            Pair::new("new", if self.dry_run { "would be" } else { "active" }, reference(&self.new)),
+            Pair::new("state_bytes", "state", state),
+            Pair::new("pause_us", "pause", human::duration(self.pause_us / 1e6)),
+            Pair::new("at_decision", "from decision", human::count(self.at_decision)),
+        ];
+        if let Some(undo) = &self.undo {
+            pairs.push(Pair::new("undo", "undo", undo));
+        }
+        View::Pairs(pairs)
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec![self.new.revision.clone()]
+    }
+}
+
+impl Show for RemoveReport {
+    const SCHEMA: &'static str = "plugin-remove";
+
+    fn view(&self) -> View {
+        let verb = if self.dry_run { "would be removed" } else { "removed" };
+        let size = human::bytes(self.freed_bytes);
+        View::Text(format!("{} {verb}, {size} freed\n", reference(&self.plugin)))
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec![self.plugin.revision.clone()]
+    }
+}
+
+fn reference(plugin: &PluginRef) -> String {
+    let revision = styled(DIM, format!("({})", human::revision(&plugin.revision)));
+    format!("{} {revision}", human::safe(&plugin.to_string()))
+}

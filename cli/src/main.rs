@@ -1,0 +1,34 @@
+//! `meshctl`: the mesh node and its client in one binary.
+//!
+//! Arguments, printing and exit codes live here; everything else is the node's. Keeps no state of its own.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod args;
+mod commands;
+mod connect;
+mod names;
+mod output;
+mod registry;
+mod usage;
+
+fn main() -> ExitCode {
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage::refuse(&error),
+    };
+    anstream::ColorChoice::from(cli.globals.color).write_global();
+    let json = cli.globals.json || cli.globals.output == output::Format::Json;
+    let code = match commands::run(cli) {
+        Ok(()) => 0,
+        Err(error) => {
+            output::print_error(&error, json);
+            error.exit
+        }
+    };
+    let _ = std::io::stdout().flush();
+    ExitCode::from(code)
+}

@@ -1,7 +1,5 @@
 //! The policy of both versions: the cheapest way, kept until another is clearly cheaper.
 
-use std::collections::BTreeMap;
-
 use mesh_sdk::routing::{Dest, Header, Link, Routing, Verdict, View, Way};
 use mesh_sdk::{Refusal, Settings};
 
@@ -15,20 +13,14 @@ pub struct Latency<const LOSS_WEIGHT: u64> {
     margin_us: u64,
     /// Best and second row by destination: a message never goes back where it came from.
     table: Vec<[u32; 2]>,
-    /// The chosen neighbour by destination, as a destination number: rows change with each view.
-    chosen: BTreeMap<u32, u32>,
+    /// Destination and chosen neighbour, both as destination numbers, because rows change with each view; sorted.
+    chosen: Vec<[u32; 2]>,
     decided: u64,
 }
 
 impl<const LOSS_WEIGHT: u64> Default for Latency<LOSS_WEIGHT> {
     fn default() -> Self {
-        Latency {
-            margin_percent: 20,
-            margin_us: 2_000,
-            table: Vec::new(),
-            chosen: BTreeMap::new(),
-            decided: 0,
-        }
+        Latency { margin_percent: 20, margin_us: 2_000, table: Vec::new(), chosen: Vec::new(), decided: 0 }
     }
 }
 
@@ -44,11 +36,15 @@ impl<const LOSS_WEIGHT: u64> Routing for Latency<LOSS_WEIGHT> {
     fn observe(&mut self, view: &View) {
         let peers = peers(view);
         let before = std::mem::take(&mut self.chosen);
+        // Both are sorted by destination, so one pass over each is enough.
+        let mut before = before.into_iter().peekable();
         self.table.clear();
         for ways in view.ways.chunk_by(|a, b| a.dest == b.dest) {
             let dest = ways[0].dest;
+            while before.next_if(|chosen| chosen[0] < dest).is_some() {}
+            let kept = before.next_if(|chosen| chosen[0] == dest);
             if dest < MAX_DEST {
-                self.choose(view, &peers, ways, before.get(&dest).copied());
+                self.choose(view, &peers, ways, kept.map(|[_, peer]| peer));
             }
         }
     }
@@ -69,10 +65,7 @@ impl<const LOSS_WEIGHT: u64> Routing for Latency<LOSS_WEIGHT> {
     fn save(&self) -> Vec<u8> {
         let mut state = Vec::with_capacity(8 + 8 * self.chosen.len());
         state.extend(self.decided.to_le_bytes());
-        for (dest, peer) in &self.chosen {
-            state.extend(dest.to_le_bytes());
-            state.extend(peer.to_le_bytes());
-        }
+        state.extend(self.chosen.as_flattened().iter().flat_map(|number| number.to_le_bytes()));
         state
     }
 
@@ -87,7 +80,7 @@ impl<const LOSS_WEIGHT: u64> Routing for Latency<LOSS_WEIGHT> {
         }
         self.decided = u64::from_le_bytes(*decided);
         let pair = |&[a, b, c, d, e, f, g, h]: &[u8; 8]| {
-            (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
+            [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])]
         };
         self.chosen = pairs.iter().map(pair).collect();
         Ok(())
@@ -108,7 +101,7 @@ impl<const LOSS_WEIGHT: u64> Latency<LOSS_WEIGHT> {
         let second = ways.iter().filter(|way| way.via != first.via).min_by_key(cost);
         let row = [first.via, second.map_or(NO_WAY, |way| way.via)];
         if let Some(peer) = peer(first) {
-            self.chosen.insert(dest, peer);
+            self.chosen.push([dest, peer]);
         }
         if self.table.len() <= dest as usize {
             self.table.resize(dest as usize + 1, [NO_WAY; 2]);

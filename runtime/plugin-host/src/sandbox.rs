@@ -34,8 +34,10 @@ struct Slice {
     cpu: Option<Duration>,
 }
 
-/// A call that has been waiting for a core is not stopped until it has run, or this many deadlines passed.
+/// A call that has been waiting for a core is not stopped until it has run, or this often been given grace.
 const MAX_EXTENSIONS: u32 = 20;
+/// Grace is as long as the deadline and at most this long: enough to see whether the thread runs.
+const MAX_GRACE_TICKS: u64 = 10;
 
 impl Slice {
     /// Decides at a deadline: the clock is the wall's, but on a busy machine the thread may not have run. The
@@ -44,16 +46,16 @@ impl Slice {
         let Some(now) = thread_time() else {
             return UpdateDeadline::Interrupt;
         };
-        let limit = crate::engine::TICK * u32::try_from(self.ticks).unwrap_or(u32::MAX);
+        let grace = self.ticks.min(MAX_GRACE_TICKS);
         let ran = self.cpu.map_or(Duration::ZERO, |before| now.saturating_sub(before));
-        if ran * 2 >= limit || self.extensions == MAX_EXTENSIONS {
+        if ran * 2 >= crate::engine::TICK * grace as u32 || self.extensions == MAX_EXTENSIONS {
             return UpdateDeadline::Interrupt;
         }
         if self.cpu.is_none() {
             self.cpu = Some(now);
         }
         self.extensions += 1;
-        UpdateDeadline::Continue(self.ticks)
+        UpdateDeadline::Continue(grace)
     }
 }
 

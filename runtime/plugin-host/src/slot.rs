@@ -217,12 +217,14 @@ impl<G: Guest> Slot<G> {
             self.stats.fallbacks += rows.max(1);
             return None;
         };
-        let begun = Instant::now();
+        let begun = self.stats.is_sampled(rows).then(Instant::now);
         let answer = ask(instance);
-        self.stats.add_time(begun.elapsed());
+        if let Some(begun) = begun {
+            self.stats.add_time(begun.elapsed());
+        }
         match answer {
             Ok(answer) => {
-                self.on_answer(now_ms, rows);
+                self.on_answer(now_ms, rows, context);
                 Some(answer)
             }
             Err(fault) => {
@@ -242,16 +244,16 @@ impl<G: Guest> Slot<G> {
     }
 
     #[inline]
-    fn on_answer(&mut self, now_ms: u64, rows: u64) {
+    fn on_answer(&mut self, now_ms: u64, rows: u64, context: &G::Context) {
         let Some(bound) = &mut self.active else { return };
         bound.state_messages += rows;
         if now_ms >= bound.next_checkpoint_ms {
-            self.checkpoint(now_ms);
+            self.checkpoint(now_ms, context);
         }
     }
 
     #[cold]
-    fn checkpoint(&mut self, now_ms: u64) {
+    fn checkpoint(&mut self, now_ms: u64, context: &G::Context) {
         let hot = self.hot;
         let Some(bound) = &mut self.active else { return };
         let Some(instance) = &mut bound.instance else { return };
@@ -263,7 +265,10 @@ impl<G: Guest> Slot<G> {
                 let state = State { version: bound.version, bytes };
                 bound.checkpoint = Some(Checkpoint { state, messages: bound.state_messages });
             }
-            Err(fault) => self.strike(now_ms, fault),
+            Err(fault) => {
+                self.strike(now_ms, fault);
+                self.revive(now_ms, context);
+            }
         }
     }
 

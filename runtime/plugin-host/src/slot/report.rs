@@ -131,8 +131,10 @@ pub struct SlotStatus {
     /// Messages that the state of the active revision knows of: decided by it or by those whose state it
     /// took over, and not forgotten with a failed instance. A counter in the state must show this number.
     pub state_messages: u64,
-    /// Nanoseconds in plugin calls so far.
-    pub plugin_ns: u64,
+    /// Plugin calls that were timed: all large batches and one in eight of the small ones.
+    pub timed_calls: u64,
+    /// Nanoseconds in them.
+    pub timed_ns: u64,
     /// Nanoseconds of a plugin call, median; 0 without calls.
     pub p50_ns: u64,
     /// Nanoseconds under which 99 of 100 plugin calls stay, within a quarter; 0 without calls.

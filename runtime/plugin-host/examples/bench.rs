@@ -1,0 +1,17 @@
+//! Prints what decisions and hand-overs cost on this machine: `cargo run --release --example bench`.
+
+use mesh_plugin_host::{Engine, bench};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let engine = Engine::new(None)?;
+    for row in bench::policy(&engine)? {
+        println!(
+            "{:5} {:5} wasm {:7.1} native {:5.1} ns/msg",
+            row.slot, row.batch, row.wasm_ns_per_msg, row.native_ns_per_msg
+        );
+    }
+    for row in bench::swap(&engine)? {
+        println!("{row:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,270 @@
+//! What decisions and hand-overs cost here, measured; `meshctl bench plugin` prints it.
+//!
+//! Both sides of each ratio come from the same run, interleaved, and both pack their columns from message
+//! headers and fold the answers, as the node does.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use mesh_proto::policy::native::Native;
+use mesh_proto::policy::{Class, LOCAL, Policies, QosBatch, RouteBatch, View};
+
+use crate::builtin;
+use crate::engine::Engine;
+use crate::load::{Grants, LoadError, load};
+use crate::set::{PolicySet, PolicySlot, prepare_qos, prepare_routing};
+use crate::settings::Settings;
+use crate::slot::{Carry, PrepareError, State, SwapError};
+
+/// Messages of a batch that are measured.
+pub const BATCHES: [usize; 5] = [1, 16, 64, 256, 1024];
+const ROUNDS: usize = 201;
+/// Messages of one round, so that a round is long against the clock's own cost.
+const ROUND_MESSAGES: usize = 8_192;
+const SWAPS: usize = 200;
+const NEIGHBOURS: u32 = 8;
+const DESTINATIONS: u32 = 256;
+
+/// The price of one decision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BenchRow {
+    /// `route` or `qos`.
+    pub slot: &'static str,
+    /// Messages of a call.
+    pub batch: usize,
+    /// Nanoseconds a message through the built-in component, median.
+    pub wasm_ns_per_msg: f64,
+    /// Nanoseconds a message through the native built-in, median.
+    pub native_ns_per_msg: f64,
+}
+
+/// The price of one hand-over between two batches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SwapRow {
+    /// Bytes of state that were carried.
+    pub state_bytes: usize,
+    /// Hand-overs that were measured.
+    pub swaps: usize,
+    /// Median microseconds that decisions waited.
+    pub p50_us: f64,
+    /// Most microseconds that decisions waited.
+    pub max_us: f64,
+    /// Most microseconds of the first batch after a hand-over, both together.
+    pub max_with_first_batch_us: f64,
+}
+
+/// Why a measurement did not happen; a broken build.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// A built-in component does not load.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A built-in component cannot be prepared.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// A hand-over failed.
+    #[error(transparent)]
+    Swap(#[from] SwapError),
+    /// The component was not asked: the figures would be the native built-in's.
+    #[error("the plugin in slot {slot} failed during the measurement")]
+    FellBack {
+        /// Which.
+        slot: &'static str,
+    },
+}
+
+/// A message as the node has it before it packs its columns.
+struct Message {
+    dest: u32,
+    ingress: u32,
+    size: u32,
+    class: Class,
+    age_ms: u32,
+    tag: u32,
+}
+
+/// Measures a decision of both slots for [`BATCHES`], through the component and natively. Takes seconds.
+///
+/// # Errors
+/// When a built-in component fails.
+pub fn policy(engine: &Engine) -> Result<Vec<BenchRow>, BenchError> {
+    let messages = messages();
+    let mut wasm = components(engine)?;
+    let mut native = Native::default();
+    wasm.observe(0, &view());
+    native.observe(0, &view());
+    let mut rows = Vec::new();
+    for slot in PolicySlot::ALL {
+        for batch in BATCHES {
+            let [wasm_ns_per_msg, native_ns_per_msg] =
+                compare(slot, batch, &messages, &mut wasm, &mut native);
+            rows.push(BenchRow { slot: slot.name(), batch, wasm_ns_per_msg, native_ns_per_msg });
+        }
+        if wasm.status(slot).fallbacks > 0 {
+            return Err(BenchError::FellBack { slot: slot.name() });
+        }
+    }
+    Ok(rows)
+}
+
+/// Measures hand-overs of the routing slot with almost no state and with 64 KiB, each prepared ahead. Takes
+/// seconds.
+///
+/// # Errors
+/// When a built-in component fails.
+pub fn swap(engine: &Engine) -> Result<Vec<SwapRow>, BenchError> {
+    [8, 64 << 10].into_iter().map(|bytes| swap_with(engine, bytes)).collect()
+}
+
+fn components(engine: &Engine) -> Result<PolicySet, BenchError> {
+    let none = Settings::new();
+    let mut set = PolicySet::new(engine);
+    let routing = load(engine, builtin::LATENCY, Grants::NONE)?;
+    set.swap_routing(prepare_routing(&routing, &none)?, 0, Carry::Reset)?;
+    let qos = load(engine, builtin::CLASS_FAIR, Grants::NONE)?;
+    set.swap_qos(prepare_qos(&qos, &none)?, 0, Carry::Reset)?;
+    Ok(set)
+}
+
+/// Times both sides in turns, so that a change of the machine's mood hits both.
+fn compare(
+    slot: PolicySlot,
+    batch: usize,
+    messages: &[Message],
+    wasm: &mut PolicySet,
+    native: &mut Native,
+) -> [f64; 2] {
+    let mut times: [Vec<f64>; 2] = Default::default();
+    for _ in 0..ROUNDS {
+        times[0].push(round(slot, batch, messages, wasm));
+        times[1].push(round(slot, batch, messages, native));
+    }
+    times.map(median)
+}
+
+/// Returns nanoseconds a message.
+fn round(slot: PolicySlot, batch: usize, messages: &[Message], policies: &mut impl Policies) -> f64 {
+    let (mut routes, mut verdicts) = (RouteBatch::default(), Vec::new());
+    let (mut asked, mut classes) = (QosBatch::default(), Vec::new());
+    let mut folded = 0u64;
+    let begun = Instant::now();
+    for chunk in messages.chunks_exact(batch) {
+        match slot {
+            PolicySlot::Route => {
+                routes.clear();
+                for message in chunk {
+                    routes.push(message.dest, message.ingress, message.size, message.class);
+                }
+                policies.route(1, &routes, &mut verdicts);
+                folded += verdicts.iter().map(|&verdict| u64::from(verdict)).sum::<u64>();
+            }
+            PolicySlot::Qos => {
+                asked.clear();
+                for message in chunk {
+                    asked.push(message.class, message.size, message.age_ms, message.tag);
+                }
+                policies.classify(1, &asked, &mut classes);
+                folded += classes.iter().map(|&class| u64::from(class)).sum::<u64>();
+            }
+        }
+    }
+    let time = begun.elapsed();
+    black_box(folded);
+    let decided = messages.len() / batch * batch;
+    time.as_nanos() as f64 / decided as f64
+}
+
+fn swap_with(engine: &Engine, state_bytes: usize) -> Result<SwapRow, BenchError> {
+    let none = Settings::new();
+    let versions =
+        [load(engine, builtin::LATENCY, Grants::NONE)?, load(engine, builtin::LATENCY_NEXT, Grants::NONE)?];
+    let mut set = PolicySet::new(engine);
+    set.observe(0, &wide_view(state_bytes));
+    let state = State { version: 1, bytes: 0u64.to_le_bytes().to_vec() };
+    set.swap_routing(prepare_routing(&versions[0], &none)?, 0, Carry::From(state))?;
+    let mut batch = RouteBatch::default();
+    messages().iter().take(64).for_each(|m| batch.push(m.dest, m.ingress, m.size, m.class));
+    let mut verdicts = Vec::new();
+    let (mut pauses, mut with_first_batch, mut carried) = (Vec::new(), Duration::ZERO, 0);
+    for round in 1..=SWAPS {
+        let next = prepare_routing(&versions[round % 2], &none)?;
+        for _ in 0..16 {
+            set.route(round as u64, &batch, &mut verdicts);
+        }
+        let begun = Instant::now();
+        let report = set.swap_routing(next, round as u64, Carry::Keep)?;
+        set.route(round as u64, &batch, &mut verdicts);
+        with_first_batch = with_first_batch.max(begun.elapsed());
+        carried = report.state_bytes;
+        pauses.push(report.pause.as_nanos() as f64 / 1e3);
+    }
+    if set.status(PolicySlot::Route).fallbacks > 0 {
+        return Err(BenchError::FellBack { slot: "route" });
+    }
+    Ok(SwapRow {
+        state_bytes: carried,
+        swaps: SWAPS,
+        max_us: pauses.iter().copied().fold(0.0, f64::max),
+        p50_us: median(pauses),
+        max_with_first_batch_us: with_first_batch.as_nanos() as f64 / 1e3,
+    })
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// Eight neighbours and two ways to each of 256 destinations.
+fn view() -> View {
+    ways_to(DESTINATIONS)
+}
+
+/// A view whose choices fill a state of about this many bytes; the built-in saves eight a destination.
+fn wide_view(state_bytes: usize) -> View {
+    ways_to(u32::try_from(state_bytes / 8 - 1).unwrap_or(u32::MAX))
+}
+
+fn ways_to(destinations: u32) -> View {
+    let mut view = View::default();
+    for row in 0..NEIGHBOURS {
+        view.links.rtt_us.push(500 + 100 * row);
+        view.links.loss_ppm.push(0);
+        view.links.queued_bytes.push(0);
+    }
+    for dest in 0..destinations {
+        let first = dest % NEIGHBOURS;
+        let is_neighbour = dest < NEIGHBOURS;
+        for (via, hops) in [(first, u8::from(!is_neighbour)), ((first + 1) % NEIGHBOURS, 2)] {
+            view.ways.dest.push(dest);
+            view.ways.via.push(via);
+            view.ways.cost_us.push(u32::from(hops) * 1_000);
+            view.ways.hops.push(hops);
+        }
+    }
+    view
+}
+
+/// The same messages in every run.
+fn messages() -> Vec<Message> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = move || {
+        // Xorshift: any numbers without a pattern do.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u32
+    };
+    let message = |_| {
+        let ingress = next() % (NEIGHBOURS + 1);
+        Message {
+            dest: next() % DESTINATIONS,
+            ingress: if ingress == NEIGHBOURS { LOCAL } else { ingress },
+            size: next() % 4_096,
+            class: Class::ALL[(next() % 5) as usize],
+            age_ms: next() % 10_000,
+            tag: next(),
+        }
+    };
+    (0..ROUND_MESSAGES).map(message).collect()
+}

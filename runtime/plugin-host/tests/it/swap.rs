@@ -1,0 +1,166 @@
+//! Hand-overs between revisions. H01, H03, H04.
+
+use mesh_plugin_host::{
+    Carry, Grants, Loaded, PolicySet, PolicySlot, Refusal, SlotState, State, SwapError, builtin, load,
+    prepare_routing,
+};
+use mesh_proto::policy::Policies;
+
+use crate::guests::{ask, batch, counter, engine, good, name, prepared, set_with, settings, story, view};
+
+fn versions() -> [Loaded; 2] {
+    [builtin::LATENCY, builtin::LATENCY_NEXT].map(|bytes| load(&engine(), bytes, Grants::NONE).unwrap())
+}
+
+fn fresh(loaded: &Loaded) -> mesh_plugin_host::PreparedRouting {
+    prepare_routing(loaded, &settings([])).unwrap()
+}
+
+/// H01: 200 swaps under traffic; every decision made once, by exactly one version.
+#[test]
+fn two_hundred_swaps_lose_no_decision_and_double_none() {
+    let versions = versions();
+    let mut set = PolicySet::new(&engine());
+    set.observe(0, &view());
+    set.swap_routing(fresh(&versions[0]), 0, Carry::Reset).unwrap();
+    let mut asked = 0u64;
+    let mut verdicts = Vec::new();
+    for swap in 1..=200u64 {
+        for rows in [1, 7, 64, 256] {
+            set.route(swap, &batch(rows), &mut verdicts);
+            assert_eq!(verdicts.len(), rows);
+            asked += rows as u64;
+        }
+
+        let report = set.swap_routing(fresh(&versions[swap as usize % 2]), swap, Carry::Keep).unwrap();
+
+        assert_eq!(report.at_decision, asked);
+        assert!(report.state_carried);
+        assert_ne!(report.old, report.new);
+        assert_eq!(counter(&mut set), asked, "after swap {swap}");
+    }
+
+    let status = set.status(PolicySlot::Route);
+    assert_eq!((status.swaps, status.messages, status.fallbacks), (201, asked, 0));
+    assert_eq!(status.state_messages, asked);
+}
+
+#[test]
+fn rehearsing_leaves_no_trace_in_the_state() {
+    let mut set = set_with(fresh(&versions()[0]));
+
+    assert_eq!(counter(&mut set), 0);
+}
+
+#[test]
+fn a_reset_starts_afresh_and_a_given_state_is_taken() {
+    let versions = versions();
+    let mut set = set_with(fresh(&versions[0]));
+    ask(&mut set, 0, 9);
+
+    set.swap_routing(fresh(&versions[1]), 0, Carry::Reset).unwrap();
+    assert_eq!(counter(&mut set), 0);
+
+    let state = State { version: 1, bytes: 77u64.to_le_bytes().to_vec() };
+    set.swap_routing(fresh(&versions[0]), 0, Carry::From(state)).unwrap();
+    assert_eq!(counter(&mut set), 77);
+}
+
+/// H04.
+#[test]
+fn a_successor_that_refuses_the_state_leaves_the_old_one_untouched() {
+    let mut set = set_with(good());
+    ask(&mut set, 0, 5);
+
+    let refused = set.swap_routing(prepared("refuse-state", 0), 0, Carry::Keep);
+
+    assert_eq!(refused, Err(SwapError::StateRefused(Refusal::UnknownVersion(1))));
+    assert_eq!(ask(&mut set, 0, 1), 0);
+    assert_eq!(counter(&mut set), 6);
+    assert_eq!(set.status(PolicySlot::Route).strikes, 0);
+    set.swap_routing(prepared("refuse-state", 0), 0, Carry::Reset).expect("without state it is welcome");
+}
+
+/// H03, H04.
+#[test]
+fn a_successor_that_fails_in_the_hand_over_leaves_the_old_one_untouched() {
+    for mode in ["trap-load", "loop-load", "overflow-load", "grow-load"] {
+        let mut set = set_with(good());
+        ask(&mut set, 0, 5);
+
+        let failed = set.swap_routing(prepared(mode, 0), 0, Carry::Keep);
+
+        assert!(matches!(failed, Err(SwapError::Failed(_))), "{mode}: {failed:?}");
+        assert_eq!(ask(&mut set, 0, 1), 0, "{mode}");
+        assert_eq!(counter(&mut set), 6, "{mode}");
+    }
+}
+
+#[test]
+fn a_rehearsed_swap_switches_nothing() {
+    let versions = versions();
+    let mut set = set_with(fresh(&versions[0]));
+    ask(&mut set, 0, 3);
+
+    let report = set.rehearse_routing(fresh(&versions[1]), 0, Carry::Keep).unwrap();
+
+    assert_eq!((report.state_carried, report.at_decision), (true, 3));
+    let status = set.status(PolicySlot::Route);
+    assert_eq!(name(status.active.as_ref()), Some("built-in/latency 0.1.0".into()));
+    assert_eq!(status.swaps, 1);
+    assert!(story(&mut set).is_empty());
+}
+
+#[test]
+fn a_rollback_brings_the_earlier_one_back_with_the_state_and_can_be_undone() {
+    let versions = versions();
+    let mut set = set_with(fresh(&versions[0]));
+    ask(&mut set, 0, 3);
+    set.swap_routing(fresh(&versions[1]), 0, Carry::Keep).unwrap();
+    ask(&mut set, 0, 4);
+
+    let report = set.rollback(PolicySlot::Route, 0).unwrap();
+
+    assert_eq!(name(report.new.as_ref()), Some("built-in/latency 0.1.0".into()));
+    assert_eq!((report.state_carried, counter(&mut set)), (true, 7));
+    ask(&mut set, 0, 2);
+    let undone = set.rollback(PolicySlot::Route, 0).unwrap();
+    assert_eq!(name(undone.new.as_ref()), Some("built-in/latency 0.2.0".into()));
+    assert_eq!(counter(&mut set), 9);
+    assert_eq!(set.status(PolicySlot::Route).state_messages, 9);
+}
+
+#[test]
+fn the_first_swap_is_rolled_back_to_the_native_built_in_and_removal_is_undone() {
+    let mut set = set_with(good());
+
+    set.rollback(PolicySlot::Route, 0).unwrap();
+    assert_eq!(set.status(PolicySlot::Route).state, SlotState::Native);
+    set.rollback(PolicySlot::Route, 0).unwrap();
+    assert_eq!(set.status(PolicySlot::Route).state, SlotState::Active);
+
+    set.remove(PolicySlot::Route, 0).unwrap();
+    assert_eq!(ask(&mut set, 0, 2), crate::guests::NATIVE);
+    assert_eq!(set.remove(PolicySlot::Route, 0), Err(SwapError::NoPrevious));
+    set.rollback(PolicySlot::Route, 0).unwrap();
+    assert_eq!(ask(&mut set, 0, 2), 0);
+}
+
+#[test]
+fn a_slot_that_never_had_a_plugin_has_nothing_to_roll_back_to() {
+    let mut set = PolicySet::new(&engine());
+
+    assert_eq!(set.rollback(PolicySlot::Qos, 0), Err(SwapError::NoPrevious));
+    assert_eq!(SwapError::NoPrevious.code(), "MESH-P109");
+}
+
+#[test]
+fn looking_at_the_state_changes_nothing() {
+    let mut set = set_with(good());
+    ask(&mut set, 0, 3);
+
+    let looks: Vec<u64> = (0..3).map(|_| counter(&mut set)).collect();
+
+    assert_eq!(looks, [3, 3, 3]);
+    assert_eq!(ask(&mut set, 0, 1), 0);
+}

@@ -1,9 +1,13 @@
 //! Prints what decisions and hand-overs cost on this machine: `cargo run --release --example bench`.
 
-use mesh_plugin_host::{Engine, bench};
+use mesh_plugin_host::{Engine, Grants, bench, builtin, load};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::new(None)?;
+    for bytes in builtin::ALL {
+        let loaded = load(&engine, bytes, Grants::ALL)?;
+        println!("{} {} bytes, compiled in {:?}", loaded.revision(), bytes.len(), loaded.compile_time());
+    }
     for row in bench::policy(&engine)? {
         println!(
             "{:5} {:5} wasm {:7.1} native {:5.1} ns/msg",

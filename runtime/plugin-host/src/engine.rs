@@ -117,5 +117,6 @@ fn config() -> wasmtime::Config {
     config.epoch_interruption(true);
     // Equal inputs must give equal answers on every node, or nothing could be replayed.
     config.cranelift_nan_canonicalization(true);
+    config.relaxed_simd_deterministic(true);
     config
 }

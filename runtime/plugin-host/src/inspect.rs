@@ -7,6 +7,8 @@ use crate::load::{Grants, Kind, LoadError, OFFERED, Revision};
 use crate::manifest::{self, Manifest, ManifestError};
 use crate::settings::clip;
 
+/// The version of this host, as `min_host` names it.
+const HOST: &str = env!("CARGO_PKG_VERSION");
 /// Imports, exports and custom sections that are read of one component.
 const MAX_ITEMS: usize = 256;
 
@@ -204,9 +206,27 @@ impl Inspection {
         for import in &self.imports {
             check_import(import, kind, grants)?;
         }
-        match &self.manifest_error {
-            Some(error) => Err(error.clone().into()),
-            None => Ok(()),
+        self.check_manifest(kind)
+    }
+
+    /// Checks that what the manifest claims is what the component is.
+    fn check_manifest(&self, kind: Kind) -> Result<(), LoadError> {
+        if let Some(error) = &self.manifest_error {
+            return Err(error.clone().into());
+        }
+        let Some(Manifest { plugin, .. }) = &self.manifest else { return Ok(()) };
+        let wrong = |key, reason| Err(ManifestError::Value { key, reason }.into());
+        if !plugin.world.is_empty() && plugin.world != kind.world() {
+            return wrong("plugin.world", "is not the world that the component implements");
+        }
+        if plugin.pure && !self.is_pure {
+            return wrong("plugin.pure", "is true, and the component has imports");
+        }
+        match &plugin.min_host {
+            Some(least) if manifest::is_newer(least, HOST) => {
+                Err(LoadError::WrongVersion { interface: "host".into(), found: least.clone() })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -218,7 +238,7 @@ impl Inspection {
             findings.extend(names.filter_map(|name| check_version(name).err()));
             findings
                 .extend(self.imports.iter().filter_map(|import| check_import(import, kind, grants).err()));
-            findings.extend(self.manifest_error.clone().map(LoadError::from));
+            findings.extend(self.check_manifest(kind).err());
         } else {
             findings.extend(self.check(grants).err());
         }

@@ -336,6 +336,15 @@ fn is_name(name: &str) -> bool {
     name.len() <= MAX_NAME && name.split('/').count() == 2 && name.split('/').all(is_part)
 }
 
+/// Says whether a dotted version is above another; missing numbers are 0, and what is no number is too.
+pub(crate) fn is_newer(version: &str, than: &str) -> bool {
+    let numbers = |version: &str| -> [u64; 3] {
+        let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+        std::array::from_fn(|_| parts.next().unwrap_or(0))
+    };
+    numbers(version) > numbers(than)
+}
+
 fn is_version(version: &str) -> bool {
     let is_number =
         |part: &str| !part.is_empty() && part.len() <= 9 && part.bytes().all(|c| c.is_ascii_digit());

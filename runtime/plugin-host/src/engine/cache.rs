@@ -6,11 +6,16 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
 
 use wasmtime::component::Component;
 
 /// Bytes of a cache entry; compiled code is up to ten times its component.
 const ENTRY_BYTES: u64 = 256 << 20;
+/// Entries that are kept; the oldest make room. An entry has 100 KB for a small policy.
+const MAX_ENTRIES: usize = 256;
+/// What is still staged after this time was left by a process that died.
+const STAGED_FOR: Duration = Duration::from_secs(3_600);
 const KEY_FILE: &str = "cache.key";
 const MAC_LEN: usize = blake3::OUT_LEN;
 
@@ -125,6 +130,7 @@ impl Cache {
             let mac = self.mac(&name, &code);
             write_atomically(&self.dir, &name, &[mac.as_bytes(), &code])
         });
+        prune(&self.dir);
         if let Err(error) = written {
             self.unwritten.fetch_add(1, Relaxed);
             tracing::warn!(%error, entry = name, "compile cache entry cannot be written");
@@ -212,6 +218,27 @@ fn stage(dir: &Path, parts: &[&[u8]]) -> io::Result<PathBuf> {
         file.write_all(part)?;
     }
     Ok(path)
+}
+
+/// Makes room; what cannot be removed now is removed another time.
+fn prune(dir: &Path) {
+    let Ok(files) = fs::read_dir(dir) else { return };
+    let mut entries: Vec<(SystemTime, PathBuf)> = Vec::new();
+    for file in files.flatten() {
+        let path = file.path();
+        let Ok(written) = file.metadata().and_then(|metadata| metadata.modified()) else { continue };
+        if path.extension().is_some_and(|extension| extension == "cwasm") {
+            entries.push((written, path));
+        } else if file.file_name().as_encoded_bytes().starts_with(b".")
+            && written.elapsed().is_ok_and(|age| age > STAGED_FOR)
+        {
+            let _ = fs::remove_file(path);
+        }
+    }
+    entries.sort_unstable();
+    for (_, oldest) in entries.iter().take(entries.len().saturating_sub(MAX_ENTRIES)) {
+        let _ = fs::remove_file(oldest);
+    }
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {

@@ -18,7 +18,7 @@ pub fn engine() -> Engine {
 }
 
 /// Builds the guests of `tests/hostile` and returns the core module of one.
-fn core(guest: &str) -> Vec<u8> {
+pub fn core(guest: &str) -> Vec<u8> {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/hostile");

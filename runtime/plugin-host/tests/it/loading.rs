@@ -6,7 +6,7 @@ use mesh_plugin_host::{
     prepare_routing,
 };
 
-use crate::guests::{engine, hostile, settings, text, wat};
+use crate::guests::{core, engine, hostile, settings, text, wat};
 
 fn refused(bytes: &[u8]) -> LoadError {
     load(&engine(), bytes, Grants::ALL).expect_err("it must not load")
@@ -185,6 +185,21 @@ fn a_manifest_is_refused_where_it_is_wrong() {
         assert!(matches!(error, ManifestError::Value { .. }), "{to}: {error}");
     }
     assert_eq!(encode(&"#".repeat(70_000)), ManifestError::TooLarge { len: 70_000 });
+}
+
+#[test]
+fn a_manifest_that_claims_what_the_component_is_not_is_refused() {
+    let component = |claim: &str| {
+        let manifest = format!("[plugin]\nname = \"acme/x\"\nversion = \"1.0.0\"\n{claim}");
+        package::encode(&core("handler"), &manifest).unwrap()
+    };
+
+    for claim in ["world = \"mesh:qos@0.1.0\"", "pure = true"] {
+        assert_eq!(refused(&component(claim)).code(), "MESH-P116", "{claim}");
+    }
+    assert_eq!(refused(&component("min_host = \"99.0\"")).code(), "MESH-P107");
+    let true_claims = "world = \"mesh:handler@0.1.0\"\nmin_host = \"0.1\"";
+    assert!(load(&engine(), &component(true_claims), Grants::ALL).is_ok());
 }
 
 #[test]

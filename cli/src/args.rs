@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
@@ -77,7 +78,7 @@ pub struct Globals {
     pub output: Format,
 
     /// Print JSON; the same as -o json.
-    #[arg(long, global = true, env = "MESH_JSON", action = ArgAction::SetTrue, hide_env = true)]
+    #[arg(long, global = true, env = "MESH_JSON", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), hide_env = true)]
     pub json: bool,
 
     /// Only these columns or JSON members, in this order.
@@ -92,11 +93,11 @@ pub struct Globals {
     pub fields: Vec<String>,
 
     /// All columns, however narrow the terminal is.
-    #[arg(long, global = true, env = "MESH_WIDE", action = ArgAction::SetTrue, hide_env = true)]
+    #[arg(long, global = true, env = "MESH_WIDE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), hide_env = true)]
     pub wide: bool,
 
     /// No narration on stderr.
-    #[arg(short, long, global = true, env = "MESH_QUIET", action = ArgAction::SetTrue, hide_env = true)]
+    #[arg(short, long, global = true, env = "MESH_QUIET", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), hide_env = true)]
     pub quiet: bool,
 
     /// More in the log: -v for debug, -vv for trace.
@@ -118,15 +119,15 @@ pub struct Globals {
     pub color: Color,
 
     /// Never ask.
-    #[arg(long, global = true, env = "MESH_NO_INPUT", action = ArgAction::SetTrue, hide_env = true)]
+    #[arg(long, global = true, env = "MESH_NO_INPUT", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), hide_env = true)]
     pub no_input: bool,
 
     /// Answer every question with yes.
-    #[arg(short, long, global = true, env = "MESH_YES", action = ArgAction::SetTrue, hide_env = true)]
+    #[arg(short, long, global = true, env = "MESH_YES", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), hide_env = true)]
     pub yes: bool,
 
     /// Say what would happen and change nothing.
-    #[arg(long, global = true, env = "MESH_DRY_RUN", action = ArgAction::SetTrue, hide_env = true)]
+    #[arg(long, global = true, env = "MESH_DRY_RUN", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), hide_env = true)]
     pub dry_run: bool,
 
     /// How long to wait for the node, such as 500ms, 10s or 2m.

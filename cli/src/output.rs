@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mesh_node::api::{ApiError, Time, code};
 use mesh_proto::NodeId;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 mod error;
 pub mod human;
@@ -78,7 +78,7 @@ impl Output {
         warnings: &[String],
     ) -> Result<(), ApiError> {
         let text = match self.format {
-            Format::Json => format!("{}\n", self.envelope(node, value, warnings)?),
+            Format::Json => self.envelope(node, value, warnings)? + "\n",
             Format::Name => value.names().into_iter().map(|name| name + "\n").collect(),
             Format::Human => value.view().render(&self.fields, self.width())?,
         };
@@ -93,17 +93,17 @@ impl Output {
     /// Prints one line of a stream: the value with its schema as JSON, or the text.
     ///
     /// # Errors
-    /// `USAGE` for a field that the value does not have.
+    /// `INTERNAL` when stdout cannot be written.
     pub fn line(&self, schema: &str, value: &impl Serialize, text: &str) -> Result<(), ApiError> {
         if self.format != Format::Json {
             return self.data(&format!("{text}\n"));
         }
-        let mut line = Map::from_iter([("schema".to_owned(), json!(format!("meshctl.{schema}/v1")))]);
-        match self.select(to_value(value)?)? {
-            Value::Object(fields) => line.extend(fields),
-            other => drop(line.insert("data".to_owned(), other)),
-        }
-        self.data(&format!("{}\n", Value::Object(line)))
+        let schema = format!("meshctl.{schema}/v1");
+        let line = match self.fields.is_empty() {
+            true => to_json(&Line { schema, value }),
+            false => to_json(&Line { schema, value: self.present(&to_value(value)?) }),
+        };
+        self.data(&(line? + "\n"))
     }
 
     /// Writes to stdout as it is.
@@ -123,26 +123,28 @@ impl Output {
         write_all(&mut io::stdout().lock(), bytes)
     }
 
-    /// Tells a person what goes on, on stderr; nothing with `-q`.
+    /// Tells a person what goes on, on stderr; nothing with `-q`, and nothing to programs, which expect at
+    /// most one error there.
     pub fn note(&self, text: impl std::fmt::Display) {
-        if !self.quiet {
+        let for_a_person = self.format != Format::Json || io::stderr().is_terminal();
+        if for_a_person && !self.quiet {
             let _ = writeln!(anstream::stderr().lock(), "{text}");
         }
     }
 
-    fn envelope(
+    fn envelope<T: Show>(
         &self,
         node: Option<NodeId>,
-        value: &impl Show,
+        value: &T,
         warnings: &[String],
-    ) -> Result<Value, ApiError> {
-        Ok(json!({
-            "schema": schema(value),
-            "node": node.map(|node| node.to_string()),
-            "at": now(),
-            "data": self.select(to_value(value)?)?,
-            "warnings": warnings,
-        }))
+    ) -> Result<String, ApiError> {
+        let schema = format!("meshctl.{}/v1", T::SCHEMA);
+        let (node, at) = (node.map(|node| node.to_string()), now());
+        match self.fields.is_empty() {
+            // Straight from the value, so that members come in the order in which they are documented.
+            true => to_json(&Envelope { schema, node, at, data: value, warnings }),
+            false => to_json(&Envelope { schema, node, at, data: self.select(to_value(value)?)?, warnings }),
+        }
     }
 
     fn select(&self, value: Value) -> Result<Value, ApiError> {
@@ -163,6 +165,11 @@ impl Output {
         }
     }
 
+    // A stream has values of several kinds, and what one of them lacks is null.
+    fn present(&self, value: &Value) -> Value {
+        self.fields.iter().map(|field| (field.clone(), value[field].clone())).collect()
+    }
+
     // Without a terminal nothing is dropped: whoever reads a file or a pipe has no width.
     fn width(&self) -> Option<usize> {
         if self.wide || !io::stdout().is_terminal() {
@@ -178,8 +185,26 @@ pub fn now() -> Time {
     Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn schema<T: Show>(_: &T) -> String {
-    format!("meshctl.{}/v1", T::SCHEMA)
+/// What `--json` prints of every result.
+#[derive(Serialize)]
+struct Envelope<'a, T> {
+    schema: String,
+    node: Option<String>,
+    at: Time,
+    data: T,
+    warnings: &'a [String],
+}
+
+/// What `--json` prints of everything in a stream.
+#[derive(Serialize)]
+struct Line<T> {
+    schema: String,
+    #[serde(flatten)]
+    value: T,
+}
+
+fn to_json(value: &impl Serialize) -> Result<String, ApiError> {
+    serde_json::to_string(value).map_err(|error| ApiError::new(&code::INTERNAL, error))
 }
 
 fn to_value(value: &impl Serialize) -> Result<Value, ApiError> {

@@ -19,7 +19,9 @@ pub fn refuse(error: &clap::Error) -> ExitCode {
         return ExitCode::from(code::USAGE.exit);
     }
     let error = translate(error);
-    print_error(&error, wants_json(std::env::args()));
+    let by_environment = std::env::var("MESH_OUTPUT").is_ok_and(|form| form == "json")
+        || std::env::var("MESH_JSON").is_ok_and(|flag| !matches!(&*flag, "" | "0" | "false" | "no" | "off"));
+    print_error(&error, by_environment || wants_json(std::env::args()));
     ExitCode::from(error.exit)
 }
 

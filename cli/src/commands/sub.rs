@@ -12,7 +12,7 @@ use mesh_proto::{MessageId, NodeId};
 use serde::Serialize;
 
 use super::Context;
-use crate::output::human::{self, DIM, styled};
+use crate::output::human::{self, DIM, WARN, styled};
 
 /// Print messages as they arrive.
 #[derive(Debug, Args)]
@@ -25,7 +25,8 @@ Examples:
   meshctl sub news --count 1 --raw        the next payload, as it is
 
 Messages of the inbox count as read once they are printed, unless --peek is given. With --json each message is
-one line; 'payload' is text, or absent with 'payload_base64' in its place.")]
+one line; 'payload' is text, or absent with 'payload_base64' in its place. A reader that is too slow for a
+topic is told how many messages it missed.")]
 pub struct Sub {
     /// The topic.
     #[arg(required_unless_present = "inbox", conflicts_with = "inbox")]
@@ -68,6 +69,12 @@ struct Line<'a> {
     payload_base64: Option<String>,
 }
 
+/// Messages that were missed, as a line of JSON.
+#[derive(Debug, Serialize)]
+struct Gap {
+    lost: u64,
+}
+
 impl Sub {
     /// Prints until the node stops.
     pub async fn run(self, context: &Context) -> Result<(), ApiError> {
@@ -85,9 +92,11 @@ impl Sub {
                     left -= take as u64;
                 }
                 Some(Delivery::Gap { lost }) => {
-                    context
-                        .out
-                        .note(format_args!("warning: {lost} messages missed, this reader is too slow"));
+                    let text = styled(WARN, format!("{lost} messages missed: this reader is too slow"));
+                    match self.raw {
+                        true => context.out.note(text),
+                        false => context.out.line("gap", &Gap { lost }, &text)?,
+                    }
                 }
                 None => return Ok(()),
             }

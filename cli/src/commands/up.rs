@@ -10,6 +10,7 @@ use mesh_node::api::{ApiError, Identity, PluginRow, Reply, Request, Status, Stor
 use mesh_node::control::server::Server;
 use mesh_proto::NodeId;
 use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::start::{self, Links};
 use super::{Context, block_on};
@@ -110,12 +111,14 @@ impl Up {
 
 impl Up {
     async fn serve(&self, context: &Context, started: Instant) -> Result<(), ApiError> {
+        // From the first moment on, so that nobody who sees the node ready can kill it by a polite signal.
+        let signals = Signals::catch()?;
         let registry = Registry::open()?;
         let data_dir = self.data_dir()?;
         log::start(self.log_to.as_deref(), data_dir.as_deref(), context.globals.verbose)?;
         let new = start::is_new(data_dir.as_deref());
         let mesh = start::node(self.options(data_dir)).await?;
-        let served = self.serve_as(&mesh, new, &registry, context, started).await;
+        let served = self.serve_as(&mesh, new, &registry, signals, context, started).await;
         mesh.shutdown().await;
         registry.remove(mesh.name());
         served
@@ -136,6 +139,7 @@ impl Up {
         mesh: &Mesh,
         new: bool,
         registry: &Registry,
+        signals: Signals,
         context: &Context,
         started: Instant,
     ) -> Result<(), ApiError> {
@@ -150,7 +154,7 @@ impl Up {
         }
         let closed = self.until_stdin_closes.then(stdin_closes);
         tokio::select! {
-            () = signalled() => {}
+            () = signals.wait() => {}
             () = wait_for(closed) => {}
             () = mesh.stopped() => {}
         }
@@ -223,20 +227,28 @@ async fn ask<R: TryFrom<Reply, Error = ApiError>>(mesh: &Mesh, request: Request)
     R::try_from(mesh.call(request, bytes::Bytes::new()).await?)
 }
 
-async fn signalled() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-        (Ok(mut interrupt), Ok(mut terminate)) => {
-            tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
-            // A second one ends the process at once.
-            tokio::spawn(async move {
-                tokio::select! {
-                    _ = interrupt.recv() => std::process::exit(130),
-                    _ = terminate.recv() => std::process::exit(143),
-                }
-            });
-        }
-        _ => std::future::pending().await,
+/// The polite ways to stop a process.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn catch() -> Result<Signals, ApiError> {
+        let catch = |kind| signal(kind).map_err(|error| ApiError::new(&code::INTERNAL, error));
+        Ok(Signals { interrupt: catch(SignalKind::interrupt())?, terminate: catch(SignalKind::terminate())? })
+    }
+
+    async fn wait(self) {
+        let Signals { mut interrupt, mut terminate } = self;
+        tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+        // A second one ends the process at once.
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => std::process::exit(130),
+                _ = terminate.recv() => std::process::exit(143),
+            }
+        });
     }
 }
 

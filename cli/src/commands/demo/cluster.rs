@@ -68,12 +68,18 @@ impl Cluster {
     /// What the node said when it did not become ready.
     pub async fn up(&mut self, name: &str, join: Option<&str>) -> Result<String, ApiError> {
         let program = std::env::current_exe().map_err(|error| failed(name, &error))?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        // What holds for this command does not hold for the nodes.
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MESH_")).for_each(
+            |(name, _)| {
+                command.env_remove(name);
+            },
+        );
+        let mut child = command
             .args(up_args(self.dir.path(), name, join))
             .args(["--until-stdin-closes", "--json", "--quiet"])
             .env("XDG_RUNTIME_DIR", self.dir.path())
             .env("XDG_CACHE_HOME", self.dir.path().join("cache"))
-            .env_remove("MESH_NODE")
             // Its standard input closes with this process, and then it stops.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

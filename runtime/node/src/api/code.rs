@@ -95,9 +95,6 @@ Give another --listen HOST:PORT; port 0 takes any free one."
 "A node of this user with the same name already runs on this machine, and -N could not tell them apart.
 Give another --name, or stop the other with 'meshctl -N NAME down'."
 
-    JOIN_SELF "MESH-N112" 2 "a node cannot join itself"
-"The address given with --join is one that this node listens on."
-
     KEY_MISSING "MESH-I101" 6 "the key file is missing"
 "The data directory belongs to a node whose key file is gone. A new identity is never made over an old one,
 because other nodes know this node by its key. Restore the file, or use an empty --data-dir for a new node."

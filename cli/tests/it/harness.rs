@@ -1,0 +1,162 @@
+//! A place of its own for each test, and the program run in it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long any condition may take to become true. Debug builds on a busy machine are slow.
+const DEADLINE: Duration = Duration::from_secs(40);
+
+/// Directories for data and sockets that nothing else uses; nodes that were started in it end with it.
+pub struct Place {
+    dir: TempDir,
+    nodes: Vec<Child>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            let _ = node.kill();
+            let _ = node.wait();
+        }
+    }
+}
+
+/// What a run printed and exited with.
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        // Socket paths are limited to about 100 bytes, so not below the target directory.
+        let dir = tempfile::Builder::new().prefix("mesh-it-").tempdir().unwrap();
+        Place { dir, nodes: Vec::new() }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn data_dir(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    pub fn socket(&self, name: &str) -> PathBuf {
+        self.path().join("run/mesh/nodes").join(format!("{name}.sock"))
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meshctl"));
+        let run = self.path().join("run");
+        std::fs::create_dir_all(&run).unwrap();
+        command
+            .args(args)
+            .current_dir(self.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap());
+        command.env("HOME", self.path()).env("XDG_RUNTIME_DIR", run).stdin(Stdio::null());
+        // Compiled plugins are the same for all tests, and compiling them is the slowest part of a start.
+        command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Ran {
+        Ran::of(self.command(args).output().unwrap())
+    }
+
+    /// Runs what must succeed, and returns `data` of its JSON.
+    #[track_caller]
+    pub fn json(&self, args: &[&str]) -> Value {
+        let args = [args, &["--json"]].concat();
+        let ran = self.run(&args);
+        assert_eq!(ran.code, Some(0), "{args:?}\n{}", ran.stderr);
+        let envelope: Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert!(envelope["schema"].as_str().unwrap().starts_with("meshctl."), "{envelope}");
+        envelope["data"].clone()
+    }
+
+    /// Runs what must fail, and returns the error of its JSON; stdout stays empty.
+    #[track_caller]
+    pub fn error(&self, args: &[&str]) -> Value {
+        let args = [args, &["--json"]].concat();
+        let ran = self.run(&args);
+        assert_eq!(ran.stdout, "", "{args:?}");
+        let error: Value =
+            serde_json::from_str(&ran.stderr).unwrap_or_else(|_| panic!("{args:?}\n{}", ran.stderr));
+        assert_eq!(error["schema"], "meshctl.error/v1");
+        assert_eq!(error["exit"].as_i64().map(|exit| exit as i32), ran.code, "{error}");
+        error
+    }
+
+    /// Starts a node that ends with this place, and returns the address it listens on.
+    #[track_caller]
+    pub fn up(&mut self, name: &str, args: &[&str]) -> String {
+        let data_dir = self.data_dir(name);
+        let mut line =
+            vec!["up", "--name", name, "--listen", "127.0.0.1:0", "--data-dir", data_dir.to_str().unwrap()];
+        line.extend(args);
+        line.extend(["--until-stdin-closes", "--json"]);
+        let mut child = self.command(&line).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut told = String::new();
+        let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut stdout, &mut told).unwrap();
+        self.nodes.push(child);
+        let ready: Value = serde_json::from_str(&told).unwrap_or_else(|_| panic!("{name} did not start"));
+        let addr = ready["data"]["listening"][0].as_str().unwrap();
+        addr.rsplit(' ').next().unwrap().to_owned()
+    }
+
+    /// Returns the process of the node that was started last.
+    pub fn last_node(&mut self) -> &mut Child {
+        self.nodes.last_mut().unwrap()
+    }
+
+    /// Waits until a command says what is wanted.
+    #[track_caller]
+    pub fn until(&self, args: &[&str], wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let ran = self.run(&[args, &["--json"]].concat());
+            let data = serde_json::from_str::<Value>(&ran.stdout).unwrap_or_default()["data"].clone();
+            if ran.code == Some(0) && wanted(&data) {
+                return data;
+            }
+            assert!(Instant::now() < deadline, "{args:?}: {data}\n{}", ran.stderr);
+        }
+    }
+
+    /// Waits until one node can name another and has a way to it.
+    #[track_caller]
+    pub fn knows(&self, one: &str, other: &str) {
+        self.until(&["-N", one, "route", "explain", other], |route| route["next_hop"].is_string());
+    }
+}
+
+impl Ran {
+    pub fn of(output: Output) -> Ran {
+        Ran {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// Waits for a process to end.
+#[track_caller]
+pub fn ended(child: &mut Child) -> std::process::ExitStatus {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "the process goes on");
+        std::thread::yield_now();
+    }
+}

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be arranged fails")]
 
 mod keys;
+mod mesh;
 mod power;
 mod store;
 mod transport;

@@ -1,0 +1,307 @@
+//! Starting a node: identity, store, plugins and transports, then the driver.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mesh_plugin_host::{Cache, Engine};
+use mesh_proto::directory::LinkPolicy;
+use mesh_proto::node::{Config, Input, Node};
+use mesh_proto::queue::HeldKey;
+use tokio::sync::{broadcast, mpsc, watch};
+
+use crate::api::{Event, EventKind, Time};
+use crate::driver::clock::{Clock, unix_ms};
+use crate::driver::{Driver, Parts, inbox::Inbox};
+use crate::keys::{KeyError, NodeKey};
+use crate::mesh::{CALLS, EVENTS, Mesh, PUBLISHES, Shared};
+use crate::plugins::{Plugins, StartError as PluginError};
+use crate::store::{
+    DataDir, LockError, OpenError, STORE_FILE, Store, StoreConfig, StoreError, StoreEvents, Table, Write,
+};
+use crate::transport::memory::{Hub, MemoryTransport};
+use crate::transport::quic::{QuicConfig, QuicTransport};
+use crate::transport::{self, Transport, memory, quic};
+
+/// Bytes of stored messages that are read at the start, at most; the core's own limit for all recipients.
+const RESTORED_BYTES: usize = 256 * 1024 * 1024;
+/// Bytes of windows and records that are read at the start, at most.
+const KNOWN_BYTES: usize = 64 * 1024 * 1024;
+
+const META_EPOCH: &[u8] = b"epoch";
+const META_NAME: &[u8] = b"name";
+
+/// What a node is started from. The defaults make an ephemeral node on a free port of the loopback address.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use mesh_node::Mesh;
+///
+/// let mesh = Mesh::builder().name("ada").start().await?;
+/// assert_eq!(mesh.name(), "ada");
+/// mesh.shutdown().await;
+/// # Ok::<(), mesh_node::StartError>(()) }).unwrap();
+/// ```
+#[derive(Clone, Default)]
+pub struct Builder {
+    name: Option<String>,
+    data_dir: Option<PathBuf>,
+    cache_dir: Option<PathBuf>,
+    listen: Vec<SocketAddr>,
+    memory: Vec<(Hub, String)>,
+    join: Vec<String>,
+    links: LinkPolicy,
+    no_plugins: bool,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another node has the data directory, or it cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] LockError),
+    /// The identity is missing, damaged or exposed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Read(#[from] StoreError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] quic::BindError),
+    /// The name in memory is taken.
+    #[error(transparent)]
+    Memory(#[from] memory::BindError),
+    /// The plugin host does not start.
+    #[error(transparent)]
+    Plugins(#[from] PluginError),
+    /// The name cannot be used.
+    #[error("a node's name has 1 to {max} bytes, none of them a control character")]
+    BadName {
+        /// The limit.
+        max: usize,
+    },
+}
+
+impl Builder {
+    /// Sets the name; without one the stored name is used, or else the first digits of the id.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Keeps identity, messages and plugins in this directory; without it they are gone with the process.
+    #[must_use]
+    pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Builder {
+        self.data_dir = Some(dir.into());
+        self
+    }
+
+    /// Keeps compiled plugins here. Default: `cache` in the data directory, or nowhere.
+    #[must_use]
+    pub fn cache_dir(mut self, dir: impl Into<PathBuf>) -> Builder {
+        self.cache_dir = Some(dir.into());
+        self
+    }
+
+    /// Listens on this UDP address too; port 0 takes a free one.
+    #[must_use]
+    pub fn listen(mut self, addr: SocketAddr) -> Builder {
+        self.listen.push(addr);
+        self
+    }
+
+    /// Listens as `mem:NAME` in a hub of this process, and on no socket unless one is asked for.
+    #[must_use]
+    pub fn memory(mut self, hub: &Hub, name: &str) -> Builder {
+        self.memory.push((hub.clone(), name.to_owned()));
+        self
+    }
+
+    /// Keeps a link to the node at this address, `HOST:PORT` or `mem:NAME`.
+    #[must_use]
+    pub fn join(mut self, addr: impl Into<String>) -> Builder {
+        self.join.push(addr.into());
+        self
+    }
+
+    /// Sets whom to link to by itself. Default: up to five nodes that it hears of.
+    #[must_use]
+    pub fn links(mut self, links: LinkPolicy) -> Builder {
+        self.links = links;
+        self
+    }
+
+    /// Starts with the native policies alone and compiles nothing.
+    #[must_use]
+    pub fn without_plugins(mut self) -> Builder {
+        self.no_plugins = true;
+        self
+    }
+
+    /// Starts the node on the current tokio runtime; a current-thread runtime is the fastest.
+    ///
+    /// # Errors
+    /// Why it does not start; nothing is left running.
+    pub async fn start(self) -> Result<Mesh, StartError> {
+        let began = Instant::now();
+        let dir = self.data_dir.as_deref().map(DataDir::lock).transpose()?;
+        let (key, store, store_events) = open(dir.as_ref())?;
+        let epoch = next_epoch(&store)?;
+        let name = self.pick_name(&store, &key)?;
+        let cache_dir = self.cache_dir.clone().or_else(|| Some(dir.as_ref()?.path().join("cache")));
+        let plugins = Plugins::open(&self.engine(cache_dir)?, &key.id(), &name, &store, !self.no_plugins)?;
+
+        let clock = Clock::start();
+        let seed = getrandom::u64().unwrap_or(epoch);
+        let config =
+            Config { key: key.signing().clone(), name: name.clone(), epoch, seed, links: self.links };
+        let node = Node::new(clock.now(), config);
+        let (events, transport_events) = transport::events();
+        let transports = self.transports(&key, events)?;
+        let addrs: Vec<String> = transports.iter().flat_map(|transport| transport.local_addrs()).collect();
+        let inputs = self.first_inputs(&store, &addrs)?;
+        let inbox = Inbox::open(&store, epoch)?;
+
+        let (publishes, publish_calls) = mpsc::channel(PUBLISHES);
+        let (calls, call_receiver) = mpsc::channel(CALLS);
+        let (names_sender, names) = watch::channel(Arc::new(vec![(key.id(), name.clone())]));
+        let (stopped_sender, stopped) = watch::channel(false);
+        let (event_sender, _) = broadcast::channel(EVENTS);
+        for addr in &addrs {
+            let kind = EventKind::Listening { transport: scheme_of(addr).to_owned(), addr: addr.clone() };
+            // Nobody can listen yet but those who subscribe before the driver's first turn.
+            let _ = event_sender.send(Event { at: Time(unix_ms()), kind });
+        }
+        let shared = Shared {
+            id: key.id(),
+            name,
+            addrs: addrs.clone(),
+            publishes,
+            calls: calls.clone(),
+            names,
+            events: event_sender.clone(),
+            stopped,
+        };
+        let first = vec![
+            Write::Put {
+                table: Table::Meta,
+                key: META_EPOCH.to_vec(),
+                value: epoch.to_be_bytes().to_vec().into(),
+            },
+            Write::Put { table: Table::Meta, key: META_NAME.to_vec(), value: shared.name.clone().into() },
+        ];
+        let driver = Driver::new(Parts {
+            node,
+            clock,
+            store,
+            store_events,
+            transports,
+            transport_events,
+            publish_calls,
+            calls: call_receiver,
+            call_sender: calls,
+            names: names_sender,
+            events: event_sender,
+            stopped: stopped_sender,
+            plugins,
+            inbox,
+            began,
+            addrs,
+            key_file: dir.as_ref().map(|dir| dir.path().join(crate::keys::KEY_FILE)),
+            dir,
+        });
+        tokio::spawn(driver.run(inputs, first));
+        Ok(Mesh(Arc::new(shared)))
+    }
+
+    fn engine(&self, cache_dir: Option<PathBuf>) -> Result<Engine, PluginError> {
+        // A node can do without its cache: it compiles again at every start.
+        let cache = cache_dir.and_then(|dir| match Cache::open(dir) {
+            Ok(cache) => Some(cache),
+            Err(error) => {
+                tracing::warn!(%error, "no compile cache");
+                None
+            }
+        });
+        Ok(Engine::new(cache)?)
+    }
+
+    fn pick_name(&self, store: &Store, key: &NodeKey) -> Result<String, StartError> {
+        let max = mesh_proto::record::MAX_NAME;
+        let stored = store.get(Table::Meta, META_NAME)?;
+        let stored = stored.and_then(|name| String::from_utf8(name.to_vec()).ok());
+        let name = self.name.clone().or(stored).unwrap_or_else(|| key.id().short());
+        if name.is_empty() || name.len() > max || name.chars().any(char::is_control) {
+            return Err(StartError::BadName { max });
+        }
+        Ok(name)
+    }
+
+    fn transports(
+        &self,
+        key: &NodeKey,
+        events: transport::EventSender,
+    ) -> Result<Vec<Box<dyn Transport>>, StartError> {
+        let mut out: Vec<Box<dyn Transport>> = Vec::new();
+        for (hub, name) in &self.memory {
+            out.push(Box::new(MemoryTransport::bind(hub, name, key.id(), events.clone())?));
+        }
+        if out.is_empty() || !self.listen.is_empty() {
+            let mut config = QuicConfig::default();
+            config.listen = if self.listen.is_empty() {
+                vec![SocketAddr::from(([127, 0, 0, 1], 0))]
+            } else {
+                self.listen.clone()
+            };
+            out.push(Box::new(QuicTransport::bind(config, key, events)?));
+        }
+        Ok(out)
+    }
+
+    fn first_inputs(&self, store: &Store, addrs: &[String]) -> Result<Vec<Input>, StartError> {
+        let mut inputs = vec![Input::Listening(addrs.to_vec())];
+        let known = |table| store.load(table, KNOWN_BYTES).map(|scan| scan.rows);
+        inputs.extend(known(Table::Peers)?.into_iter().map(|(_, bytes)| Input::RestoreRecord(bytes)));
+        let seen = known(Table::Seen)?.into_iter();
+        inputs.extend(seen.map(|(flow, window)| Input::RestoreSeen { flow: flow.into(), window }));
+        for (key, bytes) in store.load(Table::Held, RESTORED_BYTES)?.rows {
+            if let Some(key) = key.last_chunk::<8>() {
+                inputs.push(Input::RestoreHeld { key: HeldKey(u64::from_be_bytes(*key)), bytes });
+            }
+        }
+        inputs.extend(self.join.iter().map(|addr| Input::Seed(addr.clone())));
+        Ok(inputs)
+    }
+}
+
+fn open(dir: Option<&DataDir>) -> Result<(NodeKey, Store, StoreEvents), StartError> {
+    match dir {
+        Some(dir) => {
+            let (key, _) = NodeKey::load_or_create(dir.path(), &[STORE_FILE])?;
+            let (store, events) = Store::open(dir, StoreConfig::default())?;
+            Ok((key, store, events))
+        }
+        None => {
+            let (store, events) = Store::memory();
+            Ok((NodeKey::generate()?, store, events))
+        }
+    }
+}
+
+/// A start is numbered by its time, and above every earlier one even when the clock was put back.
+fn next_epoch(store: &Store) -> Result<u64, StartError> {
+    let last = store.get(Table::Meta, META_EPOCH)?;
+    let last = last.and_then(|bytes| Some(u64::from_be_bytes(*bytes.first_chunk::<8>()?))).unwrap_or(0);
+    Ok(unix_ms().max(last + 1))
+}
+
+/// Returns `quic` or `memory` for an address as a transport writes it.
+pub(crate) fn scheme_of(addr: &str) -> &'static str {
+    if addr.starts_with("mem:") { "memory" } else { "quic" }
+}

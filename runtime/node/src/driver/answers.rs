@@ -1,0 +1,724 @@
+//! Answers to management calls: everything that only looks.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mesh_plugin_host::handler::Failure;
+use mesh_plugin_host::{PolicySlot, SlotState, SlotStatus};
+use mesh_proto::NodeId;
+use mesh_proto::node::Input;
+use serde::Deserialize;
+use tokio::sync::oneshot;
+
+use super::Driver;
+use super::clock::unix_ms;
+use super::slots::{Done, policy_slot, slot_named};
+use crate::api::{
+    ApiError, BeaconReport, BeaconRow, ChosenBy, Counters, Identity, Link, Path, PathKind, PeerInfo,
+    PeerState, PingReport, PluginDetail, PluginRow, PluginState, PolicyState, Queued, Reply, Request,
+    RevisionRow, RouteReport, Status, StoreKind, Time, Topology, TopologyNode, Warning, Way, code,
+};
+use crate::builder::scheme_of;
+use crate::handler::{Declined, Job};
+use crate::mesh::{Answer, Call, resolve};
+use crate::plugins::plugin_ref;
+
+/// How long a ping is waited for.
+const PING_WITHIN: Duration = Duration::from_secs(5);
+/// How long the handler's thread is waited for before an answer leaves it out.
+const HANDLER_WITHIN: Duration = Duration::from_secs(1);
+/// Round trips of one call.
+const MAX_PINGS: u32 = 1000;
+/// The mean radius of the earth in metres, as features.md Part 2 has it.
+const EARTH_M: f64 = 6_371_000.0;
+
+/// An answer that needs to know how the handler is.
+pub(super) type Finish = Box<dyn FnOnce(&Driver, Option<&SlotStatus>) -> Result<Reply, ApiError> + Send>;
+
+/// Round trips of one `ping`, one after the other.
+pub(super) struct Pinging {
+    to: NodeId,
+    left: u32,
+    sent: u32,
+    rtts_us: Vec<u64>,
+    hops: u8,
+    began: Instant,
+    answer: Answer<Reply>,
+}
+
+/// Calls per second of the slots, over the last looks.
+#[derive(Default)]
+pub(super) struct Rates {
+    last: BTreeMap<&'static str, (u64, Instant)>,
+    per_s: BTreeMap<&'static str, f64>,
+}
+
+impl Driver {
+    pub(super) fn on_call(&mut self, call: Call) {
+        match call {
+            Call::Request { request, body, answer } => self.on_request(request, body, answer),
+            Call::Subscribe { filter, answer } => {
+                let subscription = self.subscribe(filter);
+                // A subscriber that is gone already is found out at the first message.
+                let _ = answer.send(subscription);
+            }
+            Call::Unsubscribe { id } => self.unsubscribe(id),
+            Call::Acknowledge { id, offset } => self.acknowledge(id, offset),
+        }
+    }
+
+    fn on_request(&mut self, request: Request, body: Bytes, answer: Answer<Reply>) {
+        let reply = match request {
+            Request::Status => return self.with_handler(answer, |driver, status| Ok(driver.status(status))),
+            Request::Peers => Ok(Reply::Peers(self.peers())),
+            Request::Ping { peer, count } => return self.start_ping(&peer, count, answer),
+            Request::Identity => Ok(Reply::Identity(self.identity())),
+            Request::Topology => Ok(Reply::Topology(self.topology())),
+            Request::RouteExplain { peer } => self.explain(&peer),
+            Request::PluginList => {
+                return self
+                    .with_handler(answer, |driver, status| Ok(Reply::Plugins(driver.plugin_rows(status))));
+            }
+            Request::PluginShow { plugin } => {
+                return self.with_handler(answer, move |driver, status| driver.show_plugin(&plugin, status));
+            }
+            Request::PluginInstall { origin, dry_run } => return self.install(origin, body, dry_run, answer),
+            Request::PluginInspect { plugin } => self.inspect_plugin(plugin, &body),
+            Request::PluginSwap(request) => return self.swap(request, answer),
+            Request::PluginRollback { slot, dry_run } => return self.roll_back(&slot, dry_run, answer),
+            Request::PluginRemove { plugin, dry_run } => self.remove_plugin(&plugin, dry_run),
+            Request::BeaconSet(spec) => {
+                let payload = serde_json::json!({ "lat": spec.lat, "lon": spec.lon, "alt": spec.alt_m });
+                return self.ask_beacon("set-position", payload, None, answer);
+            }
+            Request::BeaconList => return self.ask_beacon("list", serde_json::Value::Null, None, answer),
+            Request::BeaconNear { at: Some(at), radius_m } => {
+                return self.ask_beacon("list", serde_json::Value::Null, Some((at, radius_m)), answer);
+            }
+            Request::BeaconNear { at: None, radius_m } => {
+                return self.ask_beacon("near", serde_json::json!({ "radius_m": radius_m }), None, answer);
+            }
+            Request::Counters => Ok(Reply::Counters(self.counters())),
+            Request::PolicyState { slot } => self.policy_state(&slot),
+            Request::Shutdown => {
+                self.stopping = Some(answer);
+                return;
+            }
+        };
+        // Whoever asked may have gone.
+        let _ = answer.send(reply);
+    }
+
+    /// Asks the handler's thread how it is, then answers.
+    fn with_handler(
+        &mut self,
+        answer: Answer<Reply>,
+        finish: impl FnOnce(&Driver, Option<&SlotStatus>) -> Result<Reply, ApiError> + Send + 'static,
+    ) {
+        let (reply, status) = oneshot::channel();
+        self.parts.plugins.handler.hand(Job::Status { answer: reply });
+        let done = self.done_sender.clone();
+        tokio::spawn(async move {
+            // A handler that hangs is interrupted in less; a node without one still answers.
+            let status = tokio::time::timeout(HANDLER_WITHIN, status).await.ok().and_then(Result::ok);
+            let finish: Finish = Box::new(finish);
+            let _ = done
+                .send(Done::HandlerStatus { status: status.map(|(status, _)| status), finish, answer })
+                .await;
+        });
+    }
+
+    fn status(&self, handler: Option<&SlotStatus>) -> Reply {
+        let node = &self.parts.node;
+        let mut queued = [0u64; 5];
+        for neighbour in node.neighbours() {
+            for (sum, bytes) in queued.iter_mut().zip(neighbour.queued_bytes) {
+                *sum += bytes as u64;
+            }
+        }
+        Reply::Status(Box::new(Status {
+            problems: self.problems(handler),
+            node: node.id(),
+            name: node.own_record().name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_s: self.parts.began.elapsed().as_secs_f64(),
+            startup_s: self.ready_after.as_secs_f64(),
+            data_dir: self.parts.dir.as_ref().map(|dir| dir.path().to_owned()),
+            store: if self.parts.dir.is_some() { StoreKind::Redb } else { StoreKind::Memory },
+            listening: self.parts.addrs.clone(),
+            peers_up: u32::try_from(node.neighbours().len()).unwrap_or(u32::MAX),
+            nodes_known: u32::try_from(node.records().count() + 1).unwrap_or(u32::MAX),
+            held: queued_of(node.held()),
+            inbox: queued_of(self.parts.inbox.totals()),
+            queued_bytes: queued.into(),
+            policies: self.slot_rows(handler),
+            rss_bytes: resident_bytes(),
+        }))
+    }
+
+    fn problems(&self, handler: Option<&SlotStatus>) -> Vec<Warning> {
+        let mut problems = Vec::new();
+        if let Some(reason) = &self.degraded {
+            problems.push(Warning {
+                code: code::STORE_FULL.id.to_owned(),
+                message: format!("the store refuses writes: {reason}"),
+                help: Some("df -h".to_owned()),
+            });
+        }
+        let policies = PolicySlot::ALL.map(|slot| self.parts.plugins.set.status(slot));
+        for status in policies.iter().chain(handler).filter(|status| status.state == SlotState::Quarantined) {
+            let failed = status.quarantined.as_ref().map(ToString::to_string).unwrap_or_default();
+            problems.push(Warning {
+                code: code::PLUGIN_QUARANTINED.id.to_owned(),
+                message: format!("{failed} is quarantined in the slot {}", status.slot),
+                help: Some(format!("meshctl plugin show {}", status.slot)),
+            });
+        }
+        problems
+    }
+
+    fn peers(&self) -> Vec<PeerInfo> {
+        let node = &self.parts.node;
+        let mut rows: Vec<PeerInfo> = Vec::new();
+        for neighbour in node.neighbours() {
+            let Some(link) = self.links.get(&neighbour.peer) else { continue };
+            rows.push(PeerInfo {
+                node: neighbour.node,
+                name: self.name_of(&neighbour.node),
+                state: PeerState::Up,
+                transport: Some(scheme_of(&link.addr).to_owned()),
+                addr: Some(link.addr.clone()),
+                path: Some(PathKind::Direct),
+                rtt_s: neighbour.rtt_us.map(|us| f64::from(us) / 1e6),
+                since_s: link.since.elapsed().as_secs_f64(),
+                queued_bytes: neighbour.queued_bytes.iter().sum::<usize>() as u64,
+                sent_bytes: link.sent,
+                received_bytes: link.received,
+                dialed: link.dialed,
+            });
+        }
+        let up: Vec<NodeId> = rows.iter().map(|row| row.node).collect();
+        for record in node.records().filter(|record| !up.contains(&record.node)) {
+            let is_dialing = self.dials.values().any(|dial| dial.expect == Some(record.node));
+            let reachable = node.ways(&record.node).first().is_some_and(|way| way.feasible);
+            rows.push(PeerInfo {
+                node: record.node,
+                name: Some(record.name.clone()),
+                state: if is_dialing { PeerState::Dialing } else { PeerState::Known },
+                addr: record.addrs.first().cloned(),
+                transport: None,
+                path: reachable.then_some(PathKind::Mesh),
+                rtt_s: None,
+                since_s: age_s(record.version),
+                queued_bytes: 0,
+                sent_bytes: 0,
+                received_bytes: 0,
+                dialed: false,
+            });
+        }
+        rows
+    }
+
+    fn identity(&self) -> Identity {
+        let key_file = self.parts.key_file.clone();
+        let made = key_file.as_ref().and_then(|file| std::fs::metadata(file).ok()?.modified().ok());
+        let made = made.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        Identity {
+            node: self.parts.node.id(),
+            name: self.parts.node.own_record().name.clone(),
+            key_file,
+            created: made.map(|since| Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))),
+            addrs: self.parts.addrs.clone(),
+        }
+    }
+
+    fn topology(&self) -> Topology {
+        let node = &self.parts.node;
+        let own = node.own_record();
+        let mut nodes = Vec::new();
+        let mut links: Vec<Link> = Vec::new();
+        for record in std::iter::once(own).chain(node.records()) {
+            nodes.push(TopologyNode {
+                node: record.node,
+                name: Some(record.name.clone()),
+                addrs: record.addrs.clone(),
+                heard_s: if record.node == own.node { 0.0 } else { age_s(record.version) },
+            });
+            for other in &record.neighbours {
+                let known = links.iter().any(|link| link.from == *other && link.to == record.node);
+                if !known {
+                    links.push(Link { from: record.node, to: *other, rtt_s: None });
+                }
+            }
+        }
+        for neighbour in node.neighbours() {
+            let rtt_s = neighbour.rtt_us.map(|us| f64::from(us) / 1e6);
+            let own_links =
+                links.iter_mut().filter(|link| link.from == own.node && link.to == neighbour.node);
+            own_links.for_each(|link| link.rtt_s = rtt_s);
+        }
+        Topology { nodes, links }
+    }
+
+    fn explain(&mut self, text: &str) -> Result<Reply, ApiError> {
+        let destination = resolve(&self.parts.names.borrow(), text)?;
+        let now = self.parts.clock.now();
+        let next = self.parts.node.explain(now, &destination, &mut self.parts.plugins.set);
+        let ways = self.parts.node.ways(&destination);
+        let reason = match (next, ways.first()) {
+            (None, _) => "no way is known: messages wait".to_owned(),
+            (Some(next), Some(best)) if best.via == next => {
+                format!(
+                    "lowest cost of {}: {:.1} ms",
+                    count(ways.len(), "way"),
+                    f64::from(best.cost_us) / 1000.0
+                )
+            }
+            (Some(_), _) => "the policy prefers it to a cheaper way".to_owned(),
+        };
+        let rows = ways.iter().filter_map(|way| {
+            let node = self.parts.node.node_of(way.via)?;
+            Some(Way {
+                via: self.label(&node),
+                node,
+                cost_us: way.cost_us.into(),
+                hops: way.hops,
+                chosen: Some(way.via) == next,
+            })
+        });
+        Ok(Reply::Route(RouteReport {
+            destination,
+            name: self.name_of(&destination),
+            next_hop: next.and_then(|next| self.parts.node.node_of(next)).map(|node| self.label(&node)),
+            ways: rows.collect(),
+            chosen_by: self.chosen_by(reason),
+            held: queued_of(self.parts.node.held()),
+        }))
+    }
+
+    fn label(&self, node: &NodeId) -> String {
+        self.name_of(node).unwrap_or_else(|| node.short())
+    }
+
+    fn chosen_by(&self, reason: String) -> ChosenBy {
+        let status = self.parts.plugins.set.status(PolicySlot::Route);
+        let plugin = plugin_ref(status.slot, status.active.as_ref());
+        ChosenBy {
+            slot: status.slot.to_owned(),
+            plugin: plugin.plugin,
+            version: plugin.version,
+            rev: plugin.revision,
+            reason,
+        }
+    }
+
+    fn start_ping(&mut self, peer: &str, count: u32, answer: Answer<Reply>) {
+        let to = match resolve(&self.parts.names.borrow(), peer) {
+            Ok(to) => to,
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        if to != self.parts.node.id() && !self.parts.node.ways(&to).iter().any(|way| way.feasible) {
+            let error = ApiError::new(&code::NO_WAY, format!("no way leads to {}", self.label(&to)))
+                .help("meshctl peers")
+                .help(format!("meshctl route explain {peer}"));
+            return drop(answer.send(Err(error)));
+        }
+        let left = count.clamp(1, MAX_PINGS);
+        let pinging =
+            Pinging { to, left, sent: 0, rtts_us: Vec::new(), hops: 0, began: Instant::now(), answer };
+        self.next_ping(pinging);
+    }
+
+    fn next_ping(&mut self, mut pinging: Pinging) {
+        let token = self.token();
+        pinging.left -= 1;
+        pinging.sent += 1;
+        pinging.began = Instant::now();
+        self.inputs.push(Input::Ping { token, to: pinging.to });
+        self.pings.insert(token, pinging);
+    }
+
+    pub(super) fn on_pong(&mut self, token: u64, rtt_us: u64, hops: u8) {
+        let Some(mut pinging) = self.pings.remove(&token) else { return };
+        pinging.rtts_us.push(rtt_us);
+        pinging.hops = hops;
+        if pinging.left > 0 { self.next_ping(pinging) } else { self.end_ping(pinging) }
+    }
+
+    pub(super) fn expire_pings(&mut self) {
+        let late = |pinging: &Pinging| pinging.began.elapsed() > PING_WITHIN;
+        let tokens: Vec<u64> = self.pings.iter().filter(|(_, p)| late(p)).map(|(token, _)| *token).collect();
+        for token in tokens {
+            if let Some(pinging) = self.pings.remove(&token) {
+                self.end_ping(pinging);
+            }
+        }
+    }
+
+    fn end_ping(&self, mut pinging: Pinging) {
+        if pinging.rtts_us.is_empty() {
+            let message =
+                format!("no answer from {} within {} s", self.label(&pinging.to), PING_WITHIN.as_secs());
+            let error = ApiError::new(&code::PING_TIMEOUT, message).help("meshctl peers");
+            return drop(pinging.answer.send(Err(error)));
+        }
+        pinging.rtts_us.sort_unstable();
+        let seconds = |us: u64| us as f64 / 1e6;
+        let rtts = &pinging.rtts_us;
+        let link = self.parts.node.link_to(&pinging.to).and_then(|peer| self.links.get(&peer));
+        let ways = self.parts.node.ways(&pinging.to);
+        let candidates: Vec<Path> = ways
+            .iter()
+            .filter_map(|way| {
+                let via = self.parts.node.node_of(way.via)?;
+                let path = if via == pinging.to { PathKind::Direct } else { PathKind::Mesh };
+                Some(Path { path, via: self.label(&via), rtt_s: Some(f64::from(way.cost_us) / 1e6) })
+            })
+            .collect();
+        let reason = format!("lowest round-trip time of {}", count(candidates.len(), "way"));
+        let report = PingReport {
+            peer: pinging.to,
+            name: self.name_of(&pinging.to),
+            path: if pinging.hops <= 1 { PathKind::Direct } else { PathKind::Mesh },
+            addr: link.filter(|_| pinging.hops <= 1).map(|link| link.addr.clone()),
+            hops: pinging.hops,
+            sent: pinging.sent,
+            received: u32::try_from(rtts.len()).unwrap_or(u32::MAX),
+            rtt_s: seconds(rtts[rtts.len() / 2]),
+            min_s: seconds(rtts[0]),
+            max_s: seconds(rtts[rtts.len() - 1]),
+            candidates,
+            chosen_by: self.chosen_by(reason),
+        };
+        let _ = pinging.answer.send(Ok(Reply::Ping(report)));
+    }
+
+    /// Notes how many calls the slots had since the last look.
+    pub(super) fn look_at_rates(&mut self) {
+        for slot in PolicySlot::ALL {
+            let calls = self.parts.plugins.set.status(slot).calls;
+            let now = Instant::now();
+            if let Some((before, at)) = self.rates.last.insert(slot.name(), (calls, now)) {
+                let seconds = now.duration_since(at).as_secs_f64().max(1e-3);
+                self.rates.per_s.insert(slot.name(), calls.saturating_sub(before) as f64 / seconds);
+            }
+        }
+    }
+
+    fn slot_rows(&self, handler: Option<&SlotStatus>) -> Vec<PluginRow> {
+        let policies = PolicySlot::ALL.map(|slot| self.parts.plugins.set.status(slot));
+        policies.iter().chain(handler).map(|status| self.active_row(status)).collect()
+    }
+
+    fn active_row(&self, status: &SlotStatus) -> PluginRow {
+        let plugin = plugin_ref(status.slot, status.active.as_ref());
+        let is_native = status.active.is_none();
+        let grants =
+            if status.slot == "beacon" && !is_native { vec!["log".into(), "kv".into()] } else { Vec::new() };
+        PluginRow {
+            slot: Some(status.slot.to_owned()),
+            plugin: plugin.plugin,
+            version: plugin.version,
+            state: PluginState::Active,
+            grants,
+            calls_per_s: self.rates.per_s.get(status.slot).copied(),
+            p99_s: (status.p99_ns > 0).then(|| status.p99_ns as f64 / 1e9),
+            fallbacks: status.fallbacks,
+            traps: status.faults,
+            since_s: age_s(status.since_ms),
+            revision: plugin.revision,
+            note: status.quarantined.as_ref().map(|failed| format!("took over from {failed}")),
+        }
+    }
+
+    fn plugin_rows(&self, handler: Option<&SlotStatus>) -> Vec<PluginRow> {
+        let policies = PolicySlot::ALL.map(|slot| self.parts.plugins.set.status(slot));
+        let statuses: Vec<&SlotStatus> = policies.iter().chain(handler).collect();
+        let mut rows = Vec::new();
+        let mut shown: Vec<[u8; 32]> = Vec::new();
+        for status in &statuses {
+            rows.push(self.active_row(status));
+            shown.extend(status.active.as_ref().map(|revision| revision.digest));
+            let beside =
+                [(&status.quarantined, PluginState::Quarantined), (&status.previous, PluginState::Standby)];
+            for (revision, state) in beside {
+                if let Some(revision) = revision.as_ref().filter(|revision| !shown.contains(&revision.digest))
+                {
+                    shown.push(revision.digest);
+                    let fault =
+                        status.last_faults.iter().find(|fault| fault.revision.digest == revision.digest);
+                    rows.push(PluginRow {
+                        note: fault.map(|fault| fault.fault.to_string()),
+                        ..self.idle_row(Some(status.slot), revision, state, status.since_ms)
+                    });
+                }
+            }
+        }
+        for installed in self.parts.plugins.installed.values().filter(|i| !shown.contains(&i.revision.digest))
+        {
+            rows.push(self.idle_row(None, &installed.revision, PluginState::Installed, installed.since_ms));
+        }
+        rows
+    }
+
+    fn idle_row(
+        &self,
+        slot: Option<&str>,
+        revision: &mesh_plugin_host::Revision,
+        state: PluginState,
+        since_ms: u64,
+    ) -> PluginRow {
+        PluginRow {
+            slot: slot.map(str::to_owned),
+            plugin: revision.name.clone(),
+            version: revision.version.clone(),
+            state,
+            grants: Vec::new(),
+            calls_per_s: None,
+            p99_s: None,
+            fallbacks: 0,
+            traps: 0,
+            since_s: age_s(since_ms),
+            revision: revision.digest_text(),
+            note: None,
+        }
+    }
+
+    fn show_plugin(&self, text: &str, handler: Option<&SlotStatus>) -> Result<Reply, ApiError> {
+        let rows = self.plugin_rows(handler);
+        let (row, kind) = match slot_named(text) {
+            Ok(kind) => {
+                let active =
+                    |row: &&PluginRow| row.slot.as_deref() == Some(text) && row.state == PluginState::Active;
+                (rows.iter().find(active).cloned(), kind)
+            }
+            Err(_) => {
+                let installed = self.parts.plugins.find(text)?;
+                let revision = installed.revision.digest_text();
+                (rows.iter().find(|row| row.revision == revision).cloned(), installed.kind)
+            }
+        };
+        let row =
+            row.ok_or_else(|| ApiError::new(&code::NO_SUCH_PLUGIN, "the handler did not answer in time"))?;
+        let status = match policy_slot(kind) {
+            Some(slot) => Some(self.parts.plugins.set.status(slot)),
+            None => handler.cloned(),
+        };
+        let installed =
+            self.parts.plugins.installed.values().find(|i| i.revision.digest_text() == row.revision);
+        let own = |status: &&SlotStatus| status.slot == row.slot.as_deref().unwrap_or_default();
+        let own = status.as_ref().filter(own);
+        Ok(Reply::Plugin(Box::new(PluginDetail {
+            settings: self.parts.plugins.settings(kind.slot()),
+            kind: kind.name().to_owned(),
+            world: kind.world().to_owned(),
+            size_bytes: installed.map_or(0, |installed| installed.size as u64),
+            origin: installed.map_or("native code", |installed| &installed.origin).to_owned(),
+            traps: own.map_or_else(Vec::new, |status| {
+                let line = |fault: &mesh_plugin_host::FaultRecord| {
+                    format!("{} {}: {}", Time(fault.at_ms), fault.revision, fault.fault)
+                };
+                status.last_faults.iter().map(line).collect()
+            }),
+            history: own
+                .and_then(|status| status.previous.as_ref().map(|previous| (status, previous)))
+                .map_or_else(Vec::new, |(status, previous)| {
+                    let plugin = plugin_ref(status.slot, Some(previous));
+                    vec![RevisionRow { plugin, at: Time(status.since_ms), left: Some("swap".to_owned()) }]
+                }),
+            row,
+        })))
+    }
+
+    fn policy_state(&mut self, text: &str) -> Result<Reply, ApiError> {
+        let kind = slot_named(text)?;
+        let Some(slot) = policy_slot(kind) else {
+            return Err(ApiError::new(&code::BAD_VALUE, "the state of a handler is its own affair")
+                .help("meshctl plugin show beacon"));
+        };
+        let status = self.parts.plugins.set.status(slot);
+        let state = self.parts.plugins.set.peek_state(slot);
+        let state = state.map_err(|fault| ApiError::new(&code::SWAP_FAILED, fault))?;
+        let counter = state.as_ref().and_then(|state| state.bytes.first_chunk::<8>());
+        Ok(Reply::PolicyState(PolicyState {
+            slot: text.to_owned(),
+            revision: plugin_ref(text, status.active.as_ref()).revision,
+            state_version: state.as_ref().map_or(0, |state| state.version),
+            state_bytes: state.as_ref().map_or(0, |state| state.bytes.len() as u64),
+            counter: counter.map(|bytes| u64::from_le_bytes(*bytes)),
+            state_messages: status.state_messages,
+        }))
+    }
+
+    fn counters(&self) -> Counters {
+        let core = self.parts.node.counters();
+        let mut out: BTreeMap<String, u64> = [
+            ("messages_published", core.published),
+            ("messages_delivered", core.delivered),
+            ("messages_received", core.received),
+            ("messages_forwarded", core.forwarded),
+            ("messages_duplicate", core.duplicates),
+            ("dropped_expired", core.expired),
+            ("dropped_policy", core.dropped_by_policy),
+            ("dropped_hop_limit", core.dropped_hop_limit),
+            ("dropped_over_budget", core.dropped_full),
+            ("dropped_in_doubt", core.dropped_in_doubt),
+            ("dropped_inbox_full", self.parts.inbox.dropped),
+            ("subscriber_skipped", self.apps.skipped),
+            ("handler_skipped", self.parts.plugins.handler.skipped),
+            ("policy_clamped", core.clamped),
+            ("frames_received", core.frames),
+            ("frames_skipped", core.skipped_frames),
+            ("links_violated", core.violations.values().sum()),
+            ("sent_bytes", self.links.values().map(|link| link.sent).sum()),
+            ("received_bytes", self.links.values().map(|link| link.received).sum()),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+        for (name, value) in &core.violations {
+            out.insert(format!("violation_{}", name.replace('-', "_")), *value);
+        }
+        for slot in PolicySlot::ALL {
+            let status = self.parts.plugins.set.status(slot);
+            for (name, value) in [
+                ("plugin_swaps", status.swaps),
+                ("plugin_strikes", status.faults),
+                ("plugin_rollbacks", status.rollbacks + status.quarantines),
+                ("plugin_fallbacks", status.fallbacks),
+            ] {
+                *out.entry(name.to_owned()).or_default() += value;
+            }
+        }
+        Counters(out)
+    }
+
+    fn ask_beacon(
+        &mut self,
+        name: &str,
+        payload: serde_json::Value,
+        around: Option<((f64, f64), f64)>,
+        answer: Answer<Reply>,
+    ) {
+        let payload = if payload.is_null() { Vec::new() } else { payload.to_string().into_bytes() };
+        let (reply, asked) = oneshot::channel();
+        self.parts.plugins.handler.hand(Job::Command { name: name.to_owned(), payload, answer: reply });
+        let own = (self.parts.node.id(), self.parts.node.own_record().name.clone());
+        tokio::spawn(async move {
+            let report = match asked.await {
+                Ok(Ok(bytes)) => beacon_report(&bytes, &own, around),
+                Ok(Err(declined)) => Err(handler_failed(&declined)),
+                Err(_) => Err(ApiError::new(&code::HANDLER_FAILED, "the handler is overloaded")),
+            };
+            let _ = answer.send(report.map(Reply::Beacons));
+        });
+    }
+}
+
+fn handler_failed(declined: &Declined) -> ApiError {
+    let error = match declined {
+        Declined::Failure(Failure::BadInput(_)) => ApiError::new(&code::BAD_VALUE, declined),
+        _ => ApiError::new(&code::HANDLER_FAILED, declined),
+    };
+    match declined {
+        Declined::Failure(Failure::Unavailable(_)) => error.help("meshctl beacon set --lat LAT --lon LON"),
+        _ => error.help("meshctl plugin show beacon"),
+    }
+}
+
+#[derive(Deserialize)]
+struct Position {
+    lat: f64,
+    lon: f64,
+}
+
+#[derive(Deserialize)]
+struct Beacon {
+    node: String,
+    #[serde(default)]
+    name: String,
+    position: Position,
+    geohash: String,
+    distance_m: Option<f64>,
+    age_ms: u64,
+}
+
+/// The handler's answer in the shape of the API: a listing, or its own new position.
+fn beacon_report(
+    bytes: &[u8],
+    own: &(NodeId, String),
+    around: Option<((f64, f64), f64)>,
+) -> Result<BeaconReport, ApiError> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Said {
+        Listing { beacons: Vec<Beacon> },
+        Own { position: Position, geohash: String },
+    }
+    let said: Said = serde_json::from_slice(bytes).map_err(|error| {
+        ApiError::new(&code::HANDLER_FAILED, format!("its answer cannot be read: {error}"))
+    })?;
+    let row = |beacon: Beacon| {
+        Some(BeaconRow {
+            node: beacon.node.parse().ok()?,
+            name: Some(beacon.name).filter(|name| !name.is_empty()),
+            lat: beacon.position.lat,
+            lon: beacon.position.lon,
+            geohash: beacon.geohash,
+            distance_m: beacon.distance_m,
+            note: None,
+            age_s: beacon.age_ms as f64 / 1000.0,
+            expires_s: 0.0,
+        })
+    };
+    let mut beacons: Vec<BeaconRow> = match said {
+        Said::Listing { beacons } => beacons.into_iter().filter_map(row).collect(),
+        Said::Own { position, geohash } => vec![BeaconRow {
+            node: own.0,
+            name: Some(own.1.clone()),
+            lat: position.lat,
+            lon: position.lon,
+            geohash,
+            distance_m: Some(0.0),
+            note: None,
+            age_s: 0.0,
+            expires_s: 0.0,
+        }],
+    };
+    if let Some((at, radius_m)) = around {
+        for beacon in &mut beacons {
+            beacon.distance_m = Some(haversine_m(at, (beacon.lat, beacon.lon)));
+        }
+        beacons.retain(|beacon| beacon.distance_m.is_some_and(|distance| distance <= radius_m));
+        beacons.sort_by(|a, b| a.distance_m.unwrap_or(0.0).total_cmp(&b.distance_m.unwrap_or(0.0)));
+    }
+    Ok(BeaconReport { cells: Vec::new(), beacons })
+}
+
+fn haversine_m(a: (f64, f64), b: (f64, f64)) -> f64 {
+    let (lat_a, lat_b) = (a.0.to_radians(), b.0.to_radians());
+    let half = |from: f64, to: f64| ((to - from) / 2.0).sin().powi(2);
+    let h = half(lat_a, lat_b) + lat_a.cos() * lat_b.cos() * half(a.1.to_radians(), b.1.to_radians());
+    2.0 * EARTH_M * h.sqrt().min(1.0).asin()
+}
+
+fn queued_of((messages, bytes): (usize, usize)) -> Queued {
+    Queued { messages: messages as u64, bytes: bytes as u64 }
+}
+
+fn age_s(at_ms: u64) -> f64 {
+    unix_ms().saturating_sub(at_ms) as f64 / 1000.0
+}
+
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+/// Resident memory of this process; 0 where the system does not tell.
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages * 4096
+}

@@ -1,0 +1,546 @@
+//! The driver: the one task that owns the core and performs what it asks for.
+//!
+//! A turn gathers what has come together, stamps the time once, lets the core handle all of it, and then
+//! does what the core wants: one store batch, deliveries, dials, and writes while links have room. Decides
+//! nothing about a message.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use mesh_proto::directory::Dial;
+use mesh_proto::id::Peer;
+use mesh_proto::node::{Disconnect, Input, Node, Output, PublishError, Write as CoreWrite};
+use mesh_proto::run::Dest;
+use mesh_proto::{NodeId, TopicId};
+use tokio::sync::{broadcast, mpsc, watch};
+
+use crate::api::{ApiError, Event, EventKind, Time, code};
+use crate::builder::scheme_of;
+use crate::mesh::{Answer, Call, Names, PublishCall};
+use crate::message::Receipt;
+use crate::plugins::Plugins;
+use crate::store::{DataDir, Store, StoreEvent, StoreEvents, SubmitError, Table, Write, held_key};
+use crate::transport::{DownReason, EventReceiver, Transport, TransportEvent};
+
+use self::apps::Apps;
+use self::clock::{Clock, unix_ms};
+use self::inbox::{Entry, Inbox};
+use self::links::Link;
+use self::slots::Done;
+
+pub use self::slots::inspect_report;
+
+mod answers;
+mod apps;
+pub(crate) mod clock;
+pub(crate) mod inbox;
+mod links;
+mod slots;
+
+/// Transport events that one turn takes in, at most: about 4 MiB of frames.
+const EVENTS_PER_TURN: usize = 16;
+/// Publishes that wait for room on their way; beyond it publishers wait.
+const MAX_PARKED: usize = 256;
+/// Off-thread work under way or done and not looked at.
+const DONE: usize = 64;
+/// How long an orderly stop may take for the last bytes to go out and be acknowledged (faults.md I18).
+const STOP_WITHIN: Duration = Duration::from_secs(4);
+/// How often figures that change slowly are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Everything that a driver is made of.
+pub(crate) struct Parts {
+    pub(crate) node: Node,
+    pub(crate) clock: Clock,
+    pub(crate) store: Store,
+    pub(crate) store_events: StoreEvents,
+    pub(crate) transports: Vec<Box<dyn Transport>>,
+    pub(crate) transport_events: EventReceiver,
+    pub(crate) publish_calls: mpsc::Receiver<PublishCall>,
+    pub(crate) calls: mpsc::Receiver<Call>,
+    pub(crate) call_sender: mpsc::Sender<Call>,
+    pub(crate) names: watch::Sender<Names>,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) stopped: watch::Sender<bool>,
+    pub(crate) plugins: Plugins,
+    pub(crate) inbox: Inbox,
+    pub(crate) began: Instant,
+    pub(crate) addrs: Vec<String>,
+    pub(crate) key_file: Option<PathBuf>,
+    pub(crate) dir: Option<DataDir>,
+}
+
+/// What waits until a store ticket is on disk.
+#[derive(Default)]
+struct Batch {
+    core_ticket: Option<u64>,
+    inbox: Vec<Entry>,
+    then: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+pub(crate) struct Driver {
+    parts: Parts,
+    inputs: Vec<Input>,
+    links: BTreeMap<Peer, Link>,
+    dials: HashMap<u64, Dial>,
+    next_token: u64,
+    accepting: HashMap<u64, (Answer<Receipt>, usize, bool)>,
+    parked: VecDeque<PublishCall>,
+    pings: HashMap<u64, answers::Pinging>,
+    apps: Apps,
+    submitted: VecDeque<(u64, Batch)>,
+    unsubmitted: VecDeque<(u64, Vec<Write>)>,
+    next_ticket: u64,
+    writes: Vec<Write>,
+    then: Vec<Box<dyn FnOnce() + Send>>,
+    done: mpsc::Receiver<Done>,
+    done_sender: mpsc::Sender<Done>,
+    degraded: Option<String>,
+    names_stale: bool,
+    ready_after: Duration,
+    rates: answers::Rates,
+    stopping: Option<Answer<crate::api::Reply>>,
+}
+
+impl Driver {
+    pub(crate) fn new(parts: Parts) -> Driver {
+        let (done_sender, done) = mpsc::channel(DONE);
+        let ready_after = parts.began.elapsed();
+        Driver {
+            apps: Apps::new(parts.call_sender.clone()),
+            parts,
+            inputs: Vec::new(),
+            links: BTreeMap::new(),
+            dials: HashMap::new(),
+            next_token: 1,
+            accepting: HashMap::new(),
+            parked: VecDeque::new(),
+            pings: HashMap::new(),
+            submitted: VecDeque::new(),
+            unsubmitted: VecDeque::new(),
+            next_ticket: 1,
+            writes: Vec::new(),
+            then: Vec::new(),
+            done,
+            done_sender,
+            degraded: None,
+            names_stale: true,
+            ready_after,
+            rates: answers::Rates::default(),
+            stopping: None,
+        }
+    }
+
+    /// Runs until the node is stopped.
+    pub(crate) async fn run(mut self, inputs: Vec<Input>, writes: Vec<Write>) {
+        self.inputs = inputs;
+        self.writes = writes;
+        self.turn();
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while self.stopping.is_none() {
+            self.wait(&mut look).await;
+            self.gather();
+            self.turn();
+            // Sockets and subscribers share this thread.
+            tokio::task::yield_now().await;
+        }
+        self.stop().await;
+    }
+
+    /// Waits until something is there, and takes the first of it.
+    async fn wait(&mut self, look: &mut tokio::time::Interval) {
+        let due = self.parts.node.poll_timeout().map(|due| self.parts.clock.at(due));
+        let due = due.unwrap_or_else(|| tokio::time::Instant::now() + LOOK_EVERY);
+        let takes_publishes = self.parked.len() < MAX_PARKED;
+        tokio::select! {
+            Some(event) = self.parts.transport_events.recv() => self.on_transport(event),
+            Some(call) = self.parts.publish_calls.recv(), if takes_publishes => self.parked.push_back(call),
+            Some(call) = self.parts.calls.recv() => self.on_call(call),
+            Some(event) = self.parts.store_events.recv() => self.on_store(event),
+            Some(told) = self.parts.plugins.told.recv() => self.on_told(told),
+            Some(done) = self.done.recv() => self.on_done(done),
+            () = self.apps.room.notified() => {}
+            () = tokio::time::sleep_until(due) => {}
+            _ = look.tick() => self.look(),
+        }
+    }
+
+    /// Takes what else is there already, so that one turn serves it all.
+    fn gather(&mut self) {
+        for _ in 0..EVENTS_PER_TURN {
+            let Ok(event) = self.parts.transport_events.try_recv() else { break };
+            self.on_transport(event);
+        }
+        while self.parked.len() < MAX_PARKED {
+            let Ok(call) = self.parts.publish_calls.try_recv() else { break };
+            self.parked.push_back(call);
+        }
+        while let Ok(event) = self.parts.store_events.try_recv() {
+            self.on_store(event);
+        }
+    }
+
+    fn turn(&mut self) {
+        self.admit_parked();
+        let now = self.parts.clock.now();
+        self.parts.node.handle(now, self.inputs.drain(..), &mut self.parts.plugins.set);
+        while let Some(output) = self.parts.node.poll_output() {
+            self.on_output(output);
+        }
+        self.transmit();
+        self.serve_inbox();
+        self.tell_slot_events();
+        self.submit();
+    }
+
+    /// Hands in the publishes whose way has room, each destination's in order.
+    fn admit_parked(&mut self) {
+        let mut blocked: Vec<(Dest, mesh_proto::policy::Class)> = Vec::new();
+        for _ in 0..self.parked.len() {
+            let Some(call) = self.parked.pop_front() else { break };
+            let way = (call.dest, call.options.class);
+            if blocked.contains(&way) || !self.parts.node.has_room(&call.dest, call.options.class) {
+                blocked.push(way);
+                self.parked.push_back(call);
+                continue;
+            }
+            self.hand_in(call);
+        }
+    }
+
+    fn hand_in(&mut self, call: PublishCall) {
+        if call.options.durable && self.parts.dir.is_none() {
+            let error = ApiError::new(&code::EPHEMERAL, "an ephemeral node cannot keep durable messages")
+                .help("start the node with --data-dir, or send without --durable");
+            let _ = call.answer.send(Err(error));
+            return;
+        }
+        let token = self.token();
+        self.accepting.insert(token, (call.answer, call.payloads.len(), call.options.durable));
+        self.inputs.push(Input::Publish(mesh_proto::node::Publish {
+            token,
+            dest: call.dest,
+            class: call.options.class,
+            ttl_ms: call.options.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
+            hop_limit: call.options.hop_limit,
+            durable: call.options.durable,
+            want_ids: false,
+            payloads: call.payloads,
+        }));
+    }
+
+    fn token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    fn on_transport(&mut self, event: TransportEvent) {
+        match event {
+            TransportEvent::Up { link, peer, addr, dialed } => {
+                let dial = dialed.and_then(|token| self.dials.remove(&token));
+                let handle = Peer(link.0);
+                self.links.insert(handle, Link::new(link, peer, &addr, dial.is_some()));
+                let dialed = dial.map(|dial| dial.addr);
+                self.inputs.push(Input::LinkUp { peer: handle, node: peer, dialed });
+            }
+            TransportEvent::Frames { link, lane, frames } => {
+                let peer = Peer(link.0);
+                if let Some(link) = self.links.get_mut(&peer) {
+                    link.received += frames.iter().map(|frame| frame.len() as u64 + 4).sum::<u64>();
+                    self.inputs.push(Input::Frames { peer, lane: lane.number(), frames });
+                }
+            }
+            TransportEvent::Writable { .. } => {}
+            TransportEvent::Down { link, reason } => {
+                let peer = Peer(link.0);
+                if let Some(link) = self.links.get_mut(&peer) {
+                    link.down = Some(reason.to_string());
+                    if let DownReason::Violation(violation) = &reason {
+                        let (node, addr) = (Some(link.node.to_string()), link.addr.clone());
+                        let violation = violation.to_string();
+                        self.tell(EventKind::LinkViolation { node, addr, violation });
+                    }
+                }
+                self.inputs.push(Input::LinkDown { peer });
+            }
+            TransportEvent::DialFailed { addr, token, error } => {
+                tracing::debug!(addr, %error, "dial failed");
+                if let Some(dial) = self.dials.remove(&token) {
+                    self.apps.last_dial_error.insert(addr, error.to_string());
+                    self.inputs.push(Input::DialFailed(dial));
+                }
+            }
+        }
+    }
+
+    fn on_output(&mut self, output: Output) {
+        match output {
+            Output::Deliver { run, hops } => self.deliver(run, hops),
+            Output::Persist { ticket, writes } => self.persist(ticket, writes),
+            Output::Accepted { token, ids, .. } => {
+                if let (Some((answer, count, stored)), Some(id)) =
+                    (self.accepting.remove(&token), ids.first())
+                {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(Ok(Receipt { first_id: *id, count, stored }));
+                }
+            }
+            Output::Refused { token, error } => {
+                if let Some((answer, ..)) = self.accepting.remove(&token) {
+                    let _ = answer.send(Err(refusal(&error)));
+                }
+            }
+            Output::Dial(dial) => self.dial(dial),
+            Output::Disconnect { peer, reason } => self.disconnect(peer, &reason),
+            Output::Pong { token, rtt_us, hops } => self.on_pong(token, rtt_us, hops),
+            Output::NeighbourUp { peer, node } => {
+                self.names_stale = true;
+                if let Some(link) = self.links.get_mut(&peer) {
+                    link.is_up = true;
+                    let (addr, dialed) = (link.addr.clone(), link.dialed);
+                    let transport = scheme_of(&addr).to_owned();
+                    let name = self.name_of(&node);
+                    self.tell(EventKind::PeerUp { node, name, addr, transport, dialed });
+                }
+            }
+            Output::NeighbourDown { peer, node } => {
+                let link = self.links.remove(&peer);
+                let reason =
+                    link.and_then(|link| link.down).unwrap_or_else(|| "closed by this node".to_owned());
+                let name = self.name_of(&node);
+                self.tell(EventKind::PeerDown { node, name, reason });
+            }
+        }
+    }
+
+    fn dial(&mut self, dial: Dial) {
+        let token = self.token();
+        let transport = self.parts.transports.iter().find(|transport| transport.knows(&dial.addr));
+        match transport {
+            Some(transport) => {
+                transport.dial(&dial.addr, dial.expect, token);
+                self.dials.insert(token, dial);
+            }
+            None => {
+                tracing::debug!(addr = dial.addr, "no transport for this address");
+                self.inputs.push(Input::DialFailed(dial));
+            }
+        }
+    }
+
+    fn disconnect(&mut self, peer: Peer, reason: &Disconnect) {
+        const CODE_REFUSED: u32 = 1;
+        const CODE_VIOLATION: u32 = 2;
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        let text = match reason {
+            Disconnect::Violation(violation) => format!("{}: {violation}", violation.name()),
+            other => other.to_string(),
+        };
+        let code = if matches!(reason, Disconnect::Violation(_)) { CODE_VIOLATION } else { CODE_REFUSED };
+        link.down = Some(text.clone());
+        let (id, node, addr) = (link.id, link.node, link.addr.clone());
+        for transport in &self.parts.transports {
+            transport.close(id, code, &text);
+        }
+        if matches!(reason, Disconnect::Violation(_)) {
+            self.tell(EventKind::LinkViolation { node: Some(node.to_string()), addr, violation: text });
+        }
+    }
+
+    fn persist(&mut self, core_ticket: u64, writes: Vec<CoreWrite>) {
+        let mut batch = Batch { core_ticket: Some(core_ticket), ..Batch::default() };
+        let mut out = std::mem::take(&mut self.writes);
+        for write in writes {
+            match write {
+                CoreWrite::PutHeld { key, dest, bytes } => {
+                    let key = held_key(&dest, key.0 >> 20, key.0);
+                    out.push(Write::Put { table: Table::Held, key, value: bytes });
+                }
+                CoreWrite::DeleteHeld { key, dest } => {
+                    out.push(Write::Delete { table: Table::Held, key: held_key(&dest, key.0 >> 20, key.0) });
+                }
+                CoreWrite::PutSeen { flow, window } => {
+                    out.push(Write::Put { table: Table::Seen, key: flow.to_vec(), value: window.into() });
+                }
+                CoreWrite::DeleteSeen { flow } => {
+                    out.push(Write::Delete { table: Table::Seen, key: flow.to_vec() });
+                }
+                CoreWrite::PutRecord { node, bytes } => {
+                    self.names_stale = true;
+                    out.push(Write::Put { table: Table::Peers, key: node.0.to_vec(), value: bytes.into() });
+                }
+                CoreWrite::Inbox { run, hops } => {
+                    let entry = self.parts.inbox.number(run, hops);
+                    out.push(Inbox::keep(&entry));
+                    batch.inbox.push(entry);
+                }
+            }
+        }
+        batch.then = std::mem::take(&mut self.then);
+        self.queue(out, batch);
+    }
+
+    /// Submits what the driver itself wants to keep.
+    fn submit(&mut self) {
+        if !self.writes.is_empty() || !self.then.is_empty() {
+            let writes = std::mem::take(&mut self.writes);
+            let then = std::mem::take(&mut self.then);
+            self.queue(writes, Batch { then, ..Batch::default() });
+        }
+    }
+
+    fn queue(&mut self, writes: Vec<Write>, batch: Batch) {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.submitted.push_back((ticket, batch));
+        self.unsubmitted.push_back((ticket, writes));
+        self.submit_waiting();
+    }
+
+    fn submit_waiting(&mut self) {
+        while let Some((ticket, writes)) = self.unsubmitted.pop_front() {
+            match self.parts.store.submit(ticket, writes) {
+                Ok(()) => {}
+                Err(SubmitError::Full { batch }) => {
+                    self.unsubmitted.push_front((ticket, batch));
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the store took nothing");
+                    self.degraded = Some(error.to_string());
+                }
+            }
+        }
+    }
+
+    fn on_store(&mut self, event: StoreEvent) {
+        match event {
+            StoreEvent::Persisted { ticket } => {
+                while self.submitted.front().is_some_and(|(first, _)| *first <= ticket) {
+                    let Some((_, batch)) = self.submitted.pop_front() else { break };
+                    self.inputs.extend(batch.core_ticket.map(|ticket| Input::Persisted { ticket }));
+                    for entry in batch.inbox {
+                        self.parts.inbox.push(entry);
+                    }
+                    batch.then.into_iter().for_each(|then| then());
+                }
+                self.submit_waiting();
+            }
+            StoreEvent::Degraded { error } | StoreEvent::Failed { error, .. } => {
+                tracing::error!(%error, "the store refuses writes");
+                self.degraded = Some(error.to_string());
+                self.tell(EventKind::StoreDegraded { reason: error.to_string() });
+            }
+            StoreEvent::Recovered => {
+                self.degraded = None;
+                self.tell(EventKind::StoreRecovered);
+            }
+        }
+    }
+
+    /// Looks at what changes slowly.
+    fn look(&mut self) {
+        if std::mem::take(&mut self.names_stale) {
+            let own = (self.parts.node.id(), self.parts.node.own_record().name.clone());
+            let others = self.parts.node.records().map(|record| (record.node, record.name.clone()));
+            let names: Vec<(NodeId, String)> = std::iter::once(own).chain(others).collect();
+            let known = self.parts.names.borrow().clone();
+            let fresh = names.iter().filter(|(id, _)| !known.iter().any(|(old, _)| old == id));
+            for (node, name) in fresh.cloned().collect::<Vec<_>>() {
+                self.tell(EventKind::NodeDiscovered { node, name: Some(name) });
+            }
+            self.parts.names.send_replace(std::sync::Arc::new(names));
+        }
+        self.look_at_rates();
+        self.expire_pings();
+    }
+
+    fn name_of(&self, node: &NodeId) -> Option<String> {
+        if *node == self.parts.node.id() {
+            return Some(self.parts.node.own_record().name.clone());
+        }
+        self.parts.node.records().find(|record| record.node == *node).map(|record| record.name.clone())
+    }
+
+    fn tell(&self, kind: EventKind) {
+        // Without a listener nobody misses it.
+        let _ = self.parts.events.send(Event { at: Time(unix_ms()), kind });
+    }
+
+    fn subscribe_core(&mut self, topic: TopicId, wanted: bool) {
+        self.inputs.push(if wanted { Input::Subscribe(topic) } else { Input::Unsubscribe(topic) });
+    }
+
+    /// Says goodbye, writes everything down, and lets the last bytes go out.
+    async fn stop(mut self) {
+        self.tell(EventKind::Stopping);
+        let deadline = tokio::time::Instant::now() + STOP_WITHIN;
+        let now = self.parts.clock.now();
+        self.parts.node.shutdown(now);
+        self.transmit();
+        while let Some(output) = self.parts.node.poll_output() {
+            self.on_output(output);
+        }
+        self.writes.extend(self.parts.inbox.keep_all());
+        self.writes.extend(self.parts.plugins.keep_states());
+        self.submit();
+        for call in self.parked.drain(..) {
+            let _ = call.answer.send(Err(crate::mesh::stopping()));
+        }
+        let goodbyes: Vec<_> =
+            self.parts.transports.iter().map(|transport| transport.shutdown("the node stops")).collect();
+        let parts = self.parts;
+        let mut unsubmitted = self.unsubmitted;
+        while let Some((ticket, writes)) = unsubmitted.pop_front() {
+            if let Err(SubmitError::Full { batch }) = parts.store.submit(ticket, writes) {
+                unsubmitted.push_front((ticket, batch));
+                tokio::task::yield_now().await;
+                if tokio::time::Instant::now() >= deadline {
+                    tracing::error!("the store is too slow to keep everything");
+                    break;
+                }
+            }
+        }
+        // Events of the ending links must not block them.
+        let mut transport_events = parts.transport_events;
+        let drain = tokio::spawn(async move { while transport_events.recv().await.is_some() {} });
+        for goodbye in goodbyes {
+            let _ = tokio::time::timeout_at(deadline, goodbye).await;
+        }
+        drain.abort();
+        match tokio::time::timeout_at(deadline, parts.store.close(parts.store_events)).await {
+            Ok(Ok(last)) => {
+                let last = last.unwrap_or(0);
+                for (_, batch) in self.submitted.into_iter().take_while(|(ticket, _)| *ticket <= last) {
+                    batch.then.into_iter().for_each(|then| then());
+                }
+            }
+            Ok(Err(error)) => tracing::error!(%error, "the store could not keep everything"),
+            Err(_) => tracing::error!("the store did not close in time"),
+        }
+        drop(parts.dir);
+        if let Some(answer) = self.stopping {
+            let _ = answer.send(Ok(crate::api::Reply::Done));
+        }
+        parts.stopped.send_replace(true);
+    }
+}
+
+fn refusal(error: &PublishError) -> ApiError {
+    match error {
+        PublishError::TooLarge { len, max } => ApiError::new(&code::MESSAGE_TOO_LARGE, error)
+            .fact("size", format!("{len} bytes"))
+            .fact("limit", format!("{max} bytes")),
+        PublishError::RecipientFull { messages, bytes } => ApiError::new(&code::QUEUE_FULL, error)
+            .fact("waiting", format!("{messages} messages, {bytes} bytes"))
+            .help("meshctl peers"),
+        PublishError::DurableTopic => {
+            ApiError::new(&code::BAD_VALUE, error).help("meshctl send --durable NODE MESSAGE")
+        }
+        PublishError::Empty | PublishError::TooManyDestinations { .. } => {
+            ApiError::new(&code::BAD_VALUE, error)
+        }
+    }
+}

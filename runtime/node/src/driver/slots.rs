@@ -1,0 +1,525 @@
+//! Plugin calls: install, swap, roll back, remove, and what the slots and the handler tell.
+
+use bytes::Bytes;
+use mesh_plugin_host::handler::Effect;
+use mesh_plugin_host::{
+    Carry, Grants, Kind, LoadError, Loaded, PolicySlot, PrepareError, SlotEvent, SlotStatus, SwapError,
+    SwapReport, inspect, load,
+};
+use mesh_proto::TopicId;
+use mesh_proto::node::{Input, Publish};
+use mesh_proto::run::{DEFAULT_HOP_LIMIT, Dest};
+use tokio::sync::oneshot;
+
+use super::Driver;
+use super::answers::Finish;
+use super::clock::unix_ms;
+use crate::api::{
+    ApiError, Code, EventKind, ImportRow, InspectReport, InstallReport, OldState, RemoveReport, Reply,
+    SwapRequest, code,
+};
+use crate::handler::{Job, Told};
+use crate::mesh::Answer;
+use crate::plugins::{MAX_REVISIONS, Ready, ReadyError, kv_key, plugin_ref};
+use crate::store::{Table, Write};
+
+/// Off-thread work that came to its end.
+pub(super) enum Done {
+    Loaded {
+        outcome: Result<Loaded, LoadError>,
+        bytes: Bytes,
+        origin: String,
+        dry_run: bool,
+        answer: Answer<Reply>,
+    },
+    Ready {
+        outcome: Result<(Ready, Loaded), ReadyError>,
+        request: SwapRequest,
+        answer: Answer<Reply>,
+    },
+    HandlerStatus {
+        status: Option<SlotStatus>,
+        finish: Finish,
+        answer: Answer<Reply>,
+    },
+    HandlerSwapped {
+        outcome: Result<SwapReport, SwapError>,
+        request: Option<SwapRequest>,
+        kept: bool,
+        answer: Answer<Reply>,
+    },
+}
+
+impl Driver {
+    pub(super) fn install(&mut self, origin: String, bytes: Bytes, dry_run: bool, answer: Answer<Reply>) {
+        let kept = self.parts.plugins.installed.values().filter(|installed| !installed.is_built_in).count();
+        if kept >= MAX_REVISIONS {
+            let message = format!("{MAX_REVISIONS} plugins are installed, which is the limit");
+            let _ = answer.send(Err(ApiError::new(&code::PLUGIN_TOO_LARGE, message)
+                .help("meshctl plugin list")
+                .help("meshctl plugin remove PLUGIN")));
+            return;
+        }
+        let (engine, done) = (self.parts.plugins.engine.clone(), self.done_sender.clone());
+        tokio::task::spawn_blocking(move || {
+            let outcome = load(&engine, &bytes, Grants::ALL);
+            // A driver that is gone has nobody to answer.
+            let _ = done.blocking_send(Done::Loaded { outcome, bytes, origin, dry_run, answer });
+        });
+    }
+
+    pub(super) fn swap(&mut self, request: SwapRequest, answer: Answer<Reply>) {
+        let slot = match slot_named(&request.slot) {
+            Ok(slot) => slot,
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        if request.plugin.starts_with("native") {
+            return self.empty_slot(slot, request.dry_run, answer);
+        }
+        let source = self.parts.plugins.find(&request.plugin).and_then(|installed| {
+            if installed.kind != slot {
+                let is = format!("{} is a {} plugin", installed.revision, installed.kind);
+                return Err(ApiError::new(
+                    &code::WRONG_WORLD,
+                    format!("{is}, it does not fit the slot {}", slot.slot()),
+                )
+                .help(format!(
+                    "meshctl plugin swap {} {}",
+                    installed.kind.slot(),
+                    request.plugin
+                )));
+            }
+            let digest = installed.revision.digest;
+            let bytes =
+                self.parts.plugins.bytes(&self.parts.store, &digest).map_err(|error| unreadable(&error))?;
+            let bytes = bytes.ok_or_else(|| unreadable(&"its bytes are gone"))?;
+            Ok(self.parts.plugins.source(&digest, bytes, &request.settings).expect("it was found above"))
+        });
+        let source = match source {
+            Ok(source) => source,
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        let done = self.done_sender.clone();
+        tokio::task::spawn_blocking(move || {
+            let outcome = source.make_ready();
+            let _ = done.blocking_send(Done::Ready { outcome, request, answer });
+        });
+    }
+
+    pub(super) fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Loaded { outcome, bytes, origin, dry_run, answer } => {
+                self.on_loaded(outcome, &bytes, &origin, dry_run, answer);
+            }
+            Done::Ready { outcome, request, answer } => match outcome {
+                Ok((ready, loaded)) => {
+                    self.parts.plugins.remember(loaded);
+                    self.switch(ready, request, answer);
+                }
+                Err(error) => drop(answer.send(Err(not_ready(&error)))),
+            },
+            Done::HandlerStatus { status, finish, answer } => {
+                drop(answer.send(finish(self, status.as_ref())))
+            }
+            Done::HandlerSwapped { outcome, request, kept, answer } => {
+                let reply = outcome
+                    .map_err(|error| swap_failed(&error))
+                    .map(|report| self.switched(&report, request.as_ref(), kept));
+                self.answer_when_kept(reply, answer);
+            }
+        }
+    }
+
+    fn on_loaded(
+        &mut self,
+        outcome: Result<Loaded, LoadError>,
+        bytes: &Bytes,
+        origin: &str,
+        dry_run: bool,
+        answer: Answer<Reply>,
+    ) {
+        let loaded = match outcome {
+            Ok(loaded) => loaded,
+            Err(error) => return drop(answer.send(Err(load_failed(&error)))),
+        };
+        let revision = loaded.revision().clone();
+        let mut report = InstallReport {
+            plugin: revision.name.clone(),
+            version: revision.version.clone(),
+            revision: revision.digest_text(),
+            size_bytes: bytes.len() as u64,
+            kind: loaded.kind().name().to_owned(),
+            slots: vec![loaded.kind().slot().to_owned()],
+            imports: imports_of(loaded.inspection()),
+            compile_s: loaded.compile_time().as_secs_f64(),
+            cached: loaded.is_cached(),
+            known: self.parts.plugins.installed.contains_key(&revision.digest),
+        };
+        if !dry_run {
+            let write = self.parts.plugins.install(loaded, origin, bytes);
+            report.known = write.is_none();
+            self.writes.extend(write);
+            self.tell(EventKind::PluginInstalled { plugin: plugin_ref("", Some(&revision)) });
+        }
+        self.answer_when_kept(Ok(Reply::Installed(report)), answer);
+    }
+
+    fn switch(&mut self, ready: Ready, request: SwapRequest, answer: Answer<Reply>) {
+        let carry = match request.old_state {
+            OldState::Keep => Carry::Keep,
+            OldState::Reset => Carry::Reset,
+        };
+        let (now_ms, dry_run) = (unix_ms(), request.dry_run);
+        let set = &mut self.parts.plugins.set;
+        let outcome = match ready {
+            Ready::Routing(prepared) if dry_run => set.rehearse_routing(*prepared, now_ms, carry),
+            Ready::Routing(prepared) => set.swap_routing(*prepared, now_ms, carry),
+            Ready::Qos(prepared) if dry_run => set.rehearse_qos(*prepared, now_ms, carry),
+            Ready::Qos(prepared) => set.swap_qos(*prepared, now_ms, carry),
+            Ready::Handler(prepared) => {
+                let (swapped, outcome) = oneshot::channel();
+                self.parts.plugins.handler.hand(Job::Swap { prepared, carry, dry_run, answer: swapped });
+                return self.await_handler(outcome, Some(request), !dry_run, answer);
+            }
+        };
+        let reply = outcome
+            .map_err(|error| swap_failed(&error))
+            .map(|report| self.switched(&report, Some(&request), !dry_run));
+        self.answer_when_kept(reply, answer);
+    }
+
+    pub(super) fn roll_back(&mut self, slot: &str, dry_run: bool, answer: Answer<Reply>) {
+        let slot = match slot_named(slot) {
+            Ok(slot) => slot,
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        let Some(policy) = policy_slot(slot) else {
+            if dry_run {
+                let message = "a rollback of this slot cannot be rehearsed: it has no traffic to spare";
+                return drop(answer.send(Err(ApiError::new(&code::BAD_VALUE, message))));
+            }
+            let (swapped, outcome) = oneshot::channel();
+            self.parts.plugins.handler.hand(Job::Rollback { answer: swapped });
+            return self.await_handler(outcome, None, true, answer);
+        };
+        if dry_run {
+            return drop(answer.send(self.rehearse_rollback(policy)));
+        }
+        let outcome = self.parts.plugins.set.rollback(policy, unix_ms());
+        let reply =
+            outcome.map_err(|error| swap_failed(&error)).map(|report| self.switched(&report, None, true));
+        self.answer_when_kept(reply, answer);
+    }
+
+    fn rehearse_rollback(&self, slot: PolicySlot) -> Result<Reply, ApiError> {
+        let status = self.parts.plugins.set.status(slot);
+        if !status.can_roll_back {
+            return Err(swap_failed(&SwapError::NoPrevious));
+        }
+        let name = slot.name();
+        Ok(Reply::Swapped(crate::api::SwapReport {
+            slot: name.to_owned(),
+            old: plugin_ref(name, status.active.as_ref()),
+            new: plugin_ref(name, status.previous.as_ref()),
+            state_bytes: 0,
+            state_carried: false,
+            pause_us: 0.0,
+            at_decision: status.messages,
+            dry_run: true,
+            undo: None,
+        }))
+    }
+
+    fn empty_slot(&mut self, slot: Kind, dry_run: bool, answer: Answer<Reply>) {
+        let Some(policy) = policy_slot(slot) else {
+            let (swapped, outcome) = oneshot::channel();
+            self.parts.plugins.handler.hand(Job::Remove { answer: swapped });
+            return self.await_handler(outcome, None, true, answer);
+        };
+        if dry_run {
+            let message = "going back to the native built-in needs no rehearsal: it cannot fail";
+            return drop(answer.send(Err(ApiError::new(&code::BAD_VALUE, message))));
+        }
+        let outcome = self.parts.plugins.set.remove(policy, unix_ms());
+        let reply =
+            outcome.map_err(|error| swap_failed(&error)).map(|report| self.switched(&report, None, true));
+        self.answer_when_kept(reply, answer);
+    }
+
+    fn await_handler(
+        &self,
+        outcome: oneshot::Receiver<Result<SwapReport, SwapError>>,
+        request: Option<SwapRequest>,
+        kept: bool,
+        answer: Answer<Reply>,
+    ) {
+        let done = self.done_sender.clone();
+        tokio::spawn(async move {
+            match outcome.await {
+                Ok(outcome) => drop(done.send(Done::HandlerSwapped { outcome, request, kept, answer }).await),
+                Err(_) => {
+                    drop(answer.send(Err(ApiError::new(&code::HANDLER_FAILED, "the handler is overloaded"))))
+                }
+            }
+        });
+    }
+
+    /// A slot was switched, or the switch rehearsed: notes it for the next start and says so.
+    fn switched(&mut self, report: &SwapReport, request: Option<&SwapRequest>, kept: bool) -> Reply {
+        if kept {
+            let settings = match request {
+                Some(request) => request.settings.clone(),
+                None => self.parts.plugins.settings(report.slot),
+            };
+            let write = self.parts.plugins.bind(report.slot, report.new.as_ref(), settings);
+            self.writes.push(write);
+            self.inputs.push(Input::PoliciesChanged);
+        }
+        Reply::Swapped(crate::api::SwapReport {
+            slot: report.slot.to_owned(),
+            old: plugin_ref(report.slot, report.old.as_ref()),
+            new: plugin_ref(report.slot, report.new.as_ref()),
+            state_bytes: report.state_bytes as u64,
+            state_carried: report.state_carried,
+            pause_us: report.pause.as_nanos() as f64 / 1000.0,
+            at_decision: report.at_decision,
+            dry_run: !kept,
+            undo: kept.then(|| format!("meshctl plugin rollback {}", report.slot)),
+        })
+    }
+
+    /// Answers once what was written so far is on disk.
+    fn answer_when_kept(&mut self, reply: Result<Reply, ApiError>, answer: Answer<Reply>) {
+        match reply {
+            Ok(reply) => self.then.push(Box::new(move || drop(answer.send(Ok(reply))))),
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
+    pub(super) fn remove_plugin(&mut self, text: &str, dry_run: bool) -> Result<Reply, ApiError> {
+        let installed = self.parts.plugins.find(text)?;
+        let (revision, freed) = (installed.revision.clone(), installed.size as u64);
+        let in_use = PolicySlot::ALL.into_iter().any(|slot| {
+            let status = self.parts.plugins.set.status(slot);
+            [status.active, status.previous].into_iter().flatten().any(|used| used.digest == revision.digest)
+        });
+        if in_use || installed.is_built_in {
+            let why =
+                if installed.is_built_in { "is built in" } else { "is in a slot, or kept for a rollback" };
+            return Err(ApiError::new(&code::PLUGIN_IN_USE, format!("{revision} {why}"))
+                .help("meshctl plugin list")
+                .help("meshctl plugin swap SLOT OTHER"));
+        }
+        if !dry_run {
+            let write = self.parts.plugins.remove(&revision.digest);
+            self.writes.push(write);
+        }
+        Ok(Reply::Removed(RemoveReport {
+            plugin: plugin_ref("", Some(&revision)),
+            freed_bytes: freed,
+            dry_run,
+        }))
+    }
+
+    pub(super) fn inspect_plugin(&self, plugin: Option<String>, body: &Bytes) -> Result<Reply, ApiError> {
+        let bytes = match plugin.filter(|_| body.is_empty()) {
+            Some(text) => {
+                let digest = self.parts.plugins.find(&text)?.revision.digest;
+                let bytes =
+                    self.parts.plugins.bytes(&self.parts.store, &digest).map_err(|e| unreadable(&e))?;
+                bytes.ok_or_else(|| unreadable(&"its bytes are gone"))?
+            }
+            None => body.clone(),
+        };
+        Ok(Reply::Inspected(inspect_report(&bytes)?))
+    }
+
+    /// Passes on what happened in the policy slots.
+    pub(super) fn tell_slot_events(&mut self) {
+        for event in self.parts.plugins.set.take_events() {
+            self.on_slot_event(event);
+        }
+    }
+
+    fn on_slot_event(&mut self, event: SlotEvent) {
+        match event {
+            SlotEvent::Swapped(report) => {
+                let plugin = plugin_ref(report.slot, report.new.as_ref());
+                let pause_us = report.pause.as_nanos() as f64 / 1000.0;
+                self.tell(EventKind::PluginSwapped { slot: report.slot.to_owned(), plugin, pause_us });
+            }
+            SlotEvent::RolledBack(report) => {
+                let plugin = plugin_ref(report.slot, report.new.as_ref());
+                self.tell(EventKind::PluginRolledBack {
+                    slot: report.slot.to_owned(),
+                    plugin,
+                    automatic: false,
+                });
+            }
+            SlotEvent::Struck { slot, revision, fault, strikes } => {
+                let plugin = plugin_ref(slot, Some(&revision));
+                let strikes = u32::try_from(strikes).unwrap_or(u32::MAX);
+                self.tell(EventKind::PluginStruck {
+                    slot: slot.to_owned(),
+                    plugin,
+                    reason: fault.to_string(),
+                    strikes,
+                });
+            }
+            SlotEvent::Quarantined { slot, revision, successor, .. } => {
+                let plugin = plugin_ref(slot, Some(&revision));
+                let next = plugin_ref(slot, successor.as_ref());
+                self.tell(EventKind::PluginQuarantined {
+                    slot: slot.to_owned(),
+                    plugin,
+                    successor: next.to_string(),
+                });
+                self.tell(EventKind::PluginRolledBack {
+                    slot: slot.to_owned(),
+                    plugin: next,
+                    automatic: true,
+                });
+                // After a restart the good one runs, not the one that failed.
+                let write = self.parts.plugins.bind(slot, successor.as_ref(), Default::default());
+                self.writes.push(write);
+                self.inputs.push(Input::PoliciesChanged);
+            }
+        }
+    }
+
+    /// Does what the handler asks for.
+    pub(super) fn on_told(&mut self, told: Told) {
+        let mut topics = Vec::new();
+        for effect in told.effects {
+            match effect {
+                Effect::Subscribe(topic) => topics.push(topic),
+                Effect::Publish { topic, class, ttl_ms, payload } => {
+                    self.inputs.push(Input::Publish(Publish {
+                        token: 0,
+                        dest: Dest::Topic(TopicId::of(&topic)),
+                        class,
+                        ttl_ms: Some(ttl_ms.into()),
+                        hop_limit: DEFAULT_HOP_LIMIT,
+                        durable: false,
+                        want_ids: false,
+                        payloads: vec![payload.into()],
+                    }))
+                }
+                Effect::Notify { kind, payload } => self.notify(&kind, &payload),
+                Effect::Put { key, value } => {
+                    self.writes.push(Write::Put {
+                        table: Table::Meta,
+                        key: kv_key(&key),
+                        value: value.into(),
+                    });
+                }
+                Effect::Forget(key) => {
+                    self.writes.push(Write::Delete { table: Table::Meta, key: kv_key(&key) });
+                }
+                // The thread has answered and set its timers itself.
+                Effect::Reply(_) | Effect::SetTimer { .. } => {}
+            }
+        }
+        self.handler_wants(topics, told.restarted);
+        told.events.into_iter().for_each(|event| self.on_slot_event(event));
+    }
+
+    fn notify(&self, kind: &str, payload: &[u8]) {
+        #[derive(serde::Deserialize)]
+        struct Notice {
+            node: String,
+            #[serde(default)]
+            name: Option<String>,
+            #[serde(default)]
+            geohash: String,
+        }
+        match serde_json::from_slice::<Notice>(payload) {
+            Ok(notice) => {
+                if let Ok(node) = notice.node.parse() {
+                    let change = kind.strip_prefix("beacon-").unwrap_or(kind).to_owned();
+                    let name = notice.name.filter(|name| !name.is_empty());
+                    self.tell(EventKind::Beacon { node, name, change, geohash: notice.geohash });
+                }
+            }
+            Err(error) => tracing::debug!(kind, %error, "a notice of the handler says nothing known"),
+        }
+    }
+}
+
+pub(super) fn slot_named(text: &str) -> Result<Kind, ApiError> {
+    crate::plugins::SLOTS.into_iter().find(|kind| kind.slot() == text).ok_or_else(|| {
+        ApiError::new(&code::NO_SUCH_SLOT, format!("there is no slot '{text}'"))
+            .fact("slots", "route, qos, beacon")
+            .help("meshctl plugin list")
+    })
+}
+
+pub(super) fn policy_slot(kind: Kind) -> Option<PolicySlot> {
+    PolicySlot::from_name(kind.slot())
+}
+
+/// Says what a component is, and why it could not be installed.
+///
+/// # Errors
+/// The bytes are no component at all.
+pub fn inspect_report(bytes: &[u8]) -> Result<InspectReport, ApiError> {
+    let inspection = inspect(bytes).map_err(|error| load_failed(&error))?;
+    let manifest = inspection.manifest.as_ref();
+    Ok(InspectReport {
+        plugin: manifest.map(|_| inspection.revision().name),
+        version: manifest.map(|_| inspection.revision().version),
+        revision: inspection.revision().digest_text(),
+        size_bytes: inspection.size_bytes as u64,
+        kind: inspection.kind.map(|kind| kind.name().to_owned()),
+        imports: imports_of(&inspection),
+        exports: inspection.exports.clone(),
+        pure: inspection.is_pure,
+        findings: inspection.findings(Grants::ALL).iter().map(|f| format!("{}: {f}", f.code())).collect(),
+    })
+}
+
+fn imports_of(inspection: &mesh_plugin_host::Inspection) -> Vec<ImportRow> {
+    use mesh_plugin_host::inspect::Needs;
+    let row = |import: &mesh_plugin_host::inspect::Import| ImportRow {
+        import: import.name.clone(),
+        grant: match import.needs {
+            Needs::Grant(grant) => Some(grant.to_owned()),
+            Needs::Nothing | Needs::Impossible => None,
+        },
+        granted: import.needs != Needs::Impossible,
+    };
+    inspection.imports.iter().map(row).collect()
+}
+
+fn coded(id: &str) -> &'static Code {
+    code::find(id).unwrap_or(&code::INTERNAL)
+}
+
+fn load_failed(error: &LoadError) -> ApiError {
+    ApiError::new(coded(error.code()), error).help(error.hint())
+}
+
+fn not_ready(error: &ReadyError) -> ApiError {
+    match error {
+        ReadyError::Load(error) => load_failed(error),
+        ReadyError::Prepare(error) => prepare_failed(error),
+    }
+}
+
+fn prepare_failed(error: &PrepareError) -> ApiError {
+    ApiError::new(coded(error.code()), error).help("meshctl plugin list")
+}
+
+fn swap_failed(error: &SwapError) -> ApiError {
+    let failed = ApiError::new(coded(error.code()), error);
+    match error {
+        SwapError::StateRefused(_) => failed.help("meshctl plugin swap SLOT PLUGIN --reset-state"),
+        SwapError::Failed(_) | SwapError::OldFailed(_) | SwapError::NoPrevious => {
+            failed.help("meshctl plugin list")
+        }
+    }
+}
+
+fn unreadable(error: &dyn std::fmt::Display) -> ApiError {
+    ApiError::new(&code::STORE_DAMAGED, format!("the plugin cannot be read: {error}"))
+}

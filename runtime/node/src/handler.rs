@@ -1,0 +1,214 @@
+//! The thread that runs the handler slot: it may wait for a handler, the driver may not.
+//!
+//! Owns the slot and its timers. What a handler wants done goes to the driver as [`Told`]; nothing is
+//! published or stored from here.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+use mesh_plugin_host::handler::{Effect, Event, Failure, Handled, Outcome};
+use mesh_plugin_host::{
+    Carry, Engine, HandlerSlot, Kv, PreparedHandler, SlotEvent, SlotStatus, State, SwapError, SwapReport,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::driver::clock::unix_ms;
+
+/// Events and commands that wait for the handler; beyond it events are dropped and counted.
+const JOBS: usize = 1024;
+/// Answers of the handler that wait for the driver.
+pub(crate) const TOLD: usize = 64;
+/// Timers that a handler may have.
+const MAX_TIMERS: usize = 64;
+const IDLE: Duration = Duration::from_secs(60);
+
+pub(crate) enum Job {
+    Event(Event),
+    Command { name: String, payload: Vec<u8>, answer: oneshot::Sender<Result<Vec<u8>, Declined>> },
+    Swap { prepared: Box<PreparedHandler>, carry: Carry, dry_run: bool, answer: Swapped },
+    Rollback { answer: Swapped },
+    Remove { answer: Swapped },
+    Status { answer: oneshot::Sender<(SlotStatus, Option<State>)> },
+}
+
+type Swapped = oneshot::Sender<Result<SwapReport, SwapError>>;
+
+/// Why a command was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Declined {
+    #[error("{0}")]
+    Failure(#[from] Failure),
+    #[error("the handler failed; it is not asked again after three faults")]
+    Failed,
+    #[error("the handler did not answer")]
+    NoReply,
+}
+
+/// What the driver is to do.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// Another instance handles: its subscriptions replace all earlier ones.
+    pub(crate) restarted: bool,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) events: Vec<SlotEvent>,
+}
+
+/// The driver's side of the thread. Dropping it ends the thread.
+pub(crate) struct HandlerThread {
+    jobs: SyncSender<Job>,
+    /// Events that the handler was too slow for.
+    pub(crate) skipped: u64,
+}
+
+impl HandlerThread {
+    /// Starts the thread with an empty slot.
+    pub(crate) fn start(
+        engine: &Engine,
+        node: [u8; 32],
+        name: &str,
+        kv: Kv,
+    ) -> (HandlerThread, mpsc::Receiver<Told>, Identity) {
+        let slot = HandlerSlot::new(engine, node, name, kv);
+        let identity = slot.identity();
+        let (jobs, receiver) = sync_channel(JOBS);
+        let (told, answers) = mpsc::channel(TOLD);
+        let thread = Thread { slot, timers: BTreeMap::new(), told };
+        std::thread::Builder::new()
+            .name("mesh-handler".to_owned())
+            .spawn(|| thread.run(receiver))
+            .expect("a process that starts can start one thread");
+        (HandlerThread { jobs, skipped: 0 }, answers, identity)
+    }
+
+    /// Hands a job over; events that find no room are dropped.
+    pub(crate) fn hand(&mut self, job: Job) {
+        match self.jobs.try_send(job) {
+            Ok(()) => {}
+            // A question whose answer is dropped is answered as failed by its asker.
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.skipped += 1,
+        }
+    }
+}
+
+/// What preparing a handler needs to know of the slot.
+pub(crate) type Identity = mesh_plugin_host::handler::Identity;
+
+struct Thread {
+    slot: HandlerSlot,
+    timers: BTreeMap<u32, Instant>,
+    told: mpsc::Sender<Told>,
+}
+
+impl Thread {
+    fn run(mut self, jobs: Receiver<Job>) {
+        loop {
+            let due = self.timers.values().min().copied();
+            let wait = due.map_or(IDLE, |due| due.saturating_duration_since(Instant::now()));
+            match jobs.recv_timeout(wait) {
+                Ok(job) => self.on_job(job),
+                Err(RecvTimeoutError::Timeout) => self.fire_timers(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        let now = Instant::now();
+        let due: Vec<u32> = self.timers.iter().filter(|(_, at)| **at <= now).map(|(id, _)| *id).collect();
+        for id in due {
+            self.timers.remove(&id);
+            self.handle(Event::Timer(id), None);
+        }
+    }
+
+    fn on_job(&mut self, job: Job) {
+        match job {
+            Job::Event(event) => self.handle(event, None),
+            Job::Command { name, payload, answer } => {
+                self.handle(Event::Command { name, payload }, Some(answer));
+            }
+            Job::Swap { prepared, carry, dry_run, answer } => {
+                if dry_run {
+                    let _ = answer.send(self.slot.rehearse(*prepared, unix_ms(), carry));
+                    return;
+                }
+                let done = self.slot.swap(*prepared, unix_ms(), carry);
+                self.switched(done, answer);
+            }
+            Job::Rollback { answer } => {
+                let done = self.slot.rollback(unix_ms());
+                self.switched(done, answer);
+            }
+            Job::Remove { answer } => {
+                let done = self.slot.remove(unix_ms()).map(|report| (report, Vec::new()));
+                self.switched(done, answer);
+            }
+            Job::Status { answer } => {
+                let state = self.slot.peek_state().ok().flatten();
+                let _ = answer.send((self.slot.status(), state));
+            }
+        }
+    }
+
+    fn switched(&mut self, done: Result<(SwapReport, Vec<Effect>), SwapError>, answer: Swapped) {
+        let report = done.map(|(report, effects)| {
+            self.restart(effects);
+            report
+        });
+        let _ = answer.send(report);
+        self.tell(Told::default());
+    }
+
+    fn handle(&mut self, event: Event, answer: Option<oneshot::Sender<Result<Vec<u8>, Declined>>>) {
+        let seed = getrandom::u64().unwrap_or_default();
+        let Handled { outcome, restart } = self.slot.handle(unix_ms(), seed, event);
+        if let Some(effects) = restart {
+            self.restart(effects);
+        }
+        let reply = match outcome {
+            Outcome::Done(mut effects) => {
+                let reply = effects.iter().position(|effect| matches!(effect, Effect::Reply(_)));
+                let reply = reply.map(|at| effects.remove(at));
+                self.apply(false, effects);
+                match reply {
+                    Some(Effect::Reply(bytes)) => Ok(bytes),
+                    _ => Err(Declined::NoReply),
+                }
+            }
+            Outcome::Declined(failure) => Err(failure.into()),
+            Outcome::Failed => Err(Declined::Failed),
+        };
+        if let Some(answer) = answer {
+            let _ = answer.send(reply);
+        }
+    }
+
+    fn restart(&mut self, effects: Vec<Effect>) {
+        self.timers.clear();
+        self.apply(true, effects);
+    }
+
+    /// Keeps the timers here and passes everything else on.
+    fn apply(&mut self, restarted: bool, effects: Vec<Effect>) {
+        let now = Instant::now();
+        let (timers, effects): (Vec<Effect>, Vec<Effect>) =
+            effects.into_iter().partition(|effect| matches!(effect, Effect::SetTimer { .. }));
+        for timer in timers {
+            if let Effect::SetTimer { id, after_ms } = timer
+                && (self.timers.len() < MAX_TIMERS || self.timers.contains_key(&id))
+            {
+                self.timers.insert(id, now + Duration::from_millis(after_ms.into()));
+            }
+        }
+        self.tell(Told { restarted, effects, events: Vec::new() });
+    }
+
+    fn tell(&mut self, mut told: Told) {
+        told.events = self.slot.take_events();
+        if told.restarted || !told.effects.is_empty() || !told.events.is_empty() {
+            // A driver that is gone needs nothing any more.
+            let _ = self.told.blocking_send(told);
+        }
+    }
+}

@@ -1,0 +1,470 @@
+//! Which plugins are installed and which of them runs in which slot, now and after the next start.
+//!
+//! Keeps the policy slots for the driver and the thread of the handler slot. Compiles nothing on the
+//! driver's thread: [`Plugins::source`] gives what a blocking task needs for that.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use mesh_plugin_host::{
+    Carry, Engine, EngineError, Grants, Kind, Kv, LoadError, Loaded, PolicySet, PrepareError,
+    PreparedHandler, PreparedQos, PreparedRouting, Revision, Settings, State, builtin, inspect, load,
+    prepare_handler, prepare_qos, prepare_routing,
+};
+use mesh_proto::NodeId;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::api::{self, ApiError, PluginRef, code};
+use crate::driver::clock::unix_ms;
+use crate::handler::{HandlerThread, Identity, Job, Told};
+use crate::store::{Store, StoreError, Table, Write};
+
+/// Bytes of installed components that are looked at when a node starts.
+const REVISIONS_BYTES: usize = 256 * 1024 * 1024;
+/// Revisions that a node keeps, built-in ones not counted.
+pub(crate) const MAX_REVISIONS: usize = 256;
+const KV_PREFIX: &str = "kv/";
+const STATE_PREFIX: &str = "state/";
+/// Digits of a digest that are enough to name a revision.
+const MIN_DIGEST: usize = 6;
+
+/// The slots, in the order users see them.
+pub(crate) const SLOTS: [Kind; 3] = [Kind::Routing, Kind::Qos, Kind::Handler];
+
+/// Why the plugins of a node cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The engine does not start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A built-in plugin cannot be loaded.
+    #[error("the built-in plugin cannot be loaded: {0}")]
+    BuiltIn(#[from] LoadError),
+    /// A built-in plugin cannot be run.
+    #[error("the built-in plugin cannot be run: {0}")]
+    Prepare(#[from] PrepareError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// An installed revision.
+pub(crate) struct Installed {
+    pub(crate) revision: Revision,
+    pub(crate) kind: Kind,
+    pub(crate) size: usize,
+    pub(crate) origin: String,
+    pub(crate) since_ms: u64,
+    pub(crate) is_built_in: bool,
+    loaded: Option<Loaded>,
+}
+
+/// What a slot is bound to, as the store keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Binding {
+    /// The digest in hex; `None` for the native built-in.
+    digest: Option<String>,
+    settings: api::Settings,
+}
+
+/// Something ready to be put into its slot.
+pub(crate) enum Ready {
+    Routing(Box<PreparedRouting>),
+    Qos(Box<PreparedQos>),
+    Handler(Box<PreparedHandler>),
+}
+
+/// What a blocking task needs to make a plugin ready.
+pub(crate) struct Source {
+    engine: Engine,
+    loaded: Option<Loaded>,
+    bytes: Bytes,
+    identity: Identity,
+    kind: Kind,
+    settings: Settings,
+}
+
+/// Why a plugin could not be made ready.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadyError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+}
+
+impl Source {
+    /// Loads and prepares; takes as long as a compilation does.
+    pub(crate) fn make_ready(self) -> Result<(Ready, Loaded), ReadyError> {
+        let loaded = match self.loaded {
+            Some(loaded) => loaded,
+            None => load(&self.engine, &self.bytes, Grants::ALL)?,
+        };
+        let ready = match self.kind {
+            Kind::Routing => Ready::Routing(Box::new(prepare_routing(&loaded, &self.settings)?)),
+            Kind::Qos => Ready::Qos(Box::new(prepare_qos(&loaded, &self.settings)?)),
+            Kind::Handler => {
+                Ready::Handler(Box::new(prepare_handler(&loaded, self.identity, &self.settings)?))
+            }
+        };
+        Ok((ready, loaded))
+    }
+}
+
+pub(crate) struct Plugins {
+    pub(crate) engine: Engine,
+    pub(crate) set: PolicySet,
+    pub(crate) handler: HandlerThread,
+    pub(crate) told: mpsc::Receiver<Told>,
+    pub(crate) installed: BTreeMap<[u8; 32], Installed>,
+    identity: Identity,
+    bindings: BTreeMap<&'static str, Binding>,
+}
+
+impl Plugins {
+    /// Loads what the slots were bound to, or the built-in plugins at the first start.
+    pub(crate) fn open(
+        engine: &Engine,
+        node: &NodeId,
+        name: &str,
+        store: &Store,
+        with_plugins: bool,
+    ) -> Result<Plugins, StartError> {
+        let (handler, told, identity) = HandlerThread::start(engine, node.0, name, stored_kv(store)?);
+        let mut plugins = Plugins {
+            engine: engine.clone(),
+            set: PolicySet::new(engine),
+            handler,
+            told,
+            installed: BTreeMap::new(),
+            identity,
+            bindings: BTreeMap::new(),
+        };
+        if !with_plugins {
+            return Ok(plugins);
+        }
+        plugins.add_built_in()?;
+        plugins.add_stored(store)?;
+        let mut sources = Vec::new();
+        for kind in SLOTS {
+            let binding = plugins.first_binding(store, kind)?;
+            if let Some(source) = plugins.source_of(store, kind, &binding)? {
+                sources.push((kind, source));
+            }
+            plugins.bindings.insert(kind.slot(), binding);
+        }
+        // Side by side: at the very first start each is compiled.
+        let ready: Vec<_> = std::thread::scope(|scope| {
+            let tasks: Vec<_> = sources
+                .into_iter()
+                .map(|(kind, source)| (kind, scope.spawn(|| source.make_ready())))
+                .collect();
+            tasks.into_iter().map(|(kind, task)| (kind, task.join())).collect()
+        });
+        for (kind, ready) in ready {
+            match ready {
+                Ok(Ok((ready, loaded))) => plugins.bind_at_start(store, kind, ready, loaded)?,
+                Ok(Err(error)) => {
+                    tracing::error!(slot = kind.slot(), %error, "the slot starts with its native built-in");
+                }
+                Err(_) => tracing::error!(slot = kind.slot(), "preparing the plugin panicked"),
+            }
+        }
+        plugins.set_aside_events();
+        Ok(plugins)
+    }
+
+    fn add_built_in(&mut self) -> Result<(), StartError> {
+        for bytes in [builtin::LATENCY, builtin::CLASS_FAIR, builtin::BEACON] {
+            let inspection = inspect(bytes)?;
+            let Some(kind) = inspection.kind else { continue };
+            let installed = Installed {
+                revision: inspection.revision(),
+                kind,
+                size: bytes.len(),
+                origin: "built in".to_owned(),
+                since_ms: unix_ms(),
+                is_built_in: true,
+                loaded: None,
+            };
+            self.installed.insert(inspection.digest, installed);
+        }
+        Ok(())
+    }
+
+    fn add_stored(&mut self, store: &Store) -> Result<(), StartError> {
+        for (_, value) in store.load(Table::Revisions, REVISIONS_BYTES)?.rows {
+            let Some((since_ms, origin, bytes)) = unpack_revision(&value) else { continue };
+            // A revision that this version cannot read any more is kept, and not offered.
+            let Ok(inspection) = inspect(&bytes) else { continue };
+            let Some(kind) = inspection.kind else { continue };
+            self.installed.entry(inspection.digest).or_insert(Installed {
+                revision: inspection.revision(),
+                kind,
+                size: bytes.len(),
+                origin,
+                since_ms,
+                is_built_in: false,
+                loaded: None,
+            });
+        }
+        Ok(())
+    }
+
+    fn first_binding(&self, store: &Store, kind: Kind) -> Result<Binding, StartError> {
+        if let Some(bytes) = store.get(Table::Bindings, kind.slot().as_bytes())?
+            && let Ok(binding) = serde_json::from_slice(&bytes)
+        {
+            return Ok(binding);
+        }
+        let built_in =
+            self.installed.values().find(|installed| installed.is_built_in && installed.kind == kind);
+        Ok(Binding { digest: built_in.map(|i| hex(&i.revision.digest)), settings: api::Settings::new() })
+    }
+
+    fn source_of(&self, store: &Store, kind: Kind, binding: &Binding) -> Result<Option<Source>, StartError> {
+        let Some(digest) = &binding.digest else { return Ok(None) };
+        let Some(digest) = self.installed.keys().find(|known| hex(*known) == *digest).copied() else {
+            tracing::error!(slot = kind.slot(), digest, "the bound plugin is not installed");
+            return Ok(None);
+        };
+        let bytes = self.bytes(store, &digest)?;
+        Ok(bytes.and_then(|bytes| self.source(&digest, bytes, &binding.settings)))
+    }
+
+    fn bind_at_start(
+        &mut self,
+        store: &Store,
+        kind: Kind,
+        ready: Ready,
+        loaded: Loaded,
+    ) -> Result<(), StartError> {
+        let digest = loaded.revision().digest;
+        if let Some(installed) = self.installed.get_mut(&digest) {
+            installed.loaded = Some(loaded);
+        }
+        let state = store.get(Table::Meta, state_key(kind.slot()).as_bytes())?;
+        let carry = match state.as_deref().and_then(unpack_state) {
+            Some((of, state)) if of == digest => Carry::From(state),
+            _ => Carry::Reset,
+        };
+        let done = match ready {
+            Ready::Routing(prepared) => self.set.swap_routing(*prepared, unix_ms(), carry).map(|_| ()),
+            Ready::Qos(prepared) => self.set.swap_qos(*prepared, unix_ms(), carry).map(|_| ()),
+            Ready::Handler(prepared) => {
+                let (answer, _) = tokio::sync::oneshot::channel();
+                self.handler.hand(Job::Swap { prepared, carry, dry_run: false, answer });
+                Ok(())
+            }
+        };
+        if let Err(error) = done {
+            tracing::error!(slot = kind.slot(), %error, "the slot starts with its native built-in");
+        }
+        Ok(())
+    }
+
+    /// The swaps of the start are no news.
+    fn set_aside_events(&mut self) {
+        self.set.take_events();
+    }
+
+    /// Returns the bytes of an installed component.
+    pub(crate) fn bytes(&self, store: &Store, digest: &[u8; 32]) -> Result<Option<Bytes>, StoreError> {
+        for bytes in [builtin::LATENCY, builtin::CLASS_FAIR, builtin::BEACON] {
+            if blake3::hash(bytes).as_bytes() == digest {
+                return Ok(Some(Bytes::from_static(bytes)));
+            }
+        }
+        let value = store.get(Table::Revisions, digest)?;
+        Ok(value.as_ref().and_then(unpack_revision).map(|(_, _, bytes)| bytes))
+    }
+
+    /// Returns what makes an installed plugin ready.
+    pub(crate) fn source(&self, digest: &[u8; 32], bytes: Bytes, settings: &api::Settings) -> Option<Source> {
+        let installed = self.installed.get(digest)?;
+        Some(Source {
+            engine: self.engine.clone(),
+            loaded: installed.loaded.clone(),
+            bytes,
+            identity: self.identity.clone(),
+            kind: installed.kind,
+            settings: settings.iter().map(|(name, value)| (name.clone(), value_of(value))).collect(),
+        })
+    }
+
+    /// Notes a component that was loaded, and returns the write that keeps it; `None` if it was there.
+    pub(crate) fn install(&mut self, loaded: Loaded, origin: &str, bytes: &Bytes) -> Option<Write> {
+        let revision = loaded.revision().clone();
+        let known = self.installed.contains_key(&revision.digest);
+        let since_ms = unix_ms();
+        let installed = self.installed.entry(revision.digest).or_insert(Installed {
+            kind: loaded.kind(),
+            size: bytes.len(),
+            origin: origin.to_owned(),
+            since_ms,
+            is_built_in: false,
+            loaded: None,
+            revision: revision.clone(),
+        });
+        installed.loaded = Some(loaded);
+        if known {
+            return None;
+        }
+        let value = pack_revision(since_ms, origin, bytes);
+        Some(Write::Put { table: Table::Revisions, key: revision.digest.to_vec(), value })
+    }
+
+    /// Notes that a revision was loaded, so that the next swap need not.
+    pub(crate) fn remember(&mut self, loaded: Loaded) {
+        if let Some(installed) = self.installed.get_mut(&loaded.revision().digest) {
+            installed.loaded = Some(loaded);
+        }
+    }
+
+    /// Removes a revision that no slot uses; returns the write that forgets it.
+    pub(crate) fn remove(&mut self, digest: &[u8; 32]) -> Write {
+        self.installed.remove(digest);
+        Write::Delete { table: Table::Revisions, key: digest.to_vec() }
+    }
+
+    /// Binds a slot, and returns the write that keeps it.
+    pub(crate) fn bind(
+        &mut self,
+        slot: &'static str,
+        revision: Option<&Revision>,
+        settings: api::Settings,
+    ) -> Write {
+        let binding = Binding { digest: revision.map(|revision| hex(&revision.digest)), settings };
+        let value = serde_json::to_vec(&binding).expect("a binding has string keys only");
+        self.bindings.insert(slot, binding);
+        Write::Put { table: Table::Bindings, key: slot.as_bytes().to_vec(), value: value.into() }
+    }
+
+    /// Returns the settings that a slot was bound with.
+    pub(crate) fn settings(&self, slot: &str) -> api::Settings {
+        self.bindings.get(slot).map(|binding| binding.settings.clone()).unwrap_or_default()
+    }
+
+    /// Finds an installed revision by name, `NAME@VERSION` or digest prefix.
+    pub(crate) fn find(&self, text: &str) -> Result<&Installed, ApiError> {
+        let (name, version) = match text.split_once('@') {
+            Some((name, version)) => (name, Some(version)),
+            None => (text, None),
+        };
+        let fits = |installed: &&Installed| {
+            installed.revision.name == name && version.is_none_or(|v| installed.revision.version == v)
+        };
+        let mut found: Vec<&Installed> = self.installed.values().filter(fits).collect();
+        let digits = text.strip_prefix("blake3:").unwrap_or(text);
+        if found.is_empty() && digits.len() >= MIN_DIGEST {
+            found = self.installed.values().filter(|i| hex(&i.revision.digest).starts_with(digits)).collect();
+        }
+        match found[..] {
+            [one] => Ok(one),
+            [] => Err(ApiError::new(&code::NO_SUCH_PLUGIN, format!("no plugin '{text}' is installed"))
+                .help("meshctl plugin list")
+                .help("meshctl plugin install FILE")),
+            _ => {
+                let names: Vec<String> =
+                    found.iter().map(|i| format!("{}@{}", i.revision.name, i.revision.version)).collect();
+                Err(ApiError::new(&code::AMBIGUOUS_PLUGIN, format!("'{text}' fits {} plugins", found.len()))
+                    .fact("plugins", names.join(", "))
+                    .help(format!("say which: {}", names[0])))
+            }
+        }
+    }
+
+    /// Returns the writes that keep what the policies would save now, for the next start.
+    pub(crate) fn keep_states(&mut self) -> Vec<Write> {
+        let mut writes = Vec::new();
+        for slot in mesh_plugin_host::PolicySlot::ALL {
+            let status = self.set.status(slot);
+            if let (Some(revision), Ok(Some(state))) = (status.active, self.set.peek_state(slot)) {
+                writes.push(Write::Put {
+                    table: Table::Meta,
+                    key: state_key(slot.name()).into_bytes(),
+                    value: pack_state(&revision.digest, &state),
+                });
+            }
+        }
+        writes
+    }
+}
+
+/// Returns a revision as users see it; `None` is the native built-in of the slot.
+pub(crate) fn plugin_ref(slot: &str, revision: Option<&Revision>) -> PluginRef {
+    match revision {
+        Some(revision) => PluginRef {
+            plugin: revision.name.clone(),
+            version: revision.version.clone(),
+            revision: revision.digest_text(),
+        },
+        None => {
+            let plugin = match slot {
+                "route" => "native/fastest",
+                "qos" => "native/as-asked",
+                _ => "native/none",
+            };
+            let version = env!("CARGO_PKG_VERSION").to_owned();
+            PluginRef { plugin: plugin.to_owned(), version, revision: "native".to_owned() }
+        }
+    }
+}
+
+/// Returns the key under which a handler's value stands in the store.
+pub(crate) fn kv_key(key: &str) -> Vec<u8> {
+    format!("{KV_PREFIX}{key}").into_bytes()
+}
+
+fn stored_kv(store: &Store) -> Result<Kv, StoreError> {
+    use std::ops::Bound::{Excluded, Included};
+    let (from, to) = (KV_PREFIX.as_bytes(), b"kv0".as_slice());
+    let rows =
+        store.scan(Table::Meta, (Included(from), Excluded(to)), mesh_plugin_host::limits::KV_BYTES * 2)?.rows;
+    let named = rows.into_iter().filter_map(|(key, value)| {
+        let key = String::from_utf8(key).ok()?;
+        Some((key.strip_prefix(KV_PREFIX)?.to_owned(), value.to_vec()))
+    });
+    Ok(named.collect())
+}
+
+fn state_key(slot: &str) -> String {
+    format!("{STATE_PREFIX}{slot}")
+}
+
+fn pack_state(digest: &[u8; 32], state: &State) -> Bytes {
+    [&digest[..], &state.version.to_le_bytes(), &state.bytes].concat().into()
+}
+
+fn unpack_state(bytes: &[u8]) -> Option<([u8; 32], State)> {
+    let (digest, rest) = bytes.split_first_chunk::<32>()?;
+    let (version, rest) = rest.split_first_chunk::<4>()?;
+    Some((*digest, State { version: u32::from_le_bytes(*version), bytes: rest.to_vec() }))
+}
+
+fn pack_revision(since_ms: u64, origin: &str, bytes: &Bytes) -> Bytes {
+    let origin = &origin.as_bytes()[..origin.len().min(usize::from(u16::MAX))];
+    [&since_ms.to_le_bytes()[..], &(origin.len() as u16).to_le_bytes(), origin, bytes].concat().into()
+}
+
+fn unpack_revision(value: &Bytes) -> Option<(u64, String, Bytes)> {
+    let (since_ms, rest) = value.split_first_chunk::<8>()?;
+    let (len, rest) = rest.split_first_chunk::<2>()?;
+    let (origin, bytes) = rest.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
+    let origin = String::from_utf8_lossy(origin).into_owned();
+    Some((u64::from_le_bytes(*since_ms), origin, value.slice_ref(bytes)))
+}
+
+fn value_of(setting: &api::Setting) -> mesh_plugin_host::Value {
+    match setting {
+        api::Setting::Flag(flag) => mesh_plugin_host::Value::Flag(*flag),
+        api::Setting::Integer(integer) => mesh_plugin_host::Value::Integer(*integer),
+        api::Setting::Number(number) => mesh_plugin_host::Value::Number(*number),
+        api::Setting::Text(text) => mesh_plugin_host::Value::Text(text.clone()),
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8; 32]) -> String {
+    blake3::Hash::from_bytes(*bytes).to_hex().to_string()
+}

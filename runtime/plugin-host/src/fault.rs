@@ -96,14 +96,54 @@ impl Fault {
     }
 }
 
-/// Appends the innermost frames that have names.
+/// Appends the innermost frames that have names and are the plugin's own.
 fn with_frames(mut reason: String, error: &wasmtime::Error) -> String {
+    const NOT_ITS_OWN: [&str; 5] = ["core", "std", "alloc", "__rustc", "rust_panic"];
     if let Some(backtrace) = error.downcast_ref::<wasmtime::WasmBacktrace>() {
-        let names = backtrace.frames().iter().filter_map(|frame| frame.func_name());
-        for name in names.take(3) {
+        // The text has the names demangled, one a line, behind the module's and an exclamation mark.
+        let text = backtrace.to_string();
+        let names = text.lines().filter_map(|line| line.split_once('!')).map(|(_, name)| name.trim());
+        let is_own = |name: &String| {
+            let start = name.trim_start_matches('<').split([':', ' ']).next();
+            start.is_none_or(|start| !NOT_ITS_OWN.contains(&start))
+        };
+        for name in names.map(without_hashes).filter(is_own).take(2) {
             reason.push_str(" in ");
-            reason.push_str(name);
+            reason.push_str(&name);
         }
     }
     clip(reason)
+}
+
+/// Drops the hash of each crate from a demangled name: `core[8f2a1c0d9e8b7a65]::fmt` is `core::fmt` to people.
+fn without_hashes(name: &str) -> String {
+    let mut out = String::new();
+    let mut rest = name;
+    while let Some((before, after)) = rest.split_once('[') {
+        out.push_str(before);
+        rest = match after.split_once(']') {
+            Some((hash, after)) if hash.len() == 16 && hash.bytes().all(|c| c.is_ascii_hexdigit()) => after,
+            _ => {
+                out.push('[');
+                after
+            }
+        };
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_hashes;
+
+    #[test]
+    fn hashes_are_dropped_and_slices_stay() {
+        for (name, want) in [
+            ("std[a543996e6e7dbf1e]::panicking::{closure#0}", "std::panicking::{closure#0}"),
+            ("<[u8] as x[a543996e6e7dbf1e]::Y>::z", "<[u8] as x::Y>::z"),
+            ("open[", "open["),
+        ] {
+            assert_eq!(without_hashes(name), want);
+        }
+    }
 }

@@ -267,5 +267,5 @@ fn the_faulty_built_in_works_for_as_long_as_it_says_and_costs_three_answers() {
     let SlotEvent::Struck { fault: Fault::Trap { reason }, strikes: 1, .. } = &events[0] else {
         panic!("{events:?}")
     };
-    assert!(reason.contains("unreachable"), "{reason}");
+    assert!(reason.contains("unreachable") && reason.ends_with("#decide"), "{reason}");
 }

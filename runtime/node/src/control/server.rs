@@ -21,8 +21,8 @@ use tokio::task::JoinSet;
 use tracing::debug;
 
 use super::frame::{
-    Batch, FrameError, FrameReader, FrameWriter, FromNode, MAX_BODY, MAX_IN_FLIGHT, Target, ToNode, VERSION, Wanted,
-    batch_len, pack, split,
+    Batch, FrameError, FrameReader, FrameWriter, FromNode, MAX_BODY, MAX_IN_FLIGHT, Target, ToNode, VERSION,
+    Wanted, batch_len, pack, split,
 };
 use crate::api::{ApiError, Request, code};
 use crate::mesh::Mesh;
@@ -53,13 +53,16 @@ impl Server {
     /// # Errors
     /// `NAME_IN_USE` when somebody listens there, `SOCKET_FAILED` for everything else.
     pub async fn bind(path: &Path) -> Result<Server, ApiError> {
-        let failed = |error: io::Error| ApiError::new(&code::SOCKET_FAILED, error).fact("socket", path.display());
+        let failed =
+            |error: io::Error| ApiError::new(&code::SOCKET_FAILED, error).fact("socket", path.display());
         match UnixStream::connect(path).await {
             Ok(_) => {
                 let message = "a node already listens on this control socket";
                 return Err(ApiError::new(&code::NAME_IN_USE, message).fact("socket", path.display()));
             }
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(failed)?,
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                fs::remove_file(path).map_err(failed)?
+            }
             Err(_) => {}
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
@@ -117,7 +120,8 @@ impl Drop for Server {
 
 async fn serve(stream: UnixStream, mesh: Mesh, admitted: Result<OwnedSemaphorePermit, ApiError>) {
     let (reader, writer) = stream.into_split();
-    let mut connection = Connection { reader: FrameReader::new(reader), writer: FrameWriter::new(writer), mesh };
+    let mut connection =
+        Connection { reader: FrameReader::new(reader), writer: FrameWriter::new(writer), mesh };
     let outcome = match &admitted {
         Ok(_) => connection.run().await,
         Err(refusal) => Err(refusal.clone()),
@@ -282,7 +286,12 @@ fn take_in(
     })
 }
 
-async fn send(mesh: Mesh, to: NodeId, payloads: Vec<Bytes>, options: SendOptions) -> Result<Receipt, ApiError> {
+async fn send(
+    mesh: Mesh,
+    to: NodeId,
+    payloads: Vec<Bytes>,
+    options: SendOptions,
+) -> Result<Receipt, ApiError> {
     mesh.send(to, payloads, options).await
 }
 

@@ -192,6 +192,7 @@ impl Driver {
         self.transmit();
         self.serve_inbox();
         self.tell_slot_events();
+        self.renew_names();
         self.submit();
     }
 
@@ -442,19 +443,24 @@ impl Driver {
 
     /// Looks at what changes slowly.
     fn look(&mut self) {
-        if std::mem::take(&mut self.names_stale) {
-            let own = (self.parts.node.id(), self.parts.node.own_record().name.clone());
-            let others = self.parts.node.records().map(|record| (record.node, record.name.clone()));
-            let names: Vec<(NodeId, String)> = std::iter::once(own).chain(others).collect();
-            let known = self.parts.names.borrow().clone();
-            let fresh = names.iter().filter(|(id, _)| !known.iter().any(|(old, _)| old == id));
-            for (node, name) in fresh.cloned().collect::<Vec<_>>() {
-                self.tell(EventKind::NodeDiscovered { node, name: Some(name) });
-            }
-            self.parts.names.send_replace(std::sync::Arc::new(names));
-        }
         self.look_at_rates();
         self.expire_pings();
+    }
+
+    /// Lets names be resolved that were heard in this turn.
+    fn renew_names(&mut self) {
+        if !std::mem::take(&mut self.names_stale) {
+            return;
+        }
+        let own = (self.parts.node.id(), self.parts.node.own_record().name.clone());
+        let others = self.parts.node.records().map(|record| (record.node, record.name.clone()));
+        let names: Vec<(NodeId, String)> = std::iter::once(own).chain(others).collect();
+        let known = self.parts.names.borrow().clone();
+        let fresh = names.iter().filter(|(id, _)| !known.iter().any(|(old, _)| old == id));
+        for (node, name) in fresh {
+            self.tell(EventKind::NodeDiscovered { node: *node, name: Some(name.clone()) });
+        }
+        self.parts.names.send_replace(std::sync::Arc::new(names));
     }
 
     fn name_of(&self, node: &NodeId) -> Option<String> {

@@ -174,7 +174,7 @@ pub enum Command {
     /// How the node is, problems first.
     Status(status::Status),
     /// The neighbours and the nodes known.
-    #[command(visible_alias = "peer-list")]
+    #[command(alias = "peer")]
     Peers(peers::Peers),
     /// Round trips to a node, and who chose the way.
     Ping(ping::Ping),

@@ -12,6 +12,7 @@ mod commands;
 mod connect;
 mod names;
 mod output;
+mod prompt;
 mod registry;
 mod usage;
 

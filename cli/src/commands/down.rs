@@ -27,6 +27,7 @@ struct Stopped {
     name: String,
     pid: u32,
     stopped: bool,
+    data_kept: bool,
 }
 
 impl Down {
@@ -35,7 +36,13 @@ impl Down {
         let mut connection = context.connect().await?;
         let status: Status = connection.call(&Request::Status).await?;
         let dry_run = context.globals.dry_run;
-        let report = Stopped { node: status.node, name: status.name, pid: status.pid, stopped: !dry_run };
+        let report = Stopped {
+            node: status.node,
+            name: status.name,
+            pid: status.pid,
+            stopped: !dry_run,
+            data_kept: status.data_dir.is_some(),
+        };
         if !dry_run {
             connection.call::<()>(&Request::Shutdown).await?;
             within(context.globals.timeout, async {
@@ -52,10 +59,11 @@ impl Show for Stopped {
     const SCHEMA: &'static str = "down";
 
     fn view(&self) -> View {
-        let Stopped { name, pid, stopped, .. } = self;
-        View::Text(match stopped {
-            true => format!("{name} stopped (pid {pid}); its data is kept. Start it again: meshctl up\n"),
-            false => format!("{name} (pid {pid}) would be stopped\n"),
+        let Stopped { name, pid, stopped, data_kept, .. } = self;
+        View::Text(match (stopped, data_kept) {
+            (true, true) => format!("{name} stopped (pid {pid}); its data is kept\n"),
+            (true, false) => format!("{name} stopped (pid {pid}); it was ephemeral and left nothing\n"),
+            (false, _) => format!("{name} (pid {pid}) would be stopped\n"),
         })
     }
 

@@ -18,6 +18,9 @@ pub struct Peers {
     /// Only those with a live link.
     #[arg(long)]
     up: bool,
+    /// `meshctl peer list` is the same command.
+    #[arg(hide = true, value_parser = ["list"])]
+    list: Option<String>,
 }
 
 impl Peers {

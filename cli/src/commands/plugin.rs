@@ -12,7 +12,8 @@ use mesh_node::api::{
 
 use super::Context;
 use crate::connect::Connection;
-use crate::output::human::{BAD, DIM, GOOD, WARN, styled};
+use crate::output::human::{self, BAD, DIM, GOOD, WARN, styled};
+use crate::prompt;
 
 mod show;
 
@@ -134,7 +135,7 @@ impl Plugin {
                 context.out.print(node.node, &detail)
             }
             Command::Install { file } => {
-                let report = install(&mut node, &file, dry_run).await?;
+                let report = install(&mut node, context, &file, dry_run).await?;
                 context.out.print(node.node, &report)
             }
             Command::Swap { slot, plugin, settings, reset_state, .. } => {
@@ -162,11 +163,36 @@ impl Plugin {
     }
 }
 
-async fn install(node: &mut Connection, file: &Path, dry_run: bool) -> Result<InstallReport, ApiError> {
+async fn install(
+    node: &mut Connection,
+    context: &Context,
+    file: &Path,
+    dry_run: bool,
+) -> Result<InstallReport, ApiError> {
     let component = read_plugin(file)?;
+    if !dry_run {
+        confirm_grants(context, &component)?;
+    }
     let origin = file.display().to_string();
     let installed = node.call_with(&Request::PluginInstall { origin, dry_run }, &component).await;
     installed.map_err(|error: ApiError| error.fact("file", file.display()))
+}
+
+// What a plugin may use is granted once, here, by a person if there is one. Policies ask for nothing.
+fn confirm_grants(context: &Context, component: &[u8]) -> Result<(), ApiError> {
+    // What is wrong with the component is for the node to say.
+    let Ok(report) = mesh_node::inspect_report(component) else { return Ok(()) };
+    let mut asks = report.imports.iter().filter_map(|import| import.grant.as_deref()).peekable();
+    if asks.peek().is_none() {
+        return Ok(());
+    }
+    let grants: Vec<&str> = asks.collect();
+    let name = human::safe(report.plugin.as_deref().unwrap_or("the plugin"));
+    let question = format!("{name} asks for: {}. Grant it?", grants.join(", "));
+    if prompt::agrees(&question, context)? {
+        return Ok(());
+    }
+    Err(ApiError::new(&code::GRANTS_REFUSED, "the grants were refused, so nothing was installed"))
 }
 
 // A file is installed first; everything else names what is installed already.
@@ -177,7 +203,7 @@ async fn installed(node: &mut Connection, context: &Context, plugin: String) -> 
     if !looks_like_a_file {
         return Ok(plugin);
     }
-    let report = install(node, path, false).await?;
+    let report = install(node, context, path, false).await?;
     context.out.note(format_args!("installed {} {}", report.plugin, report.version));
     Ok(report.revision)
 }

@@ -36,7 +36,11 @@ impl Show for Report {
             Pair::new("uptime_s", "up for", format!("{}, pid {}", human::duration(self.uptime_s), self.pid)),
             Pair::new("data_dir", "store", store(self)),
             Pair::new("listening", "listening", human::or_dash(joined(&self.listening))),
-            Pair::new("peers_up", "peers", format!("{} up, {} nodes known", self.peers_up, self.nodes_known)),
+            Pair::new(
+                "peers_up",
+                "peers",
+                format!("{} up, {} known nodes in all", self.peers_up, self.nodes_known),
+            ),
             Pair::new("held", "held", queued(&self.held)),
             Pair::new("inbox", "inbox", queued(&self.inbox)),
             Pair::new("queued_bytes", "queued", by_class(self)),

@@ -87,7 +87,11 @@ impl Rows {
         if let (true, Some(width)) = (fields.is_empty(), width) {
             self.drop_until(&mut shown, width);
         }
-        let titles = shown.iter().map(|&column| styled(BOLD, self.columns[column].title)).collect();
+        let bold = |&column: &usize| match self.columns[column].title {
+            "" => String::new(),
+            title => styled(BOLD, title),
+        };
+        let titles = shown.iter().map(bold).collect();
         let mut text = self.line(&shown, titles);
         for row in &self.rows {
             text += &self.line(&shown, shown.iter().map(|&column| row[column].clone()).collect());

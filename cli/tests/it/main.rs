@@ -1,5 +1,8 @@
 //! `meshctl` as its users meet it: command lines in, text, JSON and exit codes out.
 
+// The lint knows test functions, not their helpers.
+#![allow(clippy::unwrap_used)]
+
 mod documented;
 mod harness;
 mod node;

@@ -78,6 +78,7 @@ fn what_is_not_there_is_exit_code_3() {
     }
 }
 
+// Part 4, number 1.
 #[test]
 fn a_policy_is_installed_swapped_rolled_back_and_removed() {
     let mut place = Place::new();
@@ -162,6 +163,7 @@ fn a_second_node_of_the_same_name_is_refused_and_the_first_goes_on() {
     assert_eq!(place.json(&["-N", "ada", "status"])["name"], "ada");
 }
 
+// MN-27, QP-05.
 #[test]
 fn a_key_that_is_missing_short_or_open_stops_the_start_and_is_never_replaced() {
     for (change, code) in [
@@ -219,6 +221,7 @@ fn a_signal_stops_the_node_gracefully_and_leaves_no_entry() {
     }
 }
 
+// MN-27, PM-125.
 #[test]
 fn a_node_that_was_killed_counts_for_nothing_and_starts_again() {
     let mut place = Place::new();
@@ -246,6 +249,7 @@ fn a_dry_run_changes_nothing() {
     assert_eq!(place.json(&["status"])["inbox"]["messages"], 0);
 }
 
+// MN-79.
 #[test]
 fn events_are_lines_of_json() {
     let mut place = Place::new();

@@ -33,6 +33,7 @@ fn with_several_nodes_the_command_must_say_which() {
     assert_eq!(place.json(&["-N", place.socket("bob").to_str().unwrap(), "status"])["name"], "bob");
 }
 
+// PM-31, QP-27.
 #[test]
 fn a_node_is_named_by_name_id_or_prefix() {
     let place = pair();
@@ -51,6 +52,7 @@ fn a_node_is_named_by_name_id_or_prefix() {
     assert_eq!((route["next_hop"].as_str(), route["ways"][0]["chosen"].as_bool()), (Some("bob"), Some(true)));
 }
 
+// QP-14, QM-68: exactly once, from a verified sender, with the id that the sender was told.
 #[test]
 fn a_message_arrives_once_and_stays_unread_until_it_is_printed() {
     let place = pair();
@@ -93,6 +95,7 @@ fn payloads_come_from_arguments_files_and_standard_input() {
     assert_eq!(lines(&read)[1]["payload_base64"], "/wA=");
 }
 
+// QM-60, MN-78.
 #[test]
 fn a_topic_reaches_its_subscriber() {
     let place = pair();
@@ -109,6 +112,7 @@ fn a_topic_reaches_its_subscriber() {
     assert_eq!(Ran::of(child.wait_with_output().unwrap()).stdout, "extra\n");
 }
 
+// QP-23, QP-26.
 #[test]
 fn a_stored_message_survives_the_death_of_the_sender_and_waits_for_the_recipient() {
     let mut place = Place::new();
@@ -146,6 +150,7 @@ fn the_topology_is_known_and_drawn() {
     );
 }
 
+// PM-86, PM-87.
 #[test]
 fn a_beacon_is_heard_by_the_neighbour() {
     let place = pair();
@@ -165,4 +170,60 @@ fn a_beacon_is_heard_by_the_neighbour() {
     assert!((50.0..70.0).contains(&beacon["distance_m"].as_f64().unwrap()), "{beacon}");
     let far = place.json(&["-N", "bob", "beacon", "near", "48.8584,2.2945", "--radius", "500"]);
     assert_eq!(far["beacons"].as_array().unwrap().len(), 0);
+}
+
+// PM-95, MN-11, MN-12: the name of one node is enough to find all others, and to reach them.
+#[test]
+fn one_address_is_enough_to_reach_everybody() {
+    let mut place = Place::new();
+    let addr = place.up("bob", &[]).replace("127.0.0.1", "localhost");
+    for name in ["alice", "carol"] {
+        place.up(name, &["--join", &addr, "--links", "explicit"]);
+    }
+    place.knows("alice", "carol");
+
+    let report = place.json(&["-N", "alice", "ping", "carol"]);
+    place.json(&["-N", "alice", "send", "carol", "over bob"]);
+
+    assert_eq!((report["path"].as_str(), report["hops"].as_u64()), (Some("mesh"), Some(2)), "{report}");
+    assert_eq!(place.json(&["-N", "alice", "peers", "--up"]).as_array().unwrap().len(), 1);
+    let read = place.run(&["-N", "carol", "sub", "--inbox", "--count", "1", "--json"]);
+    assert_eq!(
+        (lines(&read)[0]["payload"].as_str(), lines(&read)[0]["hops"].as_u64()),
+        (Some("over bob"), Some(2))
+    );
+}
+
+// QP-24, QP-25.
+#[test]
+fn a_message_that_nobody_fetches_in_time_is_gone() {
+    let mut place = Place::new();
+    let addr = place.up("bob", &[]);
+    place.up("alice", &["--join", &addr]);
+    place.knows("alice", "bob");
+    assert_eq!(place.run(&["-N", "bob", "down"]).code, Some(0));
+
+    place.json(&["-N", "alice", "send", "bob", "--durable", "--ttl", "500ms", "too late"]);
+    place.json(&["-N", "alice", "send", "bob", "--durable", "--ttl", "1h", "in time"]);
+    place.until(&["-N", "alice", "status"], |status| status["held"]["messages"] == 1);
+    place.up(
+        "bob",
+        &["--join", &place.json(&["-N", "alice", "status"])["listening"][0].as_str().unwrap().to_owned()],
+    );
+
+    let read = place.run(&["-N", "bob", "sub", "--inbox", "--count", "1", "--raw"]);
+    assert_eq!(read.stdout, "in time\n");
+}
+
+#[test]
+fn a_handler_asks_for_its_grants_and_a_program_gives_them_silently() {
+    let mut place = Place::new();
+    place.up("ada", &[]);
+    std::fs::write(place.path().join("beacon.wasm"), mesh_plugin_host::builtin::BEACON).unwrap();
+
+    let person = place.run(&["plugin", "install", "beacon.wasm"]);
+    let program = place.run(&["plugin", "install", "beacon.wasm", "--json"]);
+
+    assert_eq!(person.stderr, "built-in/beacon asks for: log, kv. Grant it? yes\n");
+    assert_eq!((program.code, program.stderr.as_str()), (Some(0), ""));
 }

@@ -2,6 +2,7 @@
 
 use crate::harness::Place;
 
+// PM-95, PM-97, QP-26, part 3 G7-G9, part 4 number 1: a chain, a swap under load, a trap, an absent recipient.
 #[test]
 fn the_demo_loses_nothing_and_doubles_nothing() {
     let place = Place::new();

@@ -166,6 +166,10 @@ it."
 "The manifest inside the component (plugin.toml) does not parse, names no plugin, or declares settings that
 cannot be. Correct plugin.toml and build the plugin again."
 
+    GRANTS_REFUSED "MESH-P117" 5 "the plugin was not given what it asks for"
+"The plugin imports capabilities of the host, and the question whether to grant them was answered with no.
+Nothing was installed. 'meshctl plugin inspect FILE' shows what it imports."
+
     DATA_DIR_IN_USE "MESH-S101" 1 "another node uses this data directory"
 "Two nodes on the same data would destroy it, so the second one is refused. Stop the other one, or give
 another --data-dir."

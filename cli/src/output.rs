@@ -95,15 +95,23 @@ impl Output {
     /// # Errors
     /// `INTERNAL` when stdout cannot be written.
     pub fn line(&self, schema: &str, value: &impl Serialize, text: &str) -> Result<(), ApiError> {
+        self.data(&self.line_text(schema, value, text)?)
+    }
+
+    /// Returns what [`Output::line`] prints, for those who print many at once.
+    ///
+    /// # Errors
+    /// `INTERNAL` for a value that JSON cannot express.
+    pub fn line_text(&self, schema: &str, value: &impl Serialize, text: &str) -> Result<String, ApiError> {
         if self.format != Format::Json {
-            return self.data(&format!("{text}\n"));
+            return Ok(format!("{text}\n"));
         }
         let schema = format!("meshctl.{schema}/v1");
         let line = match self.fields.is_empty() {
             true => to_json(&Line { schema, value }),
             false => to_json(&Line { schema, value: self.present(&to_value(value)?) }),
         };
-        self.data(&(line? + "\n"))
+        Ok(line? + "\n")
     }
 
     /// Writes to stdout as it is.

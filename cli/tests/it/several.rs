@@ -206,10 +206,8 @@ fn a_message_that_nobody_fetches_in_time_is_gone() {
     place.json(&["-N", "alice", "send", "bob", "--durable", "--ttl", "500ms", "too late"]);
     place.json(&["-N", "alice", "send", "bob", "--durable", "--ttl", "1h", "in time"]);
     place.until(&["-N", "alice", "status"], |status| status["held"]["messages"] == 1);
-    place.up(
-        "bob",
-        &["--join", &place.json(&["-N", "alice", "status"])["listening"][0].as_str().unwrap().to_owned()],
-    );
+    let status = place.json(&["-N", "alice", "status"]);
+    place.up("bob", &["--join", status["listening"][0].as_str().unwrap()]);
 
     let read = place.run(&["-N", "bob", "sub", "--inbox", "--count", "1", "--raw"]);
     assert_eq!(read.stdout, "in time\n");

@@ -39,7 +39,7 @@ pub struct Up {
     /// A node to join, as HOST:PORT. May be given several times.
     #[arg(long, value_name = "ADDR")]
     join: Vec<String>,
-    /// Where to listen, as HOST:PORT. May be given several times.
+    /// Where to listen, as HOST:PORT; 0.0.0.0:4747 or any free port when absent. May be given several times.
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
     /// Where the key and the store are kept; $XDG_DATA_HOME/mesh when absent.

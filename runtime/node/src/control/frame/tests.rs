@@ -139,3 +139,29 @@ fn batches_must_fill_their_body_exactly() {
         assert!(split(lens, body.clone()).is_err(), "{}", lens.len());
     }
 }
+
+// What comes out may be right or refused; what must not happen is a panic, or a frame that breaks its limits.
+#[tokio::test]
+async fn damaged_frames_are_refused_or_whole() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let messages: Vec<Message> = (0..5).map(|seq| message(seq, b"payload")).collect();
+    let (columns, parts) = pack(&messages);
+    let mut good = Vec::new();
+    FrameWriter::new(&mut good).write(&FromNode::Messages(columns), &parts).await.unwrap();
+    let (mut refused, mut whole) = (0, 0);
+    for _ in 0..20_000 {
+        let mut bytes = good.clone();
+        for _ in 0..random.usize(1..4) {
+            let place = random.usize(..bytes.len());
+            bytes[place] = random.u8(..);
+        }
+        match FrameReader::new(&bytes[..]).next::<FromNode>().await {
+            Ok(Some((FromNode::Messages(columns), body))) => match unpack(&columns, body) {
+                Ok(messages) => whole += usize::from(messages.len() <= MAX_BATCH),
+                Err(_) => refused += 1,
+            },
+            Ok(_) | Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 1000 && whole > 1000 && refused + whole == 20_000, "{refused} {whole}");
+}

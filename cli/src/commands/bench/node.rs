@@ -8,9 +8,8 @@ use bytes::{Bytes, BytesMut};
 use clap::{Args, ValueEnum};
 use mesh_node::api::{ApiError, code};
 use mesh_node::bench::{BaselineReport, baseline_receive, baseline_send, peak_rss_mib, process_cpu};
-use mesh_node::message::{Delivery, Filter, Message, SendOptions};
+use mesh_node::message::{Delivery, Filter, SendOptions};
 use mesh_node::{Mesh, Subscription};
-use mesh_proto::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
@@ -72,8 +71,9 @@ pub struct NetNode {
 }
 
 const TOPIC: &str = "bench";
-/// Bytes of one hand-over to the node; the size that design.md section 10 found best.
-const CHUNK: usize = 64 << 10;
+/// Payload bytes of one hand-over to the node: what one run carries, so that a signature is shared as widely
+/// as it can be.
+const CHUNK: usize = mesh_proto::run::MAX_RUN_BYTES;
 /// The number of a message that only tells the sender that a subscriber is there.
 const PROBE: u64 = u64::MAX - 1;
 /// The number of the last message.
@@ -143,14 +143,15 @@ async fn receive(size: usize) -> Result<BaselineReport, ApiError> {
     let mut count = Count::default();
     while !count.ended {
         let patience = if count.first.is_some() { QUIET } else { PATIENCE };
-        match timeout(patience, messages.next()).await {
-            Ok(Some(Delivery::Batch(batch))) => {
-                if let Some((to, answer)) = count.see(&batch) {
-                    mesh.send(to, vec![Bytes::from_static(answer)], SendOptions::default()).await?;
+        match timeout(patience, messages.next_parcel()).await {
+            Ok(Some(Ok(parcel))) => {
+                if let Some(answer) = count.see(parcel.payloads()) {
+                    let answer = vec![Bytes::from_static(answer)];
+                    mesh.send(parcel.origin(), answer, SendOptions::default()).await?;
                 }
             }
             // What was skipped shows in the numbers.
-            Ok(Some(Delivery::Gap { .. })) => {}
+            Ok(Some(Err(_))) => {}
             Ok(None) | Err(_) => break,
         }
     }
@@ -206,15 +207,15 @@ struct Count {
 }
 
 impl Count {
-    // Returns what to answer to whom, if anything.
-    fn see(&mut self, batch: &[Message]) -> Option<(NodeId, &'static [u8])> {
+    // Returns what to answer, if anything.
+    fn see(&mut self, payloads: impl Iterator<Item = Bytes>) -> Option<&'static [u8]> {
         let mut answer = None;
-        for message in batch {
-            match number(&message.payload) {
-                PROBE => answer = Some((message.origin, HERE)),
+        for payload in payloads {
+            match number(&payload) {
+                PROBE => answer = Some(HERE),
                 END => {
                     self.ended = true;
-                    answer = Some((message.origin, DONE));
+                    answer = Some(DONE);
                 }
                 number => {
                     self.first.get_or_insert_with(Moment::now);
@@ -290,36 +291,22 @@ fn failed(why: impl std::fmt::Display) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use mesh_proto::MessageId;
-    use mesh_proto::policy::Class;
-
     use super::*;
 
-    fn arrived(numbers: &[u64]) -> Vec<Message> {
-        let message = |&number: &u64| Message {
-            id: MessageId([0; 32]),
-            origin: NodeId([1; 32]),
-            topic: Some(TOPIC.into()),
-            class: Class::Normal,
-            seq: 0,
-            hops: 1,
-            sent_ms: 0,
-            offset: None,
-            payload: message(number, 16),
-        };
-        numbers.iter().map(message).collect()
+    fn arrived(numbers: &[u64]) -> impl Iterator<Item = Bytes> {
+        numbers.iter().map(|&number| message(number, 16))
     }
 
     #[test]
     fn gaps_are_counted_and_probes_are_not() {
         let mut count = Count::default();
 
-        let here = count.see(&arrived(&[PROBE]));
+        let here = count.see(arrived(&[PROBE]));
         assert!(count.first.is_none());
-        count.see(&arrived(&[0, 1, PROBE, 2, 5, 4]));
-        let done = count.see(&arrived(&[5, END]));
+        count.see(arrived(&[0, 1, PROBE, 2, 5, 4]));
+        let done = count.see(arrived(&[5, END]));
 
-        assert_eq!((here, done), (Some((NodeId([1; 32]), HERE)), Some((NodeId([1; 32]), DONE))));
+        assert_eq!((here, done), (Some(HERE), Some(DONE)));
         assert_eq!((count.messages, count.gaps, count.ended), (6, 2, true));
     }
 

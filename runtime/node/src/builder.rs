@@ -165,7 +165,8 @@ impl Builder {
         let (events, transport_events) = transport::events();
         let transports = self.transports(&key, events)?;
         let addrs: Vec<String> = transports.iter().flat_map(|transport| transport.local_addrs()).collect();
-        let inputs = self.first_inputs(&store, &addrs)?;
+        let dialable: Vec<String> = addrs.iter().flat_map(|addr| dialable(addr)).collect();
+        let inputs = self.first_inputs(&store, &dialable)?;
         let inbox = Inbox::open(&store, epoch)?;
 
         let (publishes, publish_calls) = mpsc::channel(PUBLISHES);
@@ -181,7 +182,7 @@ impl Builder {
         let shared = Shared {
             id: key.id(),
             name,
-            addrs: addrs.clone(),
+            addrs: dialable,
             publishes,
             calls: calls.clone(),
             names,
@@ -304,4 +305,36 @@ fn next_epoch(store: &Store) -> Result<u64, StartError> {
 /// Returns `quic` or `memory` for an address as a transport writes it.
 pub(crate) fn scheme_of(addr: &str) -> &'static str {
     if addr.starts_with("mem:") { "memory" } else { "quic" }
+}
+
+/// Returns what others can dial for an address that this node listens on: "every address" becomes those of
+/// the interfaces, the loopback ones only when there is nothing else.
+fn dialable(addr: &str) -> Vec<String> {
+    let Ok(socket) = addr.parse::<SocketAddr>() else { return vec![addr.to_owned()] };
+    if !socket.ip().is_unspecified() {
+        return vec![addr.to_owned()];
+    }
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the addresses of this machine are not known");
+        Vec::new()
+    });
+    let same_family = interfaces.into_iter().filter(|i| i.ip().is_ipv4() == socket.is_ipv4());
+    let (loopback, others): (Vec<_>, Vec<_>) = same_family.partition(if_addrs::Interface::is_loopback);
+    let chosen = if others.is_empty() { loopback } else { others };
+    chosen.into_iter().map(|i| SocketAddr::new(i.ip(), socket.port()).to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_becomes_addresses_that_can_be_dialed() {
+        let found = dialable("0.0.0.0:4747");
+
+        assert!(!found.is_empty());
+        assert!(found.iter().all(|addr| addr.ends_with(":4747") && !addr.starts_with("0.0.0.0")), "{found:?}");
+        assert_eq!(dialable("127.0.0.1:1"), ["127.0.0.1:1"]);
+        assert_eq!(dialable("mem:ada"), ["mem:ada"]);
+    }
 }

@@ -230,7 +230,7 @@ impl Driver {
             name: self.parts.node.own_record().name.clone(),
             key_file,
             created: made.map(|since| Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))),
-            addrs: self.parts.addrs.clone(),
+            addrs: self.parts.node.own_record().addrs.clone(),
         }
     }
 

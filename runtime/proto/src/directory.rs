@@ -28,6 +28,17 @@ pub enum LinkPolicy {
     Explicit,
 }
 
+impl LinkPolicy {
+    /// Returns how many links are too many: from there on a newcomer takes the place of another neighbour,
+    /// as a join does in HyParView, so that no node becomes a hub and none is turned away.
+    pub fn capacity(&self) -> usize {
+        match self {
+            LinkPolicy::Auto { degree } => (degree * 2).clamp(2, crate::node::MAX_LINKS),
+            LinkPolicy::Explicit => crate::node::MAX_LINKS,
+        }
+    }
+}
+
 impl Default for LinkPolicy {
     /// HyParView paper, section 5.1: an active view of log10(n) + 1, 5 for 10 000 nodes.
     fn default() -> Self {
@@ -75,7 +86,7 @@ impl Directory {
         Directory { own, policy, records: BTreeMap::new(), seeds: BTreeMap::new(), attempts: BTreeMap::new() }
     }
 
-    /// Adds an address to keep a link to.
+    /// Adds an address to link to: always with [`LinkPolicy::Explicit`], else while there are too few links.
     pub fn add_seed(&mut self, addr: String) {
         self.seeds.entry(addr).or_insert(Seed { node: None, attempt: FRESH });
     }
@@ -105,6 +116,11 @@ impl Directory {
     pub fn is_news(&self, record: &Record) -> bool {
         record.node != self.own
             && self.records.get(&record.node).is_none_or(|known| known.version < record.version)
+    }
+
+    /// Returns whom to link to.
+    pub fn policy(&self) -> LinkPolicy {
+        self.policy
     }
 
     /// Returns all records.
@@ -157,7 +173,12 @@ impl Directory {
         let under_way = seeds_under_way + self.attempts.values().filter(|attempt| attempt.under_way).count();
         let mut room = MAX_DIALS.saturating_sub(under_way);
         let mut out = Vec::new();
-        for (addr, seed) in &mut self.seeds {
+        // To one that links by itself a seed is a way in, not a link to keep: else all would hang on it.
+        let is_in = match self.policy {
+            LinkPolicy::Auto { degree } => linked.len() >= degree,
+            LinkPolicy::Explicit => false,
+        };
+        for (addr, seed) in self.seeds.iter_mut().filter(|_| !is_in) {
             let is_up = seed.node.is_some_and(|node| linked.contains_key(&node) || node == self.own);
             if room > 0 && !is_up && !seed.attempt.under_way && seed.attempt.next <= now {
                 seed.attempt.under_way = true;

@@ -5,8 +5,9 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::link::Neighbour;
-use super::{Disconnect, MAX_LINKS, Node, Output, Pending, Write};
+use super::{Disconnect, Node, Output, Pending, Write};
 use crate::broadcast::{MESH, tree_of};
+use crate::directory::LinkPolicy;
 use crate::frame::{Control, MAX_ROWS, Offer, Violation};
 use crate::id::{NodeId, Peer, TopicId};
 use crate::queue::Item;
@@ -21,15 +22,8 @@ const RECORDS_PER_FRAME: usize = 32;
 impl Node {
     pub(super) fn on_link_up(&mut self, now: Now, peer: Peer, node: NodeId, dialed: Option<String>) {
         self.directory.on_up(node, dialed.as_deref());
-        let refuse = if node == self.id {
-            Some(Disconnect::Oneself)
-        } else if self.neighbours.len() >= MAX_LINKS {
-            Some(Disconnect::TooManyLinks)
-        } else {
-            None
-        };
-        if let Some(reason) = refuse {
-            self.outputs.push_back(Output::Disconnect { peer, reason });
+        if node == self.id {
+            self.outputs.push_back(Output::Disconnect { peer, reason: Disconnect::Oneself });
             return;
         }
         if let Some(old) = self.by_node.get(&node).copied() {
@@ -40,12 +34,29 @@ impl Node {
             self.outputs.push_back(Output::Disconnect { peer: old, reason: Disconnect::Duplicate });
             self.on_link_down(now, old);
         }
+        if self.neighbours.len() >= self.directory.policy().capacity() && !self.make_room(now) {
+            self.outputs.push_back(Output::Disconnect { peer, reason: Disconnect::TooManyLinks });
+            return;
+        }
         let mut neighbour = Neighbour::new(now.instant, node, dialed.is_some());
         neighbour.queue.share(&self.shares);
         neighbour.say(&Control::Hello { epoch: self.epoch });
         neighbour.ping(now.instant, self.rng.u64(..));
         self.neighbours.insert(peer, neighbour);
         self.by_node.insert(node, peer);
+    }
+
+    /// Lets a random neighbour go; it has heard of others to link to.
+    fn make_room(&mut self, now: Now) -> bool {
+        if self.directory.policy() == LinkPolicy::Explicit {
+            return false;
+        }
+        let others = self.neighbours.iter().filter(|(_, neighbour)| neighbour.is_greeted());
+        let others: Vec<Peer> = others.map(|(peer, _)| *peer).collect();
+        let Some(gone) = self.rng.choice(others) else { return false };
+        self.outputs.push_back(Output::Disconnect { peer: gone, reason: Disconnect::MakesRoom });
+        self.on_link_down(now, gone);
+        true
     }
 
     /// Of two links to one node both ends keep the one that the smaller id dialed; of two that the same end

@@ -38,7 +38,7 @@ use hold::Held;
 use link::Neighbour;
 use publish::Accepting;
 
-/// Links at a time, at most; a further one is refused.
+/// Links at a time, at most.
 pub const MAX_LINKS: usize = 64;
 /// Topics that this node subscribes to, at most.
 pub const MAX_SUBSCRIPTIONS: usize = 4096;
@@ -230,6 +230,9 @@ pub enum Disconnect {
     /// It did not answer for too long.
     #[error("no answer to pings")]
     Silent,
+    /// A newcomer takes its place.
+    #[error("a newcomer takes the place of this link")]
+    MakesRoom,
     /// There are as many links as there may be.
     #[error("there are too many links")]
     TooManyLinks,

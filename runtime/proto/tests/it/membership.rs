@@ -54,3 +54,26 @@ fn a_node_that_crashed_is_linked_again_soon_after_it_is_back() {
 
     assert_eq!(net.node(0).neighbours().len(), 1);
 }
+
+// HyParView's join: a newcomer is taken in and another neighbour gives way, which has heard of others.
+#[test]
+fn everybody_may_join_one_node_and_it_does_not_become_a_hub() {
+    let mut net = Network::seeded(6);
+    for n in 0..40 {
+        net.add_with(LinkPolicy::Auto { degree: 3 }, Box::new(Native::default()));
+        if n > 0 {
+            net.join(n, 0);
+            net.subscribe(n, "all");
+        }
+    }
+    net.run(secs(60));
+
+    net.publish(0, "all", b"hi");
+    net.run(secs(3));
+
+    for node in 1..40 {
+        assert_eq!(net.texts(node), ["hi"], "node {node}");
+        assert_eq!(net.node(node).reachable().len(), 39, "node {node}");
+    }
+    assert!((0..40).all(|node| net.node(node).neighbours().len() <= 6));
+}

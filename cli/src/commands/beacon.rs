@@ -1,12 +1,10 @@
 //! `meshctl beacon`: where this node and others are.
 
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use mesh_node::api::{ApiError, BeaconReport, BeaconSpec, Request, code};
 
 use super::Context;
-use crate::args::duration;
 use crate::output::human;
 use crate::output::{Column, Rows, Show, View};
 
@@ -23,7 +21,10 @@ enum Command {
     #[command(after_long_help = "\
 Examples:
   meshctl beacon set 52.5163,13.3777
-  meshctl beacon set -33.8568,151.2153 --note \"relay on the roof\" --period 10s --ttl 1m")]
+  meshctl beacon set -33.8568,151.2153 --note \"relay on the roof\"
+
+How often it is told and how long it is remembered are settings of the handler:
+  meshctl plugin swap beacon built-in/beacon --set period_ms=10000 --set ttl_ms=60000")]
     Set {
         /// Degrees north and east, as LAT,LON.
         #[arg(value_parser = point, allow_hyphen_values = true, value_name = "LAT,LON")]
@@ -34,12 +35,6 @@ Examples:
         /// A short text beside it.
         #[arg(long, value_name = "TEXT")]
         note: Option<String>,
-        /// How often it is told, such as 5s.
-        #[arg(long, value_parser = duration, value_name = "TIME")]
-        period: Option<Duration>,
-        /// After how long others forget it, such as 30s.
-        #[arg(long, value_parser = duration, value_name = "TIME")]
-        ttl: Option<Duration>,
     },
     /// All beacons heard and not expired.
     #[command(after_long_help = "\
@@ -79,14 +74,9 @@ impl Beacon {
 impl Command {
     fn request(self) -> Result<Request, ApiError> {
         match self {
-            Command::Set { at: (lat, lon), alt, note, period, ttl } => Ok(Request::BeaconSet(BeaconSpec {
-                lat,
-                lon,
-                alt_m: alt,
-                note,
-                period_s: period.map(|period| period.as_secs_f64()),
-                ttl_s: ttl.map(|ttl| ttl.as_secs_f64()),
-            })),
+            Command::Set { at: (lat, lon), alt, note } => {
+                Ok(Request::BeaconSet(BeaconSpec { lat, lon, alt_m: alt, note }))
+            }
             Command::List => Ok(Request::BeaconList),
             Command::Near { radius, .. } if !(radius > 0.0 && radius <= 20_037_509.0) => {
                 let message = "the radius is between 0 and 20,037,509 metres, half the way around the earth";

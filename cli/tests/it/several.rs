@@ -154,7 +154,7 @@ fn the_topology_is_known_and_drawn() {
 #[test]
 fn a_beacon_is_heard_by_the_neighbour() {
     let place = pair();
-    place.json(&["-N", "alice", "beacon", "set", "52.5163,13.3777", "--period", "1s"]);
+    place.json(&["-N", "alice", "beacon", "set", "52.5163,13.3777", "--note", "on the roof"]);
 
     let heard = place
         .until(&["-N", "bob", "beacon", "near", "52.5160,13.3770", "--radius", "500"], |report| {
@@ -167,6 +167,8 @@ fn a_beacon_is_heard_by_the_neighbour() {
         (Some("alice"), Some("u33db2m")),
         "{beacon}"
     );
+    assert_eq!(beacon["note"].as_str(), Some("on the roof"));
+    assert!(beacon["expires_s"].as_f64().unwrap() > 0.0, "{beacon}");
     assert!((50.0..70.0).contains(&beacon["distance_m"].as_f64().unwrap()), "{beacon}");
     let far = place.json(&["-N", "bob", "beacon", "near", "48.8584,2.2945", "--radius", "500"]);
     assert_eq!(far["beacons"].as_array().unwrap().len(), 0);

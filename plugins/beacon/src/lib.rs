@@ -20,6 +20,10 @@ const SWEEP: u32 = 2;
 const FIRST_MS: u32 = 500;
 /// Where the position outlives a restart.
 const POSITION_KEY: &str = "position";
+/// Where the text beside it does, and under which name it stands in a document's metadata.
+const NOTE_KEY: &str = "note";
+/// Bytes of that text.
+const MAX_NOTE: usize = 256;
 /// Characters of the cell in a document.
 const DOCUMENT_PRECISION: u8 = 7;
 /// Bytes of a reply; the host takes 64 KiB.
@@ -40,6 +44,8 @@ pub struct Beacon {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct State {
     position: Option<Position>,
+    #[serde(default)]
+    note: String,
     seen: BTreeMap<String, Seen>,
     sent: u64,
 }
@@ -65,6 +71,10 @@ struct Row<'a> {
     distance_m: Option<f64>,
     near: bool,
     age_ms: u64,
+    /// Until it is forgotten, unless it is heard again.
+    expires_ms: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    note: &'a str,
     hierarchy_level: &'a str,
     capabilities: &'a [String],
 }
@@ -74,6 +84,17 @@ struct Listing<'a> {
     beacons: Vec<Row<'a>>,
     /// Entries that did not fit into one reply.
     left_out: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    lat: f64,
+    lon: f64,
+    #[serde(default)]
+    alt: Option<f64>,
+    #[serde(default)]
+    note: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -93,6 +114,7 @@ impl Handler for Beacon {
         self.name = node.name;
         let stored = kv::get(POSITION_KEY).and_then(|bytes| serde_json::from_slice(&bytes).ok());
         self.state.position = stored.filter(Position::is_valid).or(config.position);
+        self.state.note = kv::get(NOTE_KEY).and_then(|note| String::from_utf8(note).ok()).unwrap_or_default();
         let effects = vec![
             Effect::Subscribe(config.topic.clone()),
             Effect::SetTimer { id: COMPOSE, after_ms: FIRST_MS },
@@ -162,6 +184,7 @@ impl Beacon {
             mobility: config.mobility.clone(),
             can_parent: config.can_parent,
             parent_priority: config.parent_priority,
+            metadata: self.metadata(),
             ..Document::default()
         };
         let payload = serde_json::to_vec(&document).ok().filter(|bytes| bytes.len() <= MAX_BYTES)?;
@@ -173,6 +196,11 @@ impl Beacon {
         };
         self.state.sent += 1;
         Some(effect)
+    }
+
+    fn metadata(&self) -> BTreeMap<String, String> {
+        let note = Some(&self.state.note).filter(|note| !note.is_empty());
+        note.map(|note| (NOTE_KEY.to_owned(), note.clone())).into_iter().collect()
     }
 
     fn on_beacon(&mut self, now_ms: u64, message: &Message) -> Result<Vec<Effect>, Failure> {
@@ -241,16 +269,23 @@ impl Beacon {
     }
 
     fn set_position(&mut self, now_ms: u64, payload: &[u8]) -> Result<Vec<Effect>, Failure> {
-        let position: Position = arguments(payload)?;
+        let Place { lat, lon, alt, note } = arguments(payload)?;
+        let position = Position { lat, lon, alt };
         if !position.is_valid() {
             return Err(Failure::BadInput("lat is -90 to 90, lon is -180 to 180".into()));
         }
+        let note = note.unwrap_or_default();
+        if note.len() > MAX_NOTE {
+            return Err(Failure::BadInput(format!("a note has at most {MAX_NOTE} bytes")));
+        }
         self.state.position = Some(position);
+        self.state.note.clone_from(&note);
         let value = serde_json::to_vec(&position).unwrap_or_default();
         let geohash = Cell::at(position.lat, position.lon, self.config().precision).name();
-        let answer = serde_json::json!({ "position": position, "geohash": geohash });
+        let answer = serde_json::json!({ "position": position, "geohash": geohash, "note": note });
         let mut effects = vec![
             Effect::Put { key: POSITION_KEY.into(), value },
+            Effect::Put { key: NOTE_KEY.into(), value: note.into_bytes() },
             Effect::Reply(answer.to_string().into_bytes()),
         ];
         effects.extend(self.compose(now_ms));
@@ -328,6 +363,8 @@ impl Beacon {
             distance_m: self.state.position.map(|here| between(&here, &document.position).round()),
             near: seen.is_near,
             age_ms: now_ms.saturating_sub(seen.last_ms),
+            expires_ms: (seen.last_ms + u64::from(self.config().ttl_ms)).saturating_sub(now_ms),
+            note: document.metadata.get(NOTE_KEY).map_or("", String::as_str),
             hierarchy_level: &document.hierarchy_level,
             capabilities: &document.capabilities,
         }

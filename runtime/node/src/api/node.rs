@@ -290,10 +290,6 @@ pub struct BeaconSpec {
     pub alt_m: Option<f64>,
     /// A short text beside it, at most 256 bytes.
     pub note: Option<String>,
-    /// Seconds between two beacons; the handler's own period when absent.
-    pub period_s: Option<f64>,
-    /// Seconds after which others forget it; the handler's own time when absent.
-    pub ttl_s: Option<f64>,
 }
 
 /// Beacons, and what the area around the question is called.

@@ -89,7 +89,7 @@ impl Driver {
             Request::PluginRollback { slot, dry_run } => return self.roll_back(&slot, dry_run, answer),
             Request::PluginRemove { plugin, dry_run } => self.remove_plugin(&plugin, dry_run),
             Request::BeaconSet(spec) => {
-                let payload = serde_json::json!({ "lat": spec.lat, "lon": spec.lon, "alt": spec.alt_m });
+                let payload = serde_json::json!({ "lat": spec.lat, "lon": spec.lon, "alt": spec.alt_m, "note": spec.note });
                 return self.ask_beacon("set-position", payload, None, answer);
             }
             Request::BeaconList => return self.ask_beacon("list", serde_json::Value::Null, None, answer),
@@ -643,6 +643,9 @@ struct Beacon {
     geohash: String,
     distance_m: Option<f64>,
     age_ms: u64,
+    expires_ms: u64,
+    #[serde(default)]
+    note: String,
 }
 
 /// The handler's answer in the shape of the API: a listing, or its own new position.
@@ -655,7 +658,7 @@ fn beacon_report(
     #[serde(untagged)]
     enum Said {
         Listing { beacons: Vec<Beacon> },
-        Own { position: Position, geohash: String },
+        Own { position: Position, geohash: String, note: String },
     }
     let said: Said = serde_json::from_slice(bytes).map_err(|error| {
         ApiError::new(&code::HANDLER_FAILED, format!("its answer cannot be read: {error}"))
@@ -668,21 +671,21 @@ fn beacon_report(
             lon: beacon.position.lon,
             geohash: beacon.geohash,
             distance_m: beacon.distance_m,
-            note: None,
+            note: Some(beacon.note).filter(|note| !note.is_empty()),
             age_s: beacon.age_ms as f64 / 1000.0,
-            expires_s: 0.0,
+            expires_s: beacon.expires_ms as f64 / 1000.0,
         })
     };
     let mut beacons: Vec<BeaconRow> = match said {
         Said::Listing { beacons } => beacons.into_iter().filter_map(row).collect(),
-        Said::Own { position, geohash } => vec![BeaconRow {
+        Said::Own { position, geohash, note } => vec![BeaconRow {
             node: own.0,
             name: Some(own.1.clone()),
             lat: position.lat,
             lon: position.lon,
             geohash,
             distance_m: Some(0.0),
-            note: None,
+            note: Some(note).filter(|note| !note.is_empty()),
             age_s: 0.0,
             expires_s: 0.0,
         }],

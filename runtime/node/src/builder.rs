@@ -333,7 +333,10 @@ mod tests {
         let found = dialable("0.0.0.0:4747");
 
         assert!(!found.is_empty());
-        assert!(found.iter().all(|addr| addr.ends_with(":4747") && !addr.starts_with("0.0.0.0")), "{found:?}");
+        assert!(
+            found.iter().all(|addr| addr.ends_with(":4747") && !addr.starts_with("0.0.0.0")),
+            "{found:?}"
+        );
         assert_eq!(dialable("127.0.0.1:1"), ["127.0.0.1:1"]);
         assert_eq!(dialable("mem:ada"), ["mem:ada"]);
     }

@@ -16,6 +16,8 @@ pub(super) struct Link {
     pub(super) since: std::time::Instant,
     pub(super) sent: u64,
     pub(super) received: u64,
+    /// The transport knows it no more.
+    pub(super) is_gone: bool,
     /// Why it ends, once it does.
     pub(super) down: Option<String>,
 }
@@ -31,6 +33,7 @@ impl Link {
             since: std::time::Instant::now(),
             sent: 0,
             received: 0,
+            is_gone: false,
             down: None,
         }
     }

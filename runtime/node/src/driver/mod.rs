@@ -189,6 +189,7 @@ impl Driver {
         while let Some(output) = self.parts.node.poll_output() {
             self.on_output(output);
         }
+        self.links.retain(|_, link| !link.is_gone);
         self.transmit();
         self.serve_inbox();
         self.tell_slot_events();
@@ -257,7 +258,8 @@ impl Driver {
             TransportEvent::Down { link, reason } => {
                 let peer = Peer(link.0);
                 if let Some(link) = self.links.get_mut(&peer) {
-                    link.down = Some(reason.to_string());
+                    link.is_gone = true;
+                    link.down.get_or_insert_with(|| reason.to_string());
                     if let DownReason::Violation(violation) = &reason {
                         let (node, addr) = (Some(link.node.to_string()), link.addr.clone());
                         let violation = violation.to_string();

@@ -7,6 +7,7 @@ mod hostile;
 mod membership;
 mod policy;
 mod routing;
+mod vectors;
 
 use std::time::Duration;
 

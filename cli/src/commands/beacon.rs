@@ -1,6 +1,5 @@
 //! `meshctl beacon`: where this node and others are.
 
-
 use clap::{Args, Subcommand};
 use mesh_node::api::{ApiError, BeaconReport, BeaconSpec, Request, code};
 

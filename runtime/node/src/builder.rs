@@ -254,12 +254,9 @@ impl Builder {
             out.push(Box::new(MemoryTransport::bind(hub, name, key.id(), events.clone())?));
         }
         if out.is_empty() || !self.listen.is_empty() {
-            let mut config = QuicConfig::default();
-            config.listen = if self.listen.is_empty() {
-                vec![SocketAddr::from(([127, 0, 0, 1], 0))]
-            } else {
-                self.listen.clone()
-            };
+            let anywhere = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+            let listen = if self.listen.is_empty() { anywhere } else { self.listen.clone() };
+            let config = QuicConfig { listen, ..QuicConfig::default() };
             out.push(Box::new(QuicTransport::bind(config, key, events)?));
         }
         Ok(out)

@@ -225,7 +225,7 @@ impl Plugins {
 
     fn source_of(&self, store: &Store, kind: Kind, binding: &Binding) -> Result<Option<Source>, StartError> {
         let Some(digest) = &binding.digest else { return Ok(None) };
-        let Some(digest) = self.installed.keys().find(|known| hex(*known) == *digest).copied() else {
+        let Some(digest) = self.installed.keys().find(|known| hex(known) == *digest).copied() else {
             tracing::error!(slot = kind.slot(), digest, "the bound plugin is not installed");
             return Ok(None);
         };

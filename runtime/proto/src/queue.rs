@@ -111,6 +111,15 @@ pub enum Popped {
     Expired(Class, Item),
 }
 
+/// What was left in a queue whose link is gone.
+#[derive(Debug, Default)]
+pub struct Drained {
+    /// Sent and not acknowledged.
+    pub under_way: Vec<Item>,
+    /// Not sent.
+    pub waiting: Vec<Item>,
+}
+
 impl Outgoing {
     /// Changes how the link is shared from now on.
     pub fn share(&mut self, shares: &Shares) {
@@ -171,15 +180,15 @@ impl Outgoing {
         Some(done)
     }
 
-    /// Empties the queue: first what is under way, then what waits, most urgent class first.
-    pub fn drain(&mut self) -> (Vec<(Class, Item)>, Vec<(Class, Item)>) {
-        let (mut under_way, mut waiting) = (Vec::new(), Vec::new());
-        for (lane, class) in self.lanes.iter_mut().zip(Class::ALL) {
-            under_way.extend(std::mem::take(&mut lane.under_way).into_iter().map(|item| (class, item)));
-            waiting.extend(std::mem::take(&mut lane.waiting).into_iter().map(|item| (class, item)));
+    /// Empties the queue, most urgent class first.
+    pub fn drain(&mut self) -> Drained {
+        let mut out = Drained::default();
+        for lane in &mut self.lanes {
+            out.under_way.extend(std::mem::take(&mut lane.under_way));
+            out.waiting.extend(std::mem::take(&mut lane.waiting));
             (lane.waiting_bytes, lane.under_way_bytes) = (0, 0);
         }
-        (under_way, waiting)
+        out
     }
 
     /// Takes the acknowledgements owed by waiting items, because their link has stopped moving.

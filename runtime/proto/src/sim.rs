@@ -515,7 +515,7 @@ impl Network {
                 Write::PutHeld { key, bytes, .. } => drop(disk.held.insert(key, bytes)),
                 Write::DeleteHeld { key, .. } => drop(disk.held.remove(&key)),
                 Write::PutSeen { flow, window } => drop(disk.seen.insert(flow.to_vec(), window.into())),
-                Write::DeleteSeen { flow } => drop(disk.seen.remove(&flow.to_vec())),
+                Write::DeleteSeen { flow } => drop(disk.seen.remove(flow.as_slice())),
                 Write::PutRecord { node, bytes } => drop(disk.records.insert(node, bytes.into())),
                 Write::Inbox { run, hops } => self.deliver(index, &run, hops),
             }

@@ -10,7 +10,7 @@ use crate::broadcast::{MESH, tree_of};
 use crate::directory::LinkPolicy;
 use crate::frame::{Control, MAX_ROWS, Offer, Violation};
 use crate::id::{NodeId, Peer, TopicId};
-use crate::queue::Item;
+use crate::queue::{Drained, Item};
 use crate::record::Record;
 use crate::run::Dest;
 use crate::time::Now;
@@ -78,15 +78,15 @@ impl Node {
         if neighbour.is_greeted() {
             self.outputs.push_back(Output::NeighbourDown { peer, node: neighbour.node });
         }
-        let (under_way, waiting) = neighbour.queue.drain();
-        for (_, item) in under_way {
+        let Drained { under_way, waiting } = neighbour.queue.drain();
+        for item in under_way {
             let for_it = item.run.head().flow.dest == Dest::Node(neighbour.node);
             match neighbour.epoch().filter(|_| for_it && !neighbour.leaving) {
                 Some(epoch) => self.held.doubt(neighbour.node, epoch, item),
                 None => self.again(item),
             }
         }
-        for (_, item) in waiting {
+        for item in waiting {
             self.again(item);
         }
     }
@@ -208,7 +208,8 @@ impl Node {
         let version = now.unix_ms.max(self.record.version + 1);
         let neighbours = self.by_node.keys().copied();
         self.record = Record::sign(&self.key, version, self.epoch, &self.name, &self.addrs, neighbours);
-        self.spread(&[self.record.clone()], None);
+        let record = self.record.clone();
+        self.spread(std::slice::from_ref(&record), None);
     }
 
     fn on_graft(&mut self, now: Now, peer: Peer, topic: TopicId, offers: &[Offer]) {

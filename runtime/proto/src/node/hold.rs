@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{Node, Pending, PublishError, Write};
 use crate::id::NodeId;
-use crate::queue::{HeldKey, Item};
+use crate::queue::{Drained, HeldKey, Item};
 use crate::run::{Dest, Run};
 use crate::time::Now;
 
@@ -212,8 +212,8 @@ impl Node {
         let peers: Vec<_> = self.neighbours.keys().copied().collect();
         for peer in peers {
             let Some(neighbour) = self.neighbours.get_mut(&peer) else { continue };
-            let (under_way, waiting) = neighbour.queue.drain();
-            let items = under_way.into_iter().chain(waiting).map(|(_, item)| item);
+            let Drained { under_way, waiting } = neighbour.queue.drain();
+            let items = under_way.into_iter().chain(waiting);
             rest.extend(items.map(|i| Waiting { run: i.run, hops: i.hops.saturating_sub(1), key: i.key }));
         }
         let nodes: Vec<NodeId> = self.held.shelves.keys().copied().collect();

@@ -533,9 +533,7 @@ impl Node {
                 None => true,
             },
             // One slow neighbour does not stop a topic: it is offered what it could not be sent.
-            Dest::Topic(_) | Dest::Mesh => {
-                self.neighbours.is_empty() || self.neighbours.keys().any(|peer| roomy(peer))
-            }
+            Dest::Topic(_) | Dest::Mesh => self.neighbours.is_empty() || self.neighbours.keys().any(roomy),
         }
     }
 

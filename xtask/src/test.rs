@@ -1,0 +1,63 @@
+//! `cargo xtask test`: everything that runs code.
+
+use crate::process::{Result, cargo, target_dir};
+use crate::setup;
+use crate::stage::Stage;
+use crate::{floors, scan};
+
+/// The guests' own tests, natively, each a plain struct.
+pub const PLUGINS: Stage = Stage { name: "plugins", run: plugins };
+/// The core is pure and nothing points upward.
+pub const PURITY: Stage = Stage { name: "purity", run: purity };
+/// The programs in `examples/` run to their end.
+pub const EXAMPLES: Stage = Stage { name: "examples", run: examples };
+/// The examples in the documentation.
+pub const DOCTESTS: Stage = Stage { name: "doctests", run: doctests };
+
+/// All stages, in order.
+pub const STAGES: [Stage; 5] =
+    [Stage { name: "workspace", run: workspace }, DOCTESTS, PLUGINS, PURITY, EXAMPLES];
+
+const EXAMPLE_NAMES: [&str; 3] = ["two_nodes", "publish_subscribe", "swap_a_policy"];
+
+fn workspace() -> Result {
+    units_and_integration("default")
+}
+
+/// As the stage `workspace`, with the profile for CI.
+pub fn workspace_in_ci() -> Result {
+    units_and_integration("ci")
+}
+
+fn units_and_integration(profile: &str) -> Result {
+    setup::guest_target()?;
+    if setup::has_nextest() {
+        return cargo(["nextest", "run", "--workspace", "--profile", profile]).run();
+    }
+    eprintln!("setup: cargo-nextest is not installed, `cargo test` runs the tests");
+    cargo(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]).run()
+}
+
+fn doctests() -> Result {
+    setup::guest_target()?;
+    cargo(["test", "--workspace", "--doc"]).run()
+}
+
+fn plugins() -> Result {
+    let target_dir = target_dir()?.join("plugins");
+    cargo(["test", "--locked", "--manifest-path", "plugins/Cargo.toml", "--target-dir"]).arg(target_dir).run()
+}
+
+fn purity() -> Result {
+    scan::check()?;
+    floors::check()?;
+    setup::target(setup::PURE_TARGET)?;
+    cargo(["check", "--package", "mesh-proto", "--target", setup::PURE_TARGET]).run()
+}
+
+fn examples() -> Result {
+    setup::guest_target()?;
+    EXAMPLE_NAMES
+        .iter()
+        .try_for_each(|name| cargo(["run", "--quiet", "--package", "mesh-examples", "--example", name]).run())
+}

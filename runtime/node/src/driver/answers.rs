@@ -4,48 +4,28 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use mesh_plugin_host::handler::Failure;
 use mesh_plugin_host::{PolicySlot, SlotState, SlotStatus};
 use mesh_proto::NodeId;
-use mesh_proto::node::Input;
-use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use super::Driver;
 use super::clock::unix_ms;
 use super::slots::{Done, policy_slot, slot_named};
 use crate::api::{
-    ApiError, BeaconReport, BeaconRow, ChosenBy, Counters, Identity, Link, Path, PathKind, PeerInfo,
-    PeerState, PingReport, PluginDetail, PluginRow, PluginState, PolicyState, Queued, Reply, Request,
-    RevisionRow, RouteReport, Status, StoreKind, Time, Topology, TopologyNode, Warning, Way, code,
+    ApiError, ChosenBy, Counters, Identity, Link, PathKind, PeerInfo, PeerState, PluginDetail, PluginRow,
+    PluginState, PolicyState, Queued, Reply, Request, RevisionRow, RouteReport, Status, StoreKind, Time,
+    Topology, TopologyNode, Warning, Way, code,
 };
 use crate::builder::scheme_of;
-use crate::handler::{Declined, Job};
+use crate::handler::Job;
 use crate::mesh::{Answer, Call, resolve};
 use crate::plugins::plugin_ref;
 
-/// How long a ping is waited for.
-const PING_WITHIN: Duration = Duration::from_secs(5);
 /// How long the handler's thread is waited for before an answer leaves it out.
 const HANDLER_WITHIN: Duration = Duration::from_secs(1);
-/// Round trips of one call.
-const MAX_PINGS: u32 = 1000;
-/// The mean radius of the earth in metres, as features.md Part 2 has it.
-const EARTH_M: f64 = 6_371_000.0;
 
 /// An answer that needs to know how the handler is.
 pub(super) type Finish = Box<dyn FnOnce(&Driver, Option<&SlotStatus>) -> Result<Reply, ApiError> + Send>;
-
-/// Round trips of one `ping`, one after the other.
-pub(super) struct Pinging {
-    to: NodeId,
-    left: u32,
-    sent: u32,
-    rtts_us: Vec<u64>,
-    hops: u8,
-    began: Instant,
-    answer: Answer<Reply>,
-}
 
 /// Calls per second of the slots, over the last looks.
 #[derive(Default)]
@@ -298,11 +278,11 @@ impl Driver {
         }))
     }
 
-    fn label(&self, node: &NodeId) -> String {
+    pub(super) fn label(&self, node: &NodeId) -> String {
         self.name_of(node).unwrap_or_else(|| node.short())
     }
 
-    fn chosen_by(&self, reason: String) -> ChosenBy {
+    pub(super) fn chosen_by(&self, reason: String) -> ChosenBy {
         let status = self.parts.plugins.set.status(PolicySlot::Route);
         let plugin = plugin_ref(status.slot, status.active.as_ref());
         ChosenBy {
@@ -312,87 +292,6 @@ impl Driver {
             rev: plugin.revision,
             reason,
         }
-    }
-
-    fn start_ping(&mut self, peer: &str, count: u32, answer: Answer<Reply>) {
-        let to = match resolve(&self.parts.names.borrow(), peer) {
-            Ok(to) => to,
-            Err(error) => return drop(answer.send(Err(error))),
-        };
-        if to != self.parts.node.id() && !self.parts.node.ways(&to).iter().any(|way| way.feasible) {
-            let error = ApiError::new(&code::NO_WAY, format!("no way leads to {}", self.label(&to)))
-                .help("meshctl peers")
-                .help(format!("meshctl route explain {peer}"));
-            return drop(answer.send(Err(error)));
-        }
-        let left = count.clamp(1, MAX_PINGS);
-        let pinging =
-            Pinging { to, left, sent: 0, rtts_us: Vec::new(), hops: 0, began: Instant::now(), answer };
-        self.next_ping(pinging);
-    }
-
-    fn next_ping(&mut self, mut pinging: Pinging) {
-        let token = self.token();
-        pinging.left -= 1;
-        pinging.sent += 1;
-        pinging.began = Instant::now();
-        self.inputs.push(Input::Ping { token, to: pinging.to });
-        self.pings.insert(token, pinging);
-    }
-
-    pub(super) fn on_pong(&mut self, token: u64, rtt_us: u64, hops: u8) {
-        let Some(mut pinging) = self.pings.remove(&token) else { return };
-        pinging.rtts_us.push(rtt_us);
-        pinging.hops = hops;
-        if pinging.left > 0 { self.next_ping(pinging) } else { self.end_ping(pinging) }
-    }
-
-    pub(super) fn expire_pings(&mut self) {
-        let late = |pinging: &Pinging| pinging.began.elapsed() > PING_WITHIN;
-        let tokens: Vec<u64> = self.pings.iter().filter(|(_, p)| late(p)).map(|(token, _)| *token).collect();
-        for token in tokens {
-            if let Some(pinging) = self.pings.remove(&token) {
-                self.end_ping(pinging);
-            }
-        }
-    }
-
-    fn end_ping(&self, mut pinging: Pinging) {
-        if pinging.rtts_us.is_empty() {
-            let message =
-                format!("no answer from {} within {} s", self.label(&pinging.to), PING_WITHIN.as_secs());
-            let error = ApiError::new(&code::PING_TIMEOUT, message).help("meshctl peers");
-            return drop(pinging.answer.send(Err(error)));
-        }
-        pinging.rtts_us.sort_unstable();
-        let seconds = |us: u64| us as f64 / 1e6;
-        let rtts = &pinging.rtts_us;
-        let link = self.parts.node.link_to(&pinging.to).and_then(|peer| self.links.get(&peer));
-        let ways = self.parts.node.ways(&pinging.to);
-        let candidates: Vec<Path> = ways
-            .iter()
-            .filter_map(|way| {
-                let via = self.parts.node.node_of(way.via)?;
-                let path = if via == pinging.to { PathKind::Direct } else { PathKind::Mesh };
-                Some(Path { path, via: self.label(&via), rtt_s: Some(f64::from(way.cost_us) / 1e6) })
-            })
-            .collect();
-        let reason = format!("lowest round-trip time of {}", count(candidates.len(), "way"));
-        let report = PingReport {
-            peer: pinging.to,
-            name: self.name_of(&pinging.to),
-            path: if pinging.hops <= 1 { PathKind::Direct } else { PathKind::Mesh },
-            addr: link.filter(|_| pinging.hops <= 1).map(|link| link.addr.clone()),
-            hops: pinging.hops,
-            sent: pinging.sent,
-            received: u32::try_from(rtts.len()).unwrap_or(u32::MAX),
-            rtt_s: seconds(rtts[rtts.len() / 2]),
-            min_s: seconds(rtts[0]),
-            max_s: seconds(rtts[rtts.len() - 1]),
-            candidates,
-            chosen_by: self.chosen_by(reason),
-        };
-        let _ = pinging.answer.send(Ok(Reply::Ping(report)));
     }
 
     /// Notes how many calls the slots had since the last look.
@@ -594,117 +493,6 @@ impl Driver {
         }
         Counters(out)
     }
-
-    fn ask_beacon(
-        &mut self,
-        name: &str,
-        payload: serde_json::Value,
-        around: Option<((f64, f64), f64)>,
-        answer: Answer<Reply>,
-    ) {
-        let payload = if payload.is_null() { Vec::new() } else { payload.to_string().into_bytes() };
-        let (reply, asked) = oneshot::channel();
-        self.parts.plugins.handler.hand(Job::Command { name: name.to_owned(), payload, answer: reply });
-        let own = (self.parts.node.id(), self.parts.node.own_record().name.clone());
-        tokio::spawn(async move {
-            let report = match asked.await {
-                Ok(Ok(bytes)) => beacon_report(&bytes, &own, around),
-                Ok(Err(declined)) => Err(handler_failed(&declined)),
-                Err(_) => Err(ApiError::new(&code::HANDLER_FAILED, "the handler is overloaded")),
-            };
-            let _ = answer.send(report.map(Reply::Beacons));
-        });
-    }
-}
-
-fn handler_failed(declined: &Declined) -> ApiError {
-    let error = match declined {
-        Declined::Failure(Failure::BadInput(_)) => ApiError::new(&code::BAD_VALUE, declined),
-        _ => ApiError::new(&code::HANDLER_FAILED, declined),
-    };
-    match declined {
-        Declined::Failure(Failure::Unavailable(_)) => error.help("meshctl beacon set --lat LAT --lon LON"),
-        _ => error.help("meshctl plugin show beacon"),
-    }
-}
-
-#[derive(Deserialize)]
-struct Position {
-    lat: f64,
-    lon: f64,
-}
-
-#[derive(Deserialize)]
-struct Beacon {
-    node: String,
-    #[serde(default)]
-    name: String,
-    position: Position,
-    geohash: String,
-    distance_m: Option<f64>,
-    age_ms: u64,
-    expires_ms: u64,
-    #[serde(default)]
-    note: String,
-}
-
-/// The handler's answer in the shape of the API: a listing, or its own new position.
-fn beacon_report(
-    bytes: &[u8],
-    own: &(NodeId, String),
-    around: Option<((f64, f64), f64)>,
-) -> Result<BeaconReport, ApiError> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Said {
-        Listing { beacons: Vec<Beacon> },
-        Own { position: Position, geohash: String, note: String },
-    }
-    let said: Said = serde_json::from_slice(bytes).map_err(|error| {
-        ApiError::new(&code::HANDLER_FAILED, format!("its answer cannot be read: {error}"))
-    })?;
-    let row = |beacon: Beacon| {
-        Some(BeaconRow {
-            node: beacon.node.parse().ok()?,
-            name: Some(beacon.name).filter(|name| !name.is_empty()),
-            lat: beacon.position.lat,
-            lon: beacon.position.lon,
-            geohash: beacon.geohash,
-            distance_m: beacon.distance_m,
-            note: Some(beacon.note).filter(|note| !note.is_empty()),
-            age_s: beacon.age_ms as f64 / 1000.0,
-            expires_s: beacon.expires_ms as f64 / 1000.0,
-        })
-    };
-    let mut beacons: Vec<BeaconRow> = match said {
-        Said::Listing { beacons } => beacons.into_iter().filter_map(row).collect(),
-        Said::Own { position, geohash, note } => vec![BeaconRow {
-            node: own.0,
-            name: Some(own.1.clone()),
-            lat: position.lat,
-            lon: position.lon,
-            geohash,
-            distance_m: Some(0.0),
-            note: Some(note).filter(|note| !note.is_empty()),
-            age_s: 0.0,
-            expires_s: 0.0,
-        }],
-    };
-    if let Some((at, radius_m)) = around {
-        for beacon in &mut beacons {
-            beacon.distance_m = Some(haversine_m(at, (beacon.lat, beacon.lon)));
-        }
-        beacons.retain(|beacon| beacon.distance_m.is_some_and(|distance| distance <= radius_m));
-        beacons.sort_by(|a, b| a.distance_m.unwrap_or(0.0).total_cmp(&b.distance_m.unwrap_or(0.0)));
-    }
-    Ok(BeaconReport { cells: Vec::new(), beacons })
-}
-
-fn haversine_m(a: (f64, f64), b: (f64, f64)) -> f64 {
-    let (lat_a, lat_b) = (a.0.to_radians(), b.0.to_radians());
-    let half = |from: f64, to: f64| ((to - from) / 2.0).sin().powi(2);
-    let h = half(lat_a, lat_b) + lat_a.cos() * lat_b.cos() * half(a.1.to_radians(), b.1.to_radians());
-    2.0 * EARTH_M * h.sqrt().min(1.0).asin()
 }
 
 fn queued_of((messages, bytes): (usize, usize)) -> Queued {
@@ -715,7 +503,7 @@ fn age_s(at_ms: u64) -> f64 {
     unix_ms().saturating_sub(at_ms) as f64 / 1000.0
 }
 
-fn count(n: usize, what: &str) -> String {
+pub(super) fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 

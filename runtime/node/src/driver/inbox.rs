@@ -16,6 +16,10 @@ const INBOX_BYTES: usize = 64 * 1024 * 1024;
 /// Messages that the inbox keeps in memory (faults.md section 3).
 const INBOX_MESSAGES: usize = 100_000;
 
+/// Offsets for each millisecond of running time, as a power of two: two million a second, and small enough
+/// for a JSON number until the year 2109.
+const OFFSET_BITS: u32 = 11;
+
 /// A run in the inbox.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -44,9 +48,9 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// Reads what the store kept.
     pub(crate) fn open(store: &Store, epoch: u64) -> Result<Inbox, StoreError> {
-        // Above all offsets of earlier starts, of which only durable ones left a trace: a million a second
-        // of running time, and small enough for a JSON number.
-        let next = (epoch / 1000) << 20;
+        // Above all offsets of earlier starts, of which only messages that nobody has acknowledged left a
+        // trace. Starts differ by a millisecond at least.
+        let next = epoch << OFFSET_BITS;
         let mut inbox =
             Inbox { entries: VecDeque::new(), messages: 0, bytes: 0, next, spilled: Some(0), dropped: 0 };
         inbox.refill(store)?;

@@ -33,9 +33,11 @@ pub use self::slots::inspect_report;
 
 mod answers;
 mod apps;
+mod beacon;
 pub(crate) mod clock;
 pub(crate) mod inbox;
 mod links;
+mod pings;
 mod slots;
 
 /// Transport events that one turn takes in, at most: about 4 MiB of frames.
@@ -87,7 +89,7 @@ pub(crate) struct Driver {
     next_token: u64,
     accepting: HashMap<u64, (Answer<Receipt>, usize, bool)>,
     parked: VecDeque<PublishCall>,
-    pings: HashMap<u64, answers::Pinging>,
+    pings: HashMap<u64, pings::Pinging>,
     apps: Apps,
     submitted: VecDeque<(u64, Batch)>,
     unsubmitted: VecDeque<(u64, Vec<Write>)>,

@@ -1,0 +1,322 @@
+//! What goes into a node and what comes out of it: plain values, no behaviour.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ed25519_dalek::SigningKey;
+
+use super::PublishError;
+use crate::directory::{Dial, LinkPolicy};
+use crate::frame::Violation;
+use crate::id::{MessageId, NodeId, Peer, TopicId};
+use crate::policy::Class;
+use crate::queue::HeldKey;
+use crate::run::{Dest, Flow, Run};
+#[cfg(doc)]
+use crate::seen::Window;
+
+/// What a node is from its start to its end.
+#[derive(Debug)]
+pub struct Config {
+    /// The identity.
+    pub key: SigningKey,
+    /// What people call it.
+    pub name: String,
+    /// This start, ms since 1970; must be above that of every earlier start of the same key.
+    pub epoch: u64,
+    /// Where randomness comes from; the same seed and inputs give the same outputs.
+    pub seed: u64,
+    /// Whom to link to.
+    pub links: LinkPolicy,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A link is up and its far end has proved to be `node`.
+    LinkUp {
+        /// The link's handle, never used before.
+        peer: Peer,
+        /// Who is there.
+        node: NodeId,
+        /// The address that was dialed, if this side dialed.
+        dialed: Option<String>,
+    },
+    /// A link is gone.
+    LinkDown {
+        /// Which.
+        peer: Peer,
+    },
+    /// Complete frames of one lane, without their lengths, in order.
+    Frames {
+        /// The link.
+        peer: Peer,
+        /// 0 control, 1 to 5 the classes.
+        lane: u8,
+        /// The frames.
+        frames: Vec<Bytes>,
+    },
+    /// An [`Output::Dial`] did not lead to a link.
+    DialFailed(Dial),
+    /// Keep a link to this address.
+    Seed(String),
+    /// The addresses that this node can be dialed at.
+    Listening(Vec<String>),
+    /// Messages from an application.
+    Publish(Publish),
+    /// An application wants a topic's messages.
+    Subscribe(TopicId),
+    /// No application wants them any more.
+    Unsubscribe(TopicId),
+    /// Measure the round trip to a node, over however many hops.
+    Ping {
+        /// Comes back in [`Output::Pong`].
+        token: u64,
+        /// Whom.
+        to: NodeId,
+    },
+    /// Everything up to this [`Output::Persist`] is on disk.
+    Persisted {
+        /// The ticket.
+        ticket: u64,
+    },
+    /// A message that a store kept from an earlier start.
+    RestoreHeld {
+        /// Its key.
+        key: HeldKey,
+        /// Its bytes.
+        bytes: Bytes,
+    },
+    /// A duplicate window that a store kept.
+    RestoreSeen {
+        /// The flow, as [`Flow::to_bytes`].
+        flow: Bytes,
+        /// The window, as [`Window::to_bytes`].
+        window: Bytes,
+    },
+    /// An endpoint record that a store kept.
+    RestoreRecord(Bytes),
+    /// The policies were exchanged: show them the view again.
+    PoliciesChanged,
+}
+
+/// Messages to publish, all to one destination.
+#[derive(Debug)]
+pub struct Publish {
+    /// Comes back in [`Output::Accepted`] or [`Output::Refused`].
+    pub token: u64,
+    /// For whom.
+    pub dest: Dest,
+    /// The class asked for.
+    pub class: Class,
+    /// How long they matter, in ms; `None` for the class's own time.
+    pub ttl_ms: Option<u64>,
+    /// Hops they may take.
+    pub hop_limit: u8,
+    /// Say that they are accepted only when they are on disk. For nodes only.
+    pub durable: bool,
+    /// Whether the ids of all messages are wanted back; otherwise the first one's.
+    pub want_ids: bool,
+    /// The payloads.
+    pub payloads: Vec<Bytes>,
+}
+
+/// Something to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Give the messages to the applications that want them.
+    Deliver {
+        /// The messages.
+        run: Arc<Run>,
+        /// Hops they took.
+        hops: u8,
+    },
+    /// Write all of it in one transaction, then say [`Input::Persisted`].
+    Persist {
+        /// Rises by one each time.
+        ticket: u64,
+        /// What to write.
+        writes: Vec<Write>,
+    },
+    /// The messages were taken over; durable ones are on disk.
+    Accepted {
+        /// Of the [`Publish`].
+        token: u64,
+        /// The flow they belong to.
+        flow: Flow,
+        /// Their sequence numbers.
+        seqs: Range<u64>,
+        /// The id of each, or of the first.
+        ids: Vec<MessageId>,
+    },
+    /// The messages were not taken over, none of them.
+    Refused {
+        /// Of the [`Publish`].
+        token: u64,
+        /// Why.
+        error: PublishError,
+    },
+    /// Dial; answer with [`Input::LinkUp`] or [`Input::DialFailed`].
+    Dial(Dial),
+    /// Close the link; [`Input::LinkDown`] may follow or not.
+    Disconnect {
+        /// Which.
+        peer: Peer,
+        /// Why.
+        reason: Disconnect,
+    },
+    /// A ping came back.
+    Pong {
+        /// Of the [`Input::Ping`].
+        token: u64,
+        /// The round trip in microseconds.
+        rtt_us: u64,
+        /// Hops there.
+        hops: u8,
+    },
+    /// A neighbour has come.
+    NeighbourUp {
+        /// Its link.
+        peer: Peer,
+        /// Who.
+        node: NodeId,
+    },
+    /// A neighbour has gone.
+    NeighbourDown {
+        /// Its link.
+        peer: Peer,
+        /// Who.
+        node: NodeId,
+    },
+}
+
+/// Why a link is closed by this side.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Disconnect {
+    /// The neighbour broke the protocol.
+    #[error("{0}")]
+    Violation(Violation),
+    /// Another link to the same node is kept.
+    #[error("another link to the same node is kept")]
+    Duplicate,
+    /// It did not answer for too long.
+    #[error("no answer to pings")]
+    Silent,
+    /// A newcomer takes its place.
+    #[error("a newcomer takes the place of this link")]
+    MakesRoom,
+    /// There are as many links as there may be.
+    #[error("there are too many links")]
+    TooManyLinks,
+    /// The far end is this node itself.
+    #[error("the far end is this node")]
+    Oneself,
+    /// It does not read what it is sent.
+    #[error("the neighbour does not read")]
+    Stuck,
+}
+
+/// One change to what a store keeps.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// Keep a message for a node.
+    PutHeld {
+        /// Its key; rises with time.
+        key: HeldKey,
+        /// For whom.
+        dest: NodeId,
+        /// Its bytes.
+        bytes: Bytes,
+    },
+    /// The message was taken over by somebody else, or has expired.
+    DeleteHeld {
+        /// Its key.
+        key: HeldKey,
+        /// For whom.
+        dest: NodeId,
+    },
+    /// Keep a duplicate window.
+    PutSeen {
+        /// The flow, as [`Flow::to_bytes`].
+        flow: [u8; Flow::LEN],
+        /// The window, as [`Window::to_bytes`].
+        window: Vec<u8>,
+    },
+    /// All messages of the flow have expired.
+    DeleteSeen {
+        /// The flow.
+        flow: [u8; Flow::LEN],
+    },
+    /// Keep an endpoint record.
+    PutRecord {
+        /// Whose.
+        node: NodeId,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// Durable messages for this node: keep them until an application has taken them. They are delivered
+    /// once the transaction is on disk; no [`Output::Deliver`] follows.
+    Inbox {
+        /// The messages.
+        run: Arc<Run>,
+        /// Hops they took.
+        hops: u8,
+    },
+}
+
+/// What to write to a link.
+#[derive(Debug)]
+pub struct Transmit {
+    /// 0 control, 1 to 5 the classes.
+    pub lane: u8,
+    /// One frame with its length in front, in up to three pieces.
+    pub chunks: [Bytes; 3],
+}
+
+/// What was counted since the start, in messages unless said otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Taken from applications.
+    pub published: u64,
+    /// Given to applications here.
+    pub delivered: u64,
+    /// Received from neighbours and not seen before.
+    pub received: u64,
+    /// Handed to links, once a link.
+    pub forwarded: u64,
+    /// Received again.
+    pub duplicates: u64,
+    /// Dropped because their time was over.
+    pub expired: u64,
+    /// Dropped by a policy.
+    pub dropped_by_policy: u64,
+    /// Dropped at their hop limit.
+    pub dropped_hop_limit: u64,
+    /// Dropped because a queue or a recipient's store was full.
+    pub dropped_full: u64,
+    /// Dropped because their recipient restarted and may have had them.
+    pub dropped_in_doubt: u64,
+    /// Policy answers that the host overruled.
+    pub clamped: u64,
+    /// Frames of optional types that were skipped.
+    pub skipped_frames: u64,
+    /// Frames received, of any kind.
+    pub frames: u64,
+    /// Violations by name.
+    pub violations: BTreeMap<&'static str, u64>,
+}
+
+/// A neighbour as users see it.
+#[derive(Clone, Debug)]
+pub struct NeighbourInfo {
+    /// The link.
+    pub peer: Peer,
+    /// Who.
+    pub node: NodeId,
+    /// Smoothed round trip, once measured.
+    pub rtt_us: Option<u32>,
+    /// Waiting bytes by class.
+    pub queued_bytes: [usize; 5],
+}

@@ -2,23 +2,24 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long any condition may take to become true. Debug builds on a busy machine are slow.
-const DEADLINE: Duration = Duration::from_secs(40);
+pub const DEADLINE: Duration = Duration::from_secs(40);
 
 /// Directories for data and sockets that nothing else uses; nodes that were started in it end with it.
 pub struct Place {
     dir: TempDir,
-    nodes: Vec<Child>,
+    nodes: Vec<(String, Child)>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        for node in &mut self.nodes {
+        for (_, node) in &mut self.nodes {
             let _ = node.kill();
             let _ = node.wait();
         }
@@ -98,23 +99,40 @@ impl Place {
     #[track_caller]
     pub fn up(&mut self, name: &str, args: &[&str]) -> String {
         let data_dir = self.data_dir(name);
-        let mut line =
-            vec!["up", "--name", name, "--listen", "127.0.0.1:0", "--data-dir", data_dir.to_str().unwrap()];
+        let starting = self.begin(name, "127.0.0.1:0", &data_dir, args);
+        starting.ready(DEADLINE).unwrap_or_else(|| panic!("{name} did not start"))
+    }
+
+    /// Starts a node that ends with this place, and does not wait for it.
+    pub fn begin(&mut self, name: &str, listen: &str, data_dir: &Path, args: &[&str]) -> Starting {
+        let data_dir = data_dir.to_str().unwrap();
+        let mut line = vec!["up", "--name", name, "--listen", listen, "--data-dir", data_dir];
         line.extend(args);
         line.extend(["--until-stdin-closes", "--json"]);
         let mut child = self.command(&line).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut told = String::new();
         let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
-        std::io::BufRead::read_line(&mut stdout, &mut told).unwrap();
-        self.nodes.push(child);
-        let ready: Value = serde_json::from_str(&told).unwrap_or_else(|_| panic!("{name} did not start"));
-        let addr = ready["data"]["listening"][0].as_str().unwrap();
-        addr.rsplit(' ').next().unwrap().to_owned()
+        self.nodes.push((name.to_owned(), child));
+        let (told, first_line) = mpsc::channel();
+        // A thread of its own, because a read cannot be given up; it ends with the process.
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let _ = std::io::BufRead::read_line(&mut stdout, &mut line);
+            let _ = told.send(line);
+        });
+        Starting(first_line)
+    }
+
+    /// Ends a node at once, without a word: SIGKILL.
+    pub fn kill(&mut self, name: &str) {
+        let at = self.nodes.iter().rposition(|(node, _)| node == name).unwrap();
+        let (_, mut node) = self.nodes.remove(at);
+        node.kill().unwrap();
+        node.wait().unwrap();
     }
 
     /// Returns the process of the node that was started last.
     pub fn last_node(&mut self) -> &mut Child {
-        self.nodes.last_mut().unwrap()
+        &mut self.nodes.last_mut().unwrap().1
     }
 
     /// Waits until a command says what is wanted.
@@ -135,6 +153,18 @@ impl Place {
     #[track_caller]
     pub fn knows(&self, one: &str, other: &str) {
         self.until(&["-N", one, "route", "explain", other], |route| route["next_hop"].is_string());
+    }
+}
+
+/// A node that has been started and has not said yet that it is ready.
+pub struct Starting(mpsc::Receiver<String>);
+
+impl Starting {
+    /// Returns the address it listens on, once it is ready; `None` if it is not ready in time, or ended.
+    pub fn ready(&self, within: Duration) -> Option<String> {
+        let told = self.0.recv_timeout(within).ok()?;
+        let ready: Value = serde_json::from_str(&told).ok()?;
+        Some(ready["data"]["listening"][0].as_str()?.rsplit(' ').next()?.to_owned())
     }
 }
 

@@ -3,6 +3,7 @@
 // The lint knows test functions, not their helpers.
 #![allow(clippy::unwrap_used)]
 
+mod crash;
 mod documented;
 mod harness;
 mod node;

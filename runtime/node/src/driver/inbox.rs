@@ -137,3 +137,20 @@ impl Inbox {
         (self.messages, self.bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // I1: a reader that resumes by offset would skip what is numbered twice.
+    #[test]
+    fn a_start_in_the_same_second_repeats_no_offset() {
+        let (store, _events) = Store::memory();
+        let first = Inbox::open(&store, 1_800_000_000_000).expect("memory can be read");
+
+        let second = Inbox::open(&store, 1_800_000_000_001).expect("memory can be read");
+
+        assert_eq!(second.next - first.next, 2048);
+        assert!(second.next < 1 << 53, "a JSON number holds it");
+    }
+}

@@ -117,7 +117,7 @@ async fn swapping_the_middle_nodes_policy_under_load_loses_and_doubles_nothing()
     publisher.await.expect("the publisher ends");
 }
 
-// MN-11, MN-12: one address is enough, over sockets too.
+// MN-11, MN-12, MN-77, PM-02: the defaults find everybody from one address, over sockets too.
 #[tokio::test]
 async fn the_third_node_finds_the_first_through_the_second() {
     let a = Mesh::builder().name("a").start().await.expect("a starts");
@@ -127,7 +127,10 @@ async fn the_third_node_finds_the_first_through_the_second() {
     linked(&c, 2).await;
 
     assert_eq!(c.resolve("a").expect("known by name"), a.id());
-    drop((a, b));
+    for mesh in [&a, &b, &c] {
+        let Reply::Status(status) = call(mesh, Request::Status).await else { panic!("status") };
+        assert_eq!((status.nodes_known, status.problems.len()), (3, 0));
+    }
 }
 
 // C12, I1

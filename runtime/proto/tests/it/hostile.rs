@@ -1,8 +1,11 @@
 //! Neighbours that break the protocol lose their link, and nothing else happens.
 
 use bytes::Bytes;
+use mesh_proto::NodeId;
 use mesh_proto::frame::{Control, RUN, Violation};
 use mesh_proto::node::{Disconnect, Input};
+use mesh_proto::policy::Class;
+use mesh_proto::run::{Dest, Draft, Flow, Head, seal};
 use mesh_proto::sim::Network;
 
 use crate::secs;
@@ -53,11 +56,42 @@ fn an_optional_frame_is_skipped_and_counted() {
     assert_eq!(net.node(1).counters().skipped_frames, 1);
 }
 
+// PM-97, QP-22, QM-63, D02: however much came in between, a replay within a message's life has no effect.
+#[test]
+fn a_replayed_message_is_delivered_once_also_after_ten_thousand_others() {
+    let mut net = after(0, &[]);
+    let author = ed25519_dalek::SigningKey::from_bytes(&[77; 32]);
+    let head = |net: &Network| Head {
+        flow: Flow {
+            origin: NodeId(author.verifying_key().to_bytes()),
+            epoch: 1,
+            dest: Dest::Node(net.id(1)),
+        },
+        seq_base: 0,
+        sent_ms: 1_800_000_000_000,
+        expiry_ms: 1_800_000_900_000,
+        class: Class::Normal,
+        hop_limit: 10,
+        durable: false,
+        internal: false,
+    };
+    let payloads = |n: usize| (0..n).map(|i| Bytes::copy_from_slice(&i.to_le_bytes())).collect();
+    let drafts = vec![Draft { head: head(&net), first_seq: 0, payloads: payloads(10_001) }];
+    let frames: Vec<Bytes> = seal(&author, drafts).iter().map(|run| run.to_bytes(0)).collect();
+    let peer = net.peer(1, 0).expect("linked");
+
+    for frame in frames.iter().chain(&frames[..1]) {
+        net.input(1, Input::Frames { peer, lane: 3, frames: vec![frame.clone()] });
+    }
+    net.run(secs(0));
+
+    assert_eq!(net.received(1).len(), 10_001);
+    assert_eq!(net.node(1).counters().duplicates, 1024, "the first run again");
+}
+
 // QP-19, I3
 #[test]
 fn a_forged_message_is_not_delivered_and_costs_the_link() {
-    use mesh_proto::policy::Class;
-    use mesh_proto::run::{Dest, Draft, Flow, Head, seal};
     let mut net = after(0, &[]);
     let liar = ed25519_dalek::SigningKey::from_bytes(&[66; 32]);
     let head = Head {

@@ -1,6 +1,6 @@
 //! `cargo xtask lint`: everything that reads code.
 
-use crate::process::{Result, cargo, target_dir};
+use crate::process::{Command, Result, cargo, target_dir};
 use crate::stage::Stage;
 use crate::{setup, test};
 
@@ -45,14 +45,21 @@ fn docs() -> Result {
 
 fn deny() -> Result {
     setup::cargo_deny()?;
-    let check = ["deny", "--log-level", "error", "check", "--hide-inclusion-graph"];
-    cargo(check).args(["bans", "licenses", "sources"]).run()?;
+    // The guests too: the binary carries them.
+    for manifest in ["Cargo.toml", "plugins/Cargo.toml"] {
+        deny_check(manifest).args(["bans", "licenses", "sources"]).run()?;
+    }
     // The list of known holes lives in a repository that cannot be reached from everywhere.
     if cargo(["deny", "fetch", "db"]).succeeds() {
-        return cargo(check).arg("advisories").run();
+        return deny_check("Cargo.toml").arg("advisories").run();
     }
     eprintln!(
         "WARNING: ADVISORIES NOT CHECKED: the database of security advisories cannot be fetched from here"
     );
     Ok(())
+}
+
+fn deny_check(manifest: &str) -> Command {
+    cargo(["deny", "--log-level", "error", "--config", "deny.toml", "--manifest-path", manifest])
+        .args(["check", "--hide-inclusion-graph"])
 }

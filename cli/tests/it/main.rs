@@ -5,6 +5,7 @@
 
 mod crash;
 mod documented;
+mod full_disk;
 mod harness;
 mod node;
 mod offline;

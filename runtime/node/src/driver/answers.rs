@@ -251,8 +251,8 @@ impl Driver {
             (None, _) => "no way is known: messages wait".to_owned(),
             (Some(next), Some(best)) if best.via == next => {
                 format!(
-                    "lowest cost of {}: {:.1} ms",
-                    count(ways.len(), "way"),
+                    "the cheapest of {}, {:.1} ms",
+                    count(ways.len(), "known way"),
                     f64::from(best.cost_us) / 1000.0
                 )
             }
@@ -470,14 +470,14 @@ impl Driver {
             ("policy_clamped", core.clamped),
             ("frames_received", core.frames),
             ("frames_skipped", core.skipped_frames),
-            ("links_violated", core.violations.values().sum()),
+            ("links_violated", core.violations.values().chain(self.framing_violations.values()).sum()),
             ("sent_bytes", self.links.values().map(|link| link.sent).sum()),
             ("received_bytes", self.links.values().map(|link| link.received).sum()),
         ]
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
-        for (name, value) in &core.violations {
+        for (name, value) in core.violations.iter().chain(&self.framing_violations) {
             out.insert(format!("violation_{}", name.replace('-', "_")), *value);
         }
         for slot in PolicySlot::ALL {

@@ -99,6 +99,8 @@ pub(crate) struct Driver {
     done: mpsc::Receiver<Done>,
     done_sender: mpsc::Sender<Done>,
     degraded: Option<String>,
+    /// What the transports found wrong with frames before the core saw them, by name.
+    framing_violations: BTreeMap<&'static str, u64>,
     names_stale: bool,
     ready_after: Duration,
     rates: answers::Rates,
@@ -127,6 +129,7 @@ impl Driver {
             done,
             done_sender,
             degraded: None,
+            framing_violations: BTreeMap::new(),
             names_stale: true,
             ready_after,
             rates: answers::Rates::default(),
@@ -264,7 +267,8 @@ impl Driver {
                     link.down.get_or_insert_with(|| reason.to_string());
                     if let DownReason::Violation(violation) = &reason {
                         let (node, addr) = (Some(link.node.to_string()), link.addr.clone());
-                        let violation = violation.to_string();
+                        *self.framing_violations.entry(violation.name()).or_default() += 1;
+                        let violation = format!("{}: {violation}", violation.name());
                         self.tell(EventKind::LinkViolation { node, addr, violation });
                     }
                 }

@@ -224,6 +224,19 @@ pub enum Violation {
     },
 }
 
+impl Violation {
+    /// Returns a short name for counters.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Violation::FrameTooLong { .. } => "frame-too-long",
+            Violation::EmptyFrame { .. } => "empty-frame",
+            Violation::TruncatedFrame { .. } => "truncated-frame",
+            Violation::UnknownLane { .. } => "unknown-lane",
+            Violation::RepeatedLane { .. } => "repeated-lane",
+        }
+    }
+}
+
 /// Why a dial came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DialError {

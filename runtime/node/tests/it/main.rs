@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be arranged fails")]
 
+mod hostile;
 mod keys;
 mod mesh;
 mod power;

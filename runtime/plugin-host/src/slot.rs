@@ -384,7 +384,11 @@ impl<G: Guest> Slot<G> {
         context: &G::Context,
     ) -> Result<(Bound<G>, SwapReport), SwapError> {
         let Prepared { mut instance, origin, version, configured, .. } = prepared;
-        let (state, messages) = self.state_to_carry(carry)?;
+        let (state, messages) = match self.state_to_carry(carry)? {
+            // A plugin without state leaves nothing that its successor could refuse.
+            (Some(state), _) if state.version == 0 && state.bytes.is_empty() => (None, 0),
+            carried => carried,
+        };
         let loaded = state.as_ref().map_or(Ok(()), |state| instance.load(self.hot, state));
         let resumed = loaded
             .map_err(SwapError::from)

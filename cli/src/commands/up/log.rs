@@ -1,7 +1,8 @@
 //! Where the node's log goes: a file, stderr, or nowhere.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::IsTerminal;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -28,9 +29,9 @@ pub fn start(to: Option<&Path>, data_dir: Option<&Path>, verbose: u8) -> Result<
             .help("meshctl up --log-to FILE")
     };
     if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).map_err(failed)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
     }
-    let file = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(failed)?;
     let _ = builder.with_writer(Mutex::new(file)).with_ansi(false).try_init();
     Ok(())
 }

@@ -67,10 +67,11 @@ impl Ready {
 
     fn next(&self) -> String {
         let addr = self.listening.first().and_then(|text| text.rsplit(' ').next()).unwrap_or("HOST:PORT");
+        let other = if self.name == "bob" { "carol" } else { "bob" };
         let lines = [
             (
                 "add a second node",
-                format!("meshctl up --name bob --data-dir /tmp/bob --join {}", dialable(addr)),
+                format!("meshctl up --name {other} --data-dir /tmp/{other} --join {}", dialable(addr)),
             ),
             ("watch this one", "meshctl events".to_owned()),
             ("see it all at work", "meshctl demo".to_owned()),

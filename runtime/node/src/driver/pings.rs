@@ -90,7 +90,7 @@ impl Driver {
                 Some(Path { path, via: self.label(&via), rtt_s: Some(f64::from(way.cost_us) / 1e6) })
             })
             .collect();
-        let reason = format!("lowest round-trip time of {}", count(candidates.len(), "way"));
+        let reason = format!("its choice among {}", count(candidates.len(), "known way"));
         let report = PingReport {
             peer: pinging.to,
             name: self.name_of(&pinging.to),

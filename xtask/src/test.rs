@@ -57,6 +57,7 @@ fn purity() -> Result {
 
 fn examples() -> Result {
     setup::guest_target()?;
-    // No package is named: with the features of the whole workspace, as the tests are built, nothing is built twice.
+    // No package is named, so that the features are those of the whole workspace, as for the tests: nothing
+    // is built twice.
     EXAMPLE_NAMES.iter().try_for_each(|name| cargo(["run", "--quiet", "--example", name]).run())
 }

@@ -66,6 +66,17 @@ fn a_reset_starts_afresh_and_a_given_state_is_taken() {
     assert_eq!(counter(&mut set), 77);
 }
 
+#[test]
+fn a_plugin_without_state_can_be_followed_by_any_other() {
+    let mut set = set_with(good());
+    let nothing = State { version: 0, bytes: Vec::new() };
+
+    let report = set.swap_routing(fresh(&versions()[0]), 0, Carry::From(nothing)).unwrap();
+
+    assert!(!report.state_carried);
+    assert_eq!(counter(&mut set), 0);
+}
+
 /// H04.
 #[test]
 fn a_successor_that_refuses_the_state_leaves_the_old_one_untouched() {

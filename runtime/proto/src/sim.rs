@@ -37,6 +37,10 @@ use crate::time::{Instant, Now};
 
 /// The wall clock when virtual time starts, ms since 1970.
 const START_MS: u64 = 1_800_000_000_000;
+/// The time that a disk takes for a commit.
+const DISK: Duration = Duration::from_millis(4);
+/// Messages that a disk gives back at a time.
+const RECALLED: usize = 100;
 /// Bytes that a link takes ahead of its bandwidth before it asks the queue for more.
 const LINK_AHEAD: Duration = Duration::from_millis(2);
 
@@ -80,7 +84,7 @@ pub struct Delivery {
 /// What a node keeps across a crash.
 #[derive(Debug, Default)]
 struct Disk {
-    held: BTreeMap<HeldKey, Bytes>,
+    held: BTreeMap<HeldKey, (NodeId, Bytes)>,
     seen: BTreeMap<Vec<u8>, Bytes>,
     records: BTreeMap<NodeId, Bytes>,
 }
@@ -123,6 +127,7 @@ enum Event {
     Open { link: u64, from: usize },
     Up { from: usize, to: usize, dial: Dial, start: u64 },
     Persisted { host: usize, start: u64, ticket: u64, writes: Vec<Write> },
+    Recalled { host: usize, start: u64, dest: NodeId, from: HeldKey },
 }
 
 /// The network.
@@ -232,7 +237,7 @@ impl Network {
         host.inputs.extend(disk.records.values().map(|bytes| Input::RestoreRecord(bytes.clone())));
         let seen = disk.seen.iter().map(|(flow, window)| (Bytes::copy_from_slice(flow), window.clone()));
         host.inputs.extend(seen.map(|(flow, window)| Input::RestoreSeen { flow, window }));
-        let held = disk.held.iter().map(|(key, bytes)| (*key, bytes.clone()));
+        let held = disk.held.iter().map(|(key, (_, bytes))| (*key, bytes.clone()));
         host.inputs.extend(held.map(|(key, bytes)| Input::RestoreHeld { key, bytes }));
         host.inputs.extend(host.seeds.iter().map(|seed| Input::Seed(addr(*seed))));
         host.inputs.extend(host.subscriptions.iter().map(|topic| Input::Subscribe(*topic)));
@@ -447,6 +452,11 @@ impl Network {
                     self.transmit(link, from);
                 }
             }
+            Event::Recalled { host, start, dest, from } => {
+                if self.hosts[host].starts == start {
+                    self.recall(host, dest, from);
+                }
+            }
             Event::Up { from, to, dial, start } => self.come_up(from, to, dial, start),
             Event::Persisted { host, start, ticket, writes } => {
                 if self.hosts[host].starts == start && self.hosts[host].node.is_some() {
@@ -454,6 +464,19 @@ impl Network {
                     self.input(host, Input::Persisted { ticket });
                 }
             }
+        }
+    }
+
+    fn recall(&mut self, index: usize, dest: NodeId, from: HeldKey) {
+        let kept = self.hosts[index].disk.held.range(from..).filter(|(_, (to, _))| *to == dest);
+        let mut rows: Vec<(HeldKey, Bytes)> =
+            kept.take(RECALLED + 1).map(|(key, (_, bytes))| (*key, bytes.clone())).collect();
+        let more = if rows.len() > RECALLED { rows.pop() } else { None };
+        for (key, bytes) in rows {
+            self.input(index, Input::RestoreHeld { key, bytes });
+        }
+        if let Some((from, _)) = more {
+            self.input(index, Input::Spilled { dest, from });
         }
     }
 
@@ -478,7 +501,7 @@ impl Network {
         match output {
             Output::Deliver { run, hops } => self.deliver(index, &run, hops),
             Output::Persist { ticket, writes } => {
-                let at = self.now + Duration::from_millis(4);
+                let at = self.now + DISK;
                 self.schedule(at, Event::Persisted { host: index, start, ticket, writes });
             }
             Output::Accepted { .. } => self.hosts[index].accepted += 1,
@@ -494,6 +517,10 @@ impl Network {
                 if let Some(link) = found.map(|(link, _)| *link) {
                     self.remove_link(link);
                 }
+            }
+            Output::Recall { dest, from } => {
+                let at = self.now + DISK;
+                self.schedule(at, Event::Recalled { host: index, start, dest, from });
             }
             Output::Pong { rtt_us, hops, .. } => self.hosts[index].pongs.push((rtt_us, hops)),
             Output::NeighbourUp { .. } | Output::NeighbourDown { .. } => {}
@@ -512,7 +539,7 @@ impl Network {
         for write in writes {
             let disk = &mut self.hosts[index].disk;
             match write {
-                Write::PutHeld { key, bytes, .. } => drop(disk.held.insert(key, bytes)),
+                Write::PutHeld { key, dest, bytes } => drop(disk.held.insert(key, (dest, bytes))),
                 Write::DeleteHeld { key, .. } => drop(disk.held.remove(&key)),
                 Write::PutSeen { flow, window } => drop(disk.seen.insert(flow.to_vec(), window.into())),
                 Write::DeleteSeen { flow } => drop(disk.seen.remove(flow.as_slice())),

@@ -5,12 +5,14 @@
 //! nothing about a message.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mesh_proto::directory::Dial;
 use mesh_proto::id::Peer;
 use mesh_proto::node::{Disconnect, Input, Node, Output, PublishError, Write as CoreWrite};
+use mesh_proto::queue::HeldKey;
 use mesh_proto::run::Dest;
 use mesh_proto::{NodeId, TopicId};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -20,7 +22,7 @@ use crate::builder::scheme_of;
 use crate::mesh::{Answer, Call, Names, PublishCall};
 use crate::message::Receipt;
 use crate::plugins::Plugins;
-use crate::store::{DataDir, Store, StoreEvent, StoreEvents, SubmitError, Table, Write, held_key};
+use crate::store::{DataDir, Store, StoreEvent, StoreEvents, SubmitError, Table, Write, held_key, held_of};
 use crate::transport::{DownReason, EventReceiver, Transport, TransportEvent};
 
 use self::apps::Apps;
@@ -48,6 +50,8 @@ const MAX_PARKED: usize = 256;
 const DONE: usize = 64;
 /// How long an orderly stop may take for the last bytes to go out and be acknowledged (faults.md I18).
 const STOP_WITHIN: Duration = Duration::from_secs(4);
+/// Bytes of stored messages that are given back to the core at a time.
+const RECALL_BYTES: usize = 4 * 1024 * 1024;
 /// How often figures that change slowly are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -78,6 +82,7 @@ pub(crate) struct Parts {
 struct Batch {
     core_ticket: Option<u64>,
     inbox: Vec<Entry>,
+    recalls: Vec<(NodeId, HeldKey)>,
     then: Vec<Box<dyn FnOnce() + Send>>,
 }
 
@@ -303,6 +308,10 @@ impl Driver {
             }
             Output::Dial(dial) => self.dial(dial),
             Output::Disconnect { peer, reason } => self.disconnect(peer, &reason),
+            // Behind everything that is being written.
+            Output::Recall { dest, from } => {
+                self.queue(Vec::new(), Batch { recalls: vec![(dest, from)], ..Batch::default() });
+            }
             Output::Pong { token, rtt_us, hops } => self.on_pong(token, rtt_us, hops),
             Output::NeighbourUp { peer, node } => {
                 self.names_stale = true;
@@ -391,6 +400,30 @@ impl Driver {
         self.queue(out, batch);
     }
 
+    /// Gives the core messages back that it had no room for.
+    fn recall(&mut self, dest: NodeId, from: HeldKey) {
+        let [_, last] = held_of(&dest);
+        let first = held_key(&dest, from.0 >> 20, from.0);
+        let range = (Bound::Included(first.as_slice()), Bound::Included(last.as_slice()));
+        let scan = match self.parts.store.scan(Table::Held, range, RECALL_BYTES) {
+            Ok(scan) => scan,
+            Err(error) => {
+                tracing::error!(%error, "stored messages cannot be read");
+                self.inputs.push(Input::Spilled { dest, from });
+                return;
+            }
+        };
+        let mut last = from;
+        for (key, bytes) in scan.rows {
+            let Some(number) = key.last_chunk::<8>() else { continue };
+            last = HeldKey(u64::from_be_bytes(*number));
+            self.inputs.push(Input::RestoreHeld { key: last, bytes });
+        }
+        if !scan.complete {
+            self.inputs.push(Input::Spilled { dest, from: HeldKey(last.0 + 1) });
+        }
+    }
+
     /// Submits what the driver itself wants to keep.
     fn submit(&mut self) {
         if !self.writes.is_empty() || !self.then.is_empty() {
@@ -433,6 +466,7 @@ impl Driver {
                     for entry in batch.inbox {
                         self.parts.inbox.push(entry);
                     }
+                    batch.recalls.into_iter().for_each(|(dest, from)| self.recall(dest, from));
                     batch.then.into_iter().for_each(|then| then());
                 }
                 self.submit_waiting();

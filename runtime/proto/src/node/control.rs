@@ -125,6 +125,7 @@ impl Node {
                 for item in done {
                     self.delete_held(item.key, &item.run);
                 }
+                self.ways_changed |= self.held.has_spilled();
             }
             Control::Records(records) => self.on_records(peer, records)?,
             Control::Routes(routes) => {

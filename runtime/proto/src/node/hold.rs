@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Node, Pending, PublishError, Write};
+use super::{Node, Output, Pending, PublishError, Write};
 use crate::id::NodeId;
+use crate::policy::Class;
 use crate::queue::{Drained, HeldKey, Item};
 use crate::run::{Dest, Run};
 use crate::time::Now;
@@ -30,6 +31,8 @@ struct Shelf {
     items: VecDeque<Waiting>,
     messages: usize,
     bytes: usize,
+    /// The lowest key of those that stand in the store alone, because there was no room here.
+    spilled: Option<HeldKey>,
 }
 
 /// What waits, by recipient.
@@ -66,7 +69,11 @@ impl Held {
     /// Refuses what would go beyond the limits of its recipient.
     pub(super) fn check(&self, node: &NodeId) -> Result<(), PublishError> {
         match self.shelves.get(node) {
-            Some(shelf) if shelf.bytes >= HELD_BYTES || shelf.messages >= HELD_MESSAGES => {
+            Some(shelf)
+                if shelf.bytes >= HELD_BYTES
+                    || shelf.messages >= HELD_MESSAGES
+                    || shelf.spilled.is_some() =>
+            {
                 Err(PublishError::RecipientFull { messages: shelf.messages, bytes: shelf.bytes })
             }
             _ => Ok(()),
@@ -85,11 +92,15 @@ impl Held {
         while shelf.items.len() > 1
             && (shelf.messages > HELD_MESSAGES || shelf.bytes > HELD_BYTES || self.bytes > HELD_TOTAL_BYTES)
         {
-            // What was acknowledged as stored gives way last.
-            let rank = |w: &Waiting| (!w.run.head().durable, w.run.head().class);
+            // What was acknowledged as stored gives way last, and the newest first: it is only put aside.
+            let rank = |w: &Waiting| (w.key.is_none(), w.run.head().class);
             let worst = shelf.items.iter().map(rank).max();
-            let at = shelf.items.iter().position(|w| Some(rank(w)) == worst).unwrap_or(0);
-            let Some(gone) = shelf.items.remove(at) else { break };
+            let is_worst = |w: &Waiting| Some(rank(w)) == worst;
+            let at = match worst {
+                Some((true, _)) => shelf.items.iter().position(is_worst),
+                _ => shelf.items.iter().rposition(is_worst),
+            };
+            let Some(gone) = at.and_then(|at| shelf.items.remove(at)) else { break };
             shelf.messages -= gone.run.len();
             shelf.bytes -= gone.run.payload_len();
             self.bytes -= gone.run.payload_len();
@@ -98,10 +109,21 @@ impl Held {
         out
     }
 
-    fn take(&mut self, node: &NodeId) -> VecDeque<Waiting> {
-        let Some(shelf) = self.shelves.remove(node) else { return VecDeque::new() };
+    fn take(&mut self, node: &NodeId) -> (VecDeque<Waiting>, Option<HeldKey>) {
+        let Some(shelf) = self.shelves.remove(node) else { return Default::default() };
         self.bytes -= shelf.bytes;
-        shelf.items
+        (shelf.items, shelf.spilled)
+    }
+
+    /// Notes that a message stands in the store alone.
+    pub(super) fn spill(&mut self, node: NodeId, key: HeldKey) {
+        let spilled = &mut self.shelves.entry(node).or_default().spilled;
+        *spilled = Some(spilled.map_or(key, |lowest| lowest.min(key)));
+    }
+
+    /// Says whether any message stands in the store alone.
+    pub(super) fn has_spilled(&self) -> bool {
+        self.shelves.values().any(|shelf| shelf.spilled.is_some())
     }
 
     pub(super) fn doubt(&mut self, node: NodeId, epoch: u64, item: Item) {
@@ -123,7 +145,7 @@ impl Held {
                 out.push(waiting);
             }
         }
-        self.shelves.retain(|_, shelf| !shelf.items.is_empty());
+        self.shelves.retain(|_, shelf| !shelf.items.is_empty() || shelf.spilled.is_some());
         for (_, items) in self.in_doubt.values_mut() {
             let (dead, alive) =
                 std::mem::take(items).into_iter().partition(|item| item.run.head().expiry_ms <= unix_ms);
@@ -144,9 +166,12 @@ impl Node {
     /// Keeps a run until its recipient can be reached.
     pub(super) fn hold(&mut self, node: NodeId, waiting: Waiting) {
         for gone in self.held.put(node, waiting) {
+            if let Some(key) = gone.key {
+                self.held.spill(node, key);
+                continue;
+            }
             self.counters.dropped_full += gone.run.len() as u64;
             self.load.dropped[gone.run.head().class as usize] += gone.run.len() as u64;
-            self.delete_held(gone.key, &gone.run);
         }
     }
 
@@ -158,9 +183,15 @@ impl Node {
         let ready: Vec<NodeId> =
             self.held.shelves.keys().filter(|node| self.table.reaches(node)).copied().collect();
         for node in ready {
-            for waiting in self.held.take(&node) {
-                let Waiting { run, hops, key } = waiting;
+            if !self.has_room(&Dest::Node(node), Class::Normal) {
+                continue; // tried again with the next acknowledgement, or in a second
+            }
+            let (items, spilled) = self.held.take(&node);
+            for Waiting { run, hops, key } in items {
                 self.pending.push(Pending { run, from: None, hops, owed: None, key });
+            }
+            if let Some(from) = spilled {
+                self.outputs.push_back(Output::Recall { dest: node, from });
             }
         }
     }
@@ -218,7 +249,7 @@ impl Node {
         }
         let nodes: Vec<NodeId> = self.held.shelves.keys().copied().collect();
         for node in nodes {
-            rest.extend(self.held.take(&node));
+            rest.extend(self.held.take(&node).0);
         }
         for (_, items) in std::mem::take(&mut self.held.in_doubt).into_values() {
             let kept =

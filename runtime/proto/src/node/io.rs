@@ -89,6 +89,14 @@ pub enum Input {
         /// Its bytes.
         bytes: Bytes,
     },
+    /// More messages for `dest` stand in the store, from this key on: there were too many for one
+    /// [`Output::Recall`].
+    Spilled {
+        /// For whom.
+        dest: NodeId,
+        /// The first key that was not given back.
+        from: HeldKey,
+    },
     /// A duplicate window that a store kept.
     RestoreSeen {
         /// The flow, as [`Flow::to_bytes`].
@@ -166,6 +174,14 @@ pub enum Output {
         peer: Peer,
         /// Why.
         reason: Disconnect,
+    },
+    /// Give back what the store keeps for `dest` from this key on, as [`Input::RestoreHeld`], once all
+    /// writes so far are on disk; when it is more than fits into memory, end with [`Input::Spilled`].
+    Recall {
+        /// For whom.
+        dest: NodeId,
+        /// The first key.
+        from: HeldKey,
     },
     /// A ping came back.
     Pong {

@@ -346,6 +346,10 @@ impl Node {
             Input::Ping { token, to } => self.on_ping_request(now, token, to),
             Input::Persisted { ticket } => self.on_persisted(ticket),
             Input::RestoreHeld { key, bytes } => self.restore_held(now, key, &bytes),
+            Input::Spilled { dest, from } => {
+                self.held.spill(dest, from);
+                self.ways_changed = true;
+            }
             Input::RestoreSeen { flow, window } => {
                 if let (Some(flow), Some(window)) = (Flow::from_bytes(&flow), Window::from_bytes(&window)) {
                     self.seen.restore(flow, window);

@@ -80,7 +80,7 @@ impl Node {
     fn sweep(&mut self, now: Now) {
         let changed = self.table.expire(now.instant);
         self.view_stale |= changed || !self.neighbours.is_empty();
-        self.ways_changed |= changed;
+        self.ways_changed |= changed || self.held.has_spilled();
         for (node, seqno) in self.table.starving() {
             let request = Control::SeqnoRequest { node, seqno, hops: MAX_HOPS };
             for via in self.table.ways(&node) {

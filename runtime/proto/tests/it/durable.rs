@@ -59,6 +59,36 @@ fn a_carrier_hands_over_what_its_author_cannot() {
     assert_eq!(net.texts(2), ["from one who left"]);
 }
 
+// I1: what was acknowledged is kept, also beyond what memory holds; and no more is taken then.
+#[test]
+fn more_than_memory_holds_waits_in_the_store_and_is_handed_over() {
+    const BATCH: u32 = 3000;
+    let mut net = Network::seeded(9);
+    net.chain(2);
+    net.run(secs(3));
+    net.crash(1);
+    net.run(secs(1));
+    let dest = Dest::Node(net.id(1));
+    for n in 0..40 {
+        net.publish_with(0, dest, b"", |publish| {
+            publish.durable = true;
+            publish.payloads = (0..BATCH).map(|i| (n * BATCH + i).to_le_bytes().to_vec().into()).collect();
+        });
+        net.run(millis(50));
+    }
+    let acknowledged = net.accepted(0) * u64::from(BATCH);
+    assert_eq!(acknowledged, 102_000, "the batch that crossed the limit is the last");
+    assert!(net.node(0).held().0 <= 100_000);
+
+    net.restart(1);
+    net.run(secs(60));
+
+    let mut got: Vec<&[u8]> = net.received(1).iter().map(|d| &d.payload[..]).collect();
+    got.sort_unstable();
+    got.dedup();
+    assert_eq!((got.len() as u64, net.received(1).len() as u64), (acknowledged, acknowledged), "each once");
+}
+
 #[test]
 fn an_orderly_stop_keeps_what_was_not_durable_too() {
     let mut net = Network::seeded(9);

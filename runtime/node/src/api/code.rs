@@ -178,7 +178,7 @@ another --data-dir."
 "The store file is damaged, from a newer version, or not a store. It is left as it is."
 
     STORE_FULL "MESH-S103" 13 "the store refuses more"
-"The disk is full, or the store has reached its limit. Durable messages are refused until there is room;
+"The disk is full, or the store has reached its limit. Durable messages wait, unacknowledged, until there is room;
 others flow on."
 
     MESSAGE_TOO_LARGE "MESH-S104" 13 "the message exceeds the limit"

@@ -1,12 +1,14 @@
 //! `meshctl up`: starts a node, here or in the background, and says what to do next.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use etcetera::BaseStrategy;
 use mesh_node::Mesh;
-use mesh_node::api::{ApiError, Identity, PluginRow, Reply, Request, Status, StoreKind, code, text};
+use mesh_node::api::{
+    ApiError, EventKind, Identity, PluginRow, Reply, Request, Status, StoreKind, code, text,
+};
 use mesh_node::control::server::Server;
 use mesh_proto::NodeId;
 use serde::{Deserialize, Serialize};
@@ -71,6 +73,18 @@ pub struct Up {
     until_stdin_closes: bool,
 }
 
+/// How long readiness waits for a first link, so that the next command finds the mesh.
+const FIRST_LINK: Duration = Duration::from_millis(200);
+
+async fn first_link(mesh: &Mesh) {
+    let mut events = mesh.events();
+    while let Some(event) = events.next().await {
+        if matches!(event.kind, EventKind::PeerUp { .. }) {
+            return;
+        }
+    }
+}
+
 /// A node that is ready.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Ready {
@@ -118,6 +132,10 @@ impl Up {
         log::start(self.log_to.as_deref(), data_dir.as_deref(), context.globals.verbose)?;
         let new = start::is_new(data_dir.as_deref());
         let mesh = start::node(self.options(data_dir)).await?;
+        if !self.join.is_empty() {
+            // Who is not there now is dialed again later; there is no reason to wait for it.
+            let _ = tokio::time::timeout(FIRST_LINK, first_link(&mesh)).await;
+        }
         let served = self.serve_as(&mesh, new, &registry, signals, context, started).await;
         mesh.shutdown().await;
         registry.remove(mesh.name());

@@ -296,7 +296,7 @@ fn open(dir: Option<&DataDir>) -> Result<(NodeKey, Store, StoreEvents), StartErr
 fn next_epoch(store: &Store) -> Result<u64, StartError> {
     let last = store.get(Table::Meta, META_EPOCH)?;
     let last = last.and_then(|bytes| Some(u64::from_be_bytes(*bytes.first_chunk::<8>()?))).unwrap_or(0);
-    Ok(unix_ms().max(last + 1))
+    Ok(unix_ms().max(last.saturating_add(1)))
 }
 
 /// Returns `quic` or `memory` for an address as a transport writes it.

@@ -30,7 +30,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn end(&self) -> u64 {
-        self.first + self.run.len() as u64
+        self.first.saturating_add(self.run.len() as u64)
     }
 }
 
@@ -96,7 +96,7 @@ impl Inbox {
     /// Forgets everything up to and including `offset`; returns the writes that forget it on disk.
     pub(crate) fn acknowledge(&mut self, offset: u64) -> Vec<Write> {
         let mut writes = Vec::new();
-        while self.entries.front().is_some_and(|entry| entry.end() <= offset + 1) {
+        while self.entries.front().is_some_and(|entry| entry.end() <= offset.saturating_add(1)) {
             let Some(entry) = self.entries.pop_front() else { break };
             self.messages -= entry.run.len();
             self.bytes -= entry.run.payload_len();

@@ -420,7 +420,7 @@ impl Driver {
             self.inputs.push(Input::RestoreHeld { key: last, bytes });
         }
         if !scan.complete {
-            self.inputs.push(Input::Spilled { dest, from: HeldKey(last.0 + 1) });
+            self.inputs.push(Input::Spilled { dest, from: HeldKey(last.0.saturating_add(1)) });
         }
     }
 

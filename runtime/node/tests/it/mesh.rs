@@ -117,6 +117,20 @@ async fn swapping_the_middle_nodes_policy_under_load_loses_and_doubles_nothing()
     publisher.await.expect("the publisher ends");
 }
 
+// I7: an offset is a number from outside.
+#[tokio::test]
+async fn the_largest_offset_acknowledges_everything_and_harms_nobody() {
+    let a = explicit("a").start().await.expect("a starts");
+    let mut inbox = a.subscribe(Filter::Inbox { from_offset: None }).await.expect("subscribed");
+    a.send(a.id(), vec!["to myself".into()], SendOptions::default()).await.expect("sent");
+    take(&mut inbox, 1).await;
+
+    inbox.ack(u64::MAX).await;
+
+    let Reply::Status(status) = call(&a, Request::Status).await else { panic!("status") };
+    assert_eq!(status.inbox.messages, 0);
+}
+
 // MN-11, MN-12, MN-77, PM-02: the defaults find everybody from one address, over sockets too.
 #[tokio::test]
 async fn the_third_node_finds_the_first_through_the_second() {

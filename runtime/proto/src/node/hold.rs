@@ -57,7 +57,8 @@ impl Held {
     }
 
     pub(super) fn used_key(&mut self, key: HeldKey) {
-        self.next_key = self.next_key.max(key.0);
+        // A damaged store may hold any number; a real one is a time, far below the half.
+        self.next_key = self.next_key.max(key.0.min(u64::MAX / 2));
     }
 
     pub(super) fn totals(&self) -> (usize, usize) {

@@ -19,7 +19,8 @@ use crate::limits::REAPER_QUEUE;
 
 /// The engine that compiles and runs all plugins of this process, with the cache of one node.
 ///
-/// Cheap to clone. All engines of a process share one wasmtime engine, one ticker and one reaper thread.
+/// Cheap to clone. All engines of a process share one wasmtime engine, one ticker and one reaper thread;
+/// metered ones share another, which a process that runs a node has no use for.
 #[derive(Clone)]
 pub struct Engine {
     shared: &'static Shared,
@@ -28,11 +29,20 @@ pub struct Engine {
 
 struct Shared {
     wasm: wasmtime::Engine,
-    ticker: Ticker,
+    /// `None` when calls are bounded by instructions, so that no clock decides anything.
+    ticker: Option<Ticker>,
     reaper: SyncSender<Box<dyn Send>>,
 }
 
+/// What ends a call that does not end by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    Time,
+    Instructions,
+}
+
 static SHARED: OnceLock<Result<Shared, String>> = OnceLock::new();
+static METERED: OnceLock<Result<Shared, String>> = OnceLock::new();
 
 /// Why there is no engine.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +58,21 @@ impl Engine {
     /// # Errors
     /// When this machine is not supported, or its two threads cannot be started.
     pub fn new(cache: Option<Cache>) -> Result<Engine, EngineError> {
-        match SHARED.get_or_init(Shared::new) {
+        Engine::of(SHARED.get_or_init(|| Shared::new(Bound::Time)), cache)
+    }
+
+    /// Returns an engine whose calls are bounded by instructions instead of time, so that equal calls end
+    /// equally on every machine and however busy it is (faults.md W19). For simulations and replays; a
+    /// deadline of a millisecond is [`crate::limits::FUEL_PER_MS`] instructions.
+    ///
+    /// # Errors
+    /// As for [`Engine::new`].
+    pub fn metered(cache: Option<Cache>) -> Result<Engine, EngineError> {
+        Engine::of(METERED.get_or_init(|| Shared::new(Bound::Instructions)), cache)
+    }
+
+    fn of(shared: &'static Result<Shared, String>, cache: Option<Cache>) -> Result<Engine, EngineError> {
+        match shared {
             Ok(shared) => Ok(Engine { shared, cache: cache.map(Arc::new) }),
             Err(reason) => Err(EngineError { reason: reason.clone() }),
         }
@@ -63,10 +87,16 @@ impl Engine {
         &self.shared.wasm
     }
 
-    /// Keeps the clock ticking while a guest runs.
+    /// Keeps the clock ticking while a guest runs; `None` when instructions are counted instead.
     #[inline]
-    pub(crate) fn enter(&self) -> Running<'static> {
-        self.shared.ticker.enter()
+    pub(crate) fn enter(&self) -> Option<Running<'static>> {
+        self.shared.ticker.as_ref().map(Ticker::enter)
+    }
+
+    /// Says whether calls are bounded by instructions.
+    #[inline]
+    pub(crate) fn is_metered(&self) -> bool {
+        self.shared.ticker.is_none()
     }
 
     /// Compiles a component, or loads its compiled code; says whether it came from the cache.
@@ -98,9 +128,12 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Shared {
-    fn new() -> Result<Shared, String> {
-        let wasm = wasmtime::Engine::new(&config()).map_err(|error| error.to_string())?;
-        let ticker = Ticker::start(wasm.clone()).map_err(|error| error.to_string())?;
+    fn new(bound: Bound) -> Result<Shared, String> {
+        let wasm = wasmtime::Engine::new(&config(bound)).map_err(|error| error.to_string())?;
+        let ticker = match bound {
+            Bound::Time => Some(Ticker::start(wasm.clone()).map_err(|error| error.to_string())?),
+            Bound::Instructions => None,
+        };
         let (reaper, discarded) = sync_channel::<Box<dyn Send>>(REAPER_QUEUE);
         std::thread::Builder::new()
             .name("plugin-reaper".into())
@@ -110,11 +143,12 @@ impl Shared {
     }
 }
 
-fn config() -> wasmtime::Config {
+fn config(bound: Bound) -> wasmtime::Config {
     let mut config = wasmtime::Config::new();
     // Its default triples the price of an empty call (647 against 190 ns), and policies are synchronous.
     config.concurrency_support(false);
-    config.epoch_interruption(true);
+    config.epoch_interruption(bound == Bound::Time);
+    config.consume_fuel(bound == Bound::Instructions);
     // Equal inputs must give equal answers on every node, or nothing could be replayed.
     config.cranelift_nan_canonicalization(true);
     config.relaxed_simd_deterministic(true);

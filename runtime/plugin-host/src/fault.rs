@@ -84,7 +84,7 @@ impl Fault {
     /// Reads the engine's error of a call that had `limit`.
     pub(crate) fn of(error: &wasmtime::Error, limit: Duration) -> Fault {
         match error.downcast_ref::<Trap>() {
-            Some(Trap::Interrupt) => return Fault::Deadline { limit },
+            Some(Trap::Interrupt | Trap::OutOfFuel) => return Fault::Deadline { limit },
             Some(trap) => return Fault::Trap { reason: with_frames(trap.to_string(), error) },
             None => {}
         }

@@ -20,6 +20,10 @@ pub const HANDLER_CALL: Duration = Duration::from_millis(50);
 /// Time to instantiate, configure, self-test and take over state off the hot path; faults.md section 3.
 pub const SETUP: Duration = Duration::from_secs(1);
 
+/// Instructions that stand for a millisecond where calls are metered: about what a slow core runs in one, so
+/// that what is in time there is in time on a node.
+pub const FUEL_PER_MS: u64 = 1_000_000;
+
 /// Rows of one batch. Larger ones are answered by the native built-in and cost nobody a strike.
 pub const BATCH_ROWS: usize = 1 << 16;
 /// Neighbours, and ways, of one view that a plugin is shown.

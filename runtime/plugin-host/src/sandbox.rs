@@ -91,7 +91,9 @@ pub(crate) fn store(engine: &Engine, plugin: &str) -> Store<Host> {
     store.limiter(|host| &mut host.limits);
     store.set_hostcall_fuel(limits::ANSWER_BYTES);
     store.set_max_component_handles(limits::HANDLES);
-    store.epoch_deadline_callback(|mut store| Ok(store.data_mut().slice.expired()));
+    if !engine.is_metered() {
+        store.epoch_deadline_callback(|mut store| Ok(store.data_mut().slice.expired()));
+    }
     store
 }
 
@@ -108,8 +110,12 @@ pub(crate) fn call<R>(
     host.slice = Slice { ticks, ..Slice::default() };
     host.host_calls = 0;
     host.log_lines = 0;
-    // The tick that is under way may end at once.
-    store.set_epoch_deadline(ticks + 1);
+    if engine.is_metered() {
+        store.set_fuel(ticks * limits::FUEL_PER_MS).map_err(|error| Fault::of(&error, limit))?;
+    } else {
+        // The tick that is under way may end at once.
+        store.set_epoch_deadline(ticks + 1);
+    }
     let _running = engine.enter();
     call(store).map_err(|error| Fault::of(&error, limit))
 }

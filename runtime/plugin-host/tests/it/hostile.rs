@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use mesh_plugin_host::{
-    Carry, Fault, Grants, PolicySet, PolicySlot, PrepareError, Refusal, SlotEvent, SlotState, builtin,
-    limits, load, prepare_qos, prepare_routing,
+    Carry, Engine, Fault, Grants, PolicySet, PolicySlot, PrepareError, Refusal, SlotEvent, SlotState, Value,
+    builtin, limits, load, prepare_qos, prepare_routing,
 };
 use mesh_proto::policy::{Class, Load, Policies, QosBatch, Shares};
 
@@ -268,4 +268,29 @@ fn the_faulty_built_in_works_for_as_long_as_it_says_and_costs_three_answers() {
         panic!("{events:?}")
     };
     assert!(reason.contains("unreachable") && reason.ends_with("#decide"), "{reason}");
+}
+
+/// W19: where instructions are counted, the same call ends after the same instruction on every machine, and a
+/// good plugin answers as it does where time is measured.
+#[test]
+fn a_metered_call_that_never_ends_fails_like_a_late_one_and_a_good_one_answers_alike() {
+    let metered = Engine::metered(None).unwrap();
+    let answers = |engine: &Engine| {
+        let good = load(engine, builtin::LATENCY, Grants::NONE).unwrap();
+        let mut set = PolicySet::new(engine);
+        set.swap_routing(prepare_routing(&good, &settings([])).unwrap(), 0, Carry::Keep).unwrap();
+        set.observe(0, &view());
+        (0..50).map(|turn| ask(&mut set, turn, 4)).collect::<Vec<_>>()
+    };
+    let hostile = load(&metered, &crate::guests::hostile("routing"), Grants::NONE).unwrap();
+    let mode = settings([("mode", text("loop-decide")), ("after", Value::Integer(1))]);
+    let mut set = PolicySet::new(&metered);
+    set.swap_routing(prepare_routing(&hostile, &mode).unwrap(), 0, Carry::Keep).unwrap();
+    set.observe(0, &view());
+
+    let verdict = ask(&mut set, 1, 4);
+
+    assert_eq!(verdict, NATIVE);
+    assert_eq!(last_fault(&set), Fault::Deadline { limit: limits::POLICY_CALL });
+    assert_eq!(answers(&metered), answers(&engine()));
 }

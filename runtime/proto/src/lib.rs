@@ -19,6 +19,7 @@ pub mod seen;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod time;
+pub mod topology;
 mod wire;
 
 pub use id::{MessageId, NodeId, Peer, TopicId};

@@ -231,6 +231,79 @@ impl Shares {
     }
 }
 
+/// Who asks for a parent, and how it wants candidates weighed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Own {
+    /// 0 platform, 1 squad, 2 platoon, 3 company.
+    pub level: u8,
+    /// 0 stands still, 1 moves now and then, 2 moves all the time.
+    pub mobility: u8,
+    /// Percent of its battery; [`MAINS`] without one.
+    pub battery: u8,
+    /// The weights that the operator chose, in permille: mobility, resources, battery, proximity.
+    pub weights: [u32; 4],
+    /// Metres to a parent, at most; [`UNKNOWN`] for any distance.
+    pub max_distance_m: u32,
+}
+
+/// The battery of a node on mains.
+pub const MAINS: u8 = u8::MAX;
+/// A distance or a round trip that is not known.
+pub const UNKNOWN: u32 = u32::MAX;
+
+/// Nodes that could be the parent of the one that asks, as columns of equal length. All of them meet the
+/// host's conditions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Candidates {
+    /// A small number that stands for the node while the one that asks runs.
+    pub node: Vec<u32>,
+    /// 0 platform, 1 squad, 2 platoon, 3 company; above that of the one that asks.
+    pub level: Vec<u8>,
+    /// 1 when it is in the cell of the one that asks, else 0.
+    pub same_cell: Vec<u8>,
+    /// 1 for the present parent, else 0.
+    pub is_parent: Vec<u8>,
+    /// 0 stands still, 1 moves now and then, 2 moves all the time.
+    pub mobility: Vec<u8>,
+    /// Percent of its battery; [`MAINS`] without one.
+    pub battery: Vec<u8>,
+    /// Percent of its processors in use.
+    pub cpu_used: Vec<u8>,
+    /// Percent of its memory in use.
+    pub memory_used: Vec<u8>,
+    /// Its processors.
+    pub cores: Vec<u32>,
+    /// Its memory in MB.
+    pub memory_mb: Vec<u32>,
+    /// What it can send, in Mbit/s.
+    pub uplink_mbps: Vec<u32>,
+    /// Metres to it; [`UNKNOWN`] unless both positions are known.
+    pub distance_m: Vec<u32>,
+    /// Round trip in microseconds; [`UNKNOWN`] unless there is a link.
+    pub rtt_us: Vec<u32>,
+    /// Seconds since it was last seen to come up.
+    pub up_s: Vec<u32>,
+    /// Children that it has, the one that asks excepted.
+    pub children: Vec<u32>,
+    /// Children that it takes.
+    pub max_children: Vec<u32>,
+}
+
+impl Candidates {
+    /// Returns the number of rows.
+    pub fn len(&self) -> usize {
+        self.node.len()
+    }
+
+    /// Says whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.node.is_empty()
+    }
+}
+
+/// The highest score of a candidate; the host cuts what is above it.
+pub const MAX_SCORE: u32 = 1000;
+
 /// The rules that a node asks. Calls are synchronous and come one at a time.
 ///
 /// An implementation never fails: a plugin that cannot answer is replaced by its native built-in for that
@@ -247,4 +320,11 @@ pub trait Policies {
 
     /// Returns how links are shared from now on.
     fn divide(&mut self, now_ms: u64, load: &Load) -> Shares;
+
+    /// Fills `scores` with one a row, 0 to [`MAX_SCORE`]: how good a parent each candidate is. Asked seldom,
+    /// and only in a node that has a profile.
+    fn score(&mut self, now_ms: u64, own: &Own, candidates: &Candidates, scores: &mut Vec<u32>) {
+        let _ = now_ms;
+        native::score(own, candidates, scores);
+    }
 }

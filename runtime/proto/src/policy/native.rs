@@ -1,6 +1,9 @@
 //! The built-in policies: what a slot falls back to, and the yardstick that plugins are measured against.
 
-use super::{ABSTAIN, HOLD, Load, Policies, QosBatch, RouteBatch, Shares, TOPIC_BIT, View};
+use super::{
+    ABSTAIN, Candidates, HOLD, Load, Own, Policies, QosBatch, RouteBatch, Shares, TOPIC_BIT, UNKNOWN, View,
+};
+use crate::topology::{Parts, Weights};
 
 /// Routes by the lowest sum of round-trip time and told cost; keeps no memory of earlier choices.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +71,25 @@ impl AsAsked {
         classes.clear();
         classes.extend_from_slice(&batch.class);
     }
+}
+
+/// Scores candidates for a parent by the weights of the one that asks; remembers nothing.
+pub fn score(own: &Own, candidates: &Candidates, scores: &mut Vec<u32>) {
+    let [mobility, resources, battery, proximity] = own.weights;
+    let max_distance_m = (own.max_distance_m != UNKNOWN).then_some(own.max_distance_m);
+    let weights = Weights { mobility, resources, battery, proximity, max_distance_m, ..Weights::default() };
+    let of = |row: usize| {
+        let parts = Parts::of(
+            candidates.mobility[row],
+            [candidates.cpu_used[row], candidates.memory_used[row]],
+            candidates.battery[row],
+            candidates.distance_m[row],
+            max_distance_m,
+        );
+        parts.total(&weights)
+    };
+    scores.clear();
+    scores.extend((0..candidates.len()).map(of));
 }
 
 /// All built-in policies together.

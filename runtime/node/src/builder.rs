@@ -9,6 +9,7 @@ use mesh_plugin_host::{Cache, Engine};
 use mesh_proto::directory::LinkPolicy;
 use mesh_proto::node::{Config, Input, Node};
 use mesh_proto::queue::HeldKey;
+use mesh_proto::tuning::Tuning;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::api::{Event, EventKind, Time};
@@ -52,6 +53,7 @@ pub struct Builder {
     memory: Vec<(Hub, String)>,
     join: Vec<String>,
     links: LinkPolicy,
+    tuning: Tuning,
     no_plugins: bool,
 }
 
@@ -130,7 +132,14 @@ impl Builder {
         self
     }
 
-    /// Sets whom to link to by itself. Default: up to five nodes that it hears of.
+    /// Sets how fast the node beats and how much it remembers; see [`Tuning`].
+    #[must_use]
+    pub fn tuning(mut self, tuning: Tuning) -> Builder {
+        self.tuning = tuning;
+        self
+    }
+
+    /// Sets whom to link to by itself. Default: [`LinkPolicy::Adaptive`].
     #[must_use]
     pub fn links(mut self, links: LinkPolicy) -> Builder {
         self.links = links;
@@ -159,8 +168,14 @@ impl Builder {
 
         let clock = Clock::start();
         let seed = getrandom::u64().unwrap_or(epoch);
-        let config =
-            Config { key: key.signing().clone(), name: name.clone(), epoch, seed, links: self.links };
+        let config = Config {
+            key: key.signing().clone(),
+            name: name.clone(),
+            epoch,
+            seed,
+            links: self.links,
+            tuning: self.tuning,
+        };
         let node = Node::new(clock.now(), config);
         let (events, transport_events) = transport::events();
         let transports = self.transports(&key, events)?;

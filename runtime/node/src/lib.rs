@@ -38,4 +38,5 @@ pub use builder::{Builder, StartError};
 pub use driver::inspect_report;
 pub use mesh::{EventStream, Mesh, Parcel, Subscription};
 pub use mesh_proto::directory::LinkPolicy;
+pub use mesh_proto::tuning::Tuning;
 pub use plugins::StartError as PluginStartError;

@@ -19,10 +19,10 @@ pub const MAX_TOPICS: usize = 4096;
 pub const CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// Offers awaited at a time, at most (faults.md section 3: 5 000 ids).
 pub const MAX_MISSING: usize = 5_000;
-/// How long an offered message may take to come by itself before it is asked for.
-pub const GRAFT_AFTER: Duration = Duration::from_millis(500);
 /// How long the next neighbour that offered it is then waited for.
 pub const GRAFT_AGAIN: Duration = Duration::from_millis(250);
+/// How old a message may be to be offered to a neighbour that has just come, in ms.
+pub const RECENT_MS: u64 = 60_000;
 /// How long offers are gathered before they are sent.
 pub const OFFER_EVERY: Duration = Duration::from_millis(25);
 
@@ -50,8 +50,10 @@ struct Missing {
 }
 
 /// The trees of one node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Trees {
+    /// How long an offered message may take to come by itself before it is asked for.
+    graft_after: Duration,
     lazy: BTreeMap<TopicId, BTreeSet<Peer>>,
     cache: BTreeMap<(Flow, u64), (Arc<Run>, u8)>,
     cache_order: VecDeque<(Flow, u64)>,
@@ -62,6 +64,45 @@ pub struct Trees {
 }
 
 impl Trees {
+    /// Makes trees without a message; `graft_after` is how long an offered one may take to come by itself.
+    pub fn new(graft_after: Duration) -> Trees {
+        Trees {
+            graft_after,
+            lazy: BTreeMap::new(),
+            cache: BTreeMap::new(),
+            cache_order: VecDeque::new(),
+            cache_bytes: 0,
+            missing: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            offers_due: None,
+        }
+    }
+
+    /// Returns the offers awaited and the bytes cached.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.missing.len(), self.cache_bytes)
+    }
+
+    /// Returns offers of the newest messages, for a neighbour that has just come: one whose tree broke may
+    /// have missed them. What was written before its start at `epoch` is not for it.
+    pub fn recent(&self, unix_ms: u64, epoch: u64) -> BTreeMap<TopicId, Vec<Offer>> {
+        let mut out: BTreeMap<TopicId, Vec<Offer>> = BTreeMap::new();
+        for key in self.cache_order.iter().rev().take(MAX_ROWS) {
+            let Some((run, _)) = self.cache.get(key) else { continue };
+            let (head, seqs) = (run.head(), run.seqs());
+            let Some(tree) = tree_of(&head.flow.dest) else { continue };
+            if head.sent_ms >= epoch && unix_ms.saturating_sub(head.sent_ms) < RECENT_MS {
+                out.entry(tree).or_default().push(Offer {
+                    origin: head.flow.origin,
+                    epoch: head.flow.epoch,
+                    first: seqs.start,
+                    count: run.len() as u32,
+                });
+            }
+        }
+        out
+    }
+
     /// A new run goes out: returns the neighbours to push it to, and notes an offer for the others.
     pub fn on_fresh(
         &mut self,
@@ -151,7 +192,7 @@ impl Trees {
             let count = u32::try_from(part.end - part.start).unwrap_or(u32::MAX);
             let missing = self.missing.entry(key).or_insert_with(|| Missing {
                 count,
-                due: now + GRAFT_AFTER,
+                due: now + self.graft_after,
                 offered_by: VecDeque::new(),
             });
             missing.count = missing.count.max(count);

@@ -1,48 +1,65 @@
-//! Who is in the mesh and whom to dial: endpoint records, and the schedule of attempts. Opens no socket.
+//! Whom to link to: the bounds on the number of links, and the schedule of dials. Opens no socket, and knows
+//! of other nodes only what [`Members`] says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::id::NodeId;
+use crate::id::{NodeId, Peer};
+use crate::members::{MemberState, Members};
 use crate::record::Record;
 use crate::time::Instant;
 
-/// Nodes known, at most (faults.md B04). Beyond it the record that is oldest gives way.
-pub const MAX_NODES: usize = 4096;
 /// The pause after the first failed dial; it doubles up to [`BACKOFF_MAX`], and half of it is random.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(250);
 /// The longest pause between two dials of one address.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Dials under way at a time, at most.
 pub const MAX_DIALS: usize = 8;
+/// Nodes that links are kept to whatever the bounds say, at most.
+pub const MAX_KEPT: usize = 16;
+/// Up to this many nodes a mesh is small.
+pub const SMALL_MESH: usize = 16;
+/// How often a node that has enough links tries one that it has none to, on average.
+pub const FEELER: Duration = Duration::from_secs(30);
 
 /// Whom a node links to by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LinkPolicy {
-    /// The addresses it was given, and other nodes it hears of until it has this many links.
+    /// Two to three links in a mesh of up to [`SMALL_MESH`] nodes (MN-01), five to seven in a larger one:
+    /// HyParView paper, section 5.1, has an active view of log10(n) + 1, 5 for 10 000 nodes.
+    #[default]
+    Adaptive,
+    /// At least `min` links, and at most `max` when it has settled.
     Auto {
-        /// The number of links to strive for.
-        degree: usize,
+        /// Below it, other nodes are dialed.
+        min: usize,
+        /// Above it, links are let go that the graph can do without.
+        max: usize,
     },
     /// Only the addresses it was given.
     Explicit,
 }
 
 impl LinkPolicy {
-    /// Returns how many links are too many: from there on a newcomer takes the place of another neighbour,
-    /// as a join does in HyParView, so that no node becomes a hub and none is turned away.
-    pub fn capacity(&self) -> usize {
-        match self {
-            LinkPolicy::Auto { degree } => (degree * 2).clamp(2, crate::node::MAX_LINKS),
-            LinkPolicy::Explicit => crate::node::MAX_LINKS,
+    /// Returns the least and the greatest number of links in a mesh of this size.
+    pub fn bounds(&self, nodes: usize) -> (usize, usize) {
+        match *self {
+            LinkPolicy::Adaptive if nodes <= SMALL_MESH => (2, 3),
+            LinkPolicy::Adaptive => (5, 7),
+            LinkPolicy::Auto { min, max } => {
+                let max = max.clamp(1, crate::node::MAX_LINKS / 2);
+                (min.clamp(1, max), max)
+            }
+            LinkPolicy::Explicit => (0, crate::node::MAX_LINKS),
         }
     }
-}
 
-impl Default for LinkPolicy {
-    /// HyParView paper, section 5.1: an active view of log10(n) + 1, 5 for 10 000 nodes.
-    fn default() -> Self {
-        LinkPolicy::Auto { degree: 5 }
+    /// Returns how many links are too many even for a moment: from there on newcomers are sent to others.
+    pub fn capacity(&self, nodes: usize) -> usize {
+        match self {
+            LinkPolicy::Explicit => crate::node::MAX_LINKS,
+            _ => self.bounds(nodes).1 * 2,
+        }
     }
 }
 
@@ -70,20 +87,21 @@ struct Seed {
     attempt: Attempt,
 }
 
-/// What is known of the nodes of the mesh.
+/// The schedule of dials of one node.
 #[derive(Debug)]
 pub struct Directory {
     own: NodeId,
     policy: LinkPolicy,
-    records: BTreeMap<NodeId, Record>,
     seeds: BTreeMap<String, Seed>,
     attempts: BTreeMap<NodeId, Attempt>,
+    kept: BTreeSet<NodeId>,
 }
 
 impl Directory {
-    /// Makes an empty directory.
+    /// Makes a schedule without anybody.
     pub fn new(own: NodeId, policy: LinkPolicy) -> Directory {
-        Directory { own, policy, records: BTreeMap::new(), seeds: BTreeMap::new(), attempts: BTreeMap::new() }
+        let (seeds, attempts, kept) = Default::default();
+        Directory { own, policy, seeds, attempts, kept }
     }
 
     /// Adds an address to link to: always with [`LinkPolicy::Explicit`], else while there are too few links.
@@ -91,46 +109,26 @@ impl Directory {
         self.seeds.entry(addr).or_insert(Seed { node: None, attempt: FRESH });
     }
 
-    /// Takes a record in; returns whether it is news. The signature has been checked.
-    pub fn learn(&mut self, record: Record) -> bool {
-        let known = self.records.get(&record.node).map(|known| known.version);
-        if record.node == self.own || known.is_some_and(|known| known >= record.version) {
-            return false;
+    /// Keeps a link to this node whatever the bounds say; no more than [`MAX_KEPT`] nodes.
+    pub fn keep(&mut self, node: NodeId) {
+        if self.kept.len() < MAX_KEPT && node != self.own {
+            self.kept.insert(node);
         }
-        if known.is_none() && self.records.len() >= MAX_NODES {
-            let oldest = self.records.values().min_by_key(|record| record.version).map(|record| record.node);
-            if let Some(oldest) = oldest {
-                self.records.remove(&oldest);
-                self.attempts.remove(&oldest);
-            }
-        }
-        // Somebody who has moved is worth an attempt at once.
-        if self.records.get(&record.node).is_some_and(|known| known.addrs != record.addrs) {
-            self.attempts.remove(&record.node);
-        }
-        self.records.insert(record.node, record);
-        true
     }
 
-    /// Says whether a record would be news, before its signature is checked.
-    pub fn is_news(&self, record: &Record) -> bool {
-        record.node != self.own
-            && self.records.get(&record.node).is_none_or(|known| known.version < record.version)
+    /// The link to this node is one like others again.
+    pub fn unkeep(&mut self, node: &NodeId) {
+        self.kept.remove(node);
+    }
+
+    /// Says whether a link to this node is kept whatever the bounds say.
+    pub fn keeps(&self, node: &NodeId) -> bool {
+        self.kept.contains(node)
     }
 
     /// Returns whom to link to.
     pub fn policy(&self) -> LinkPolicy {
         self.policy
-    }
-
-    /// Returns all records.
-    pub fn records(&self) -> impl Iterator<Item = &Record> {
-        self.records.values()
-    }
-
-    /// Returns what a node says of itself.
-    pub fn record(&self, node: &NodeId) -> Option<&Record> {
-        self.records.get(node)
     }
 
     /// A dial reached a node.
@@ -162,22 +160,40 @@ impl Directory {
         }
     }
 
+    /// Somebody has moved, or wants to be linked to: that is worth an attempt at once.
+    pub fn on_moved(&mut self, node: &NodeId) {
+        self.attempts.remove(node);
+    }
+
+    /// Forgets attempts at nodes that are not known any more.
+    pub fn tidy(&mut self, members: &Members) {
+        self.attempts.retain(|node, attempt| attempt.under_way || members.record(node).is_some());
+    }
+
+    /// Says whether [`Directory::dials`] may have something to do soon.
+    pub fn is_hungry(&self, linked: &BTreeMap<NodeId, Peer>, nodes: usize) -> bool {
+        let missing = |node: &NodeId| !linked.contains_key(node);
+        match self.policy {
+            LinkPolicy::Explicit => {
+                self.seeds.values().any(|seed| seed.node.is_none_or(|node| missing(&node)))
+            }
+            _ => linked.len() < self.policy.bounds(nodes).0 || self.kept.iter().any(missing),
+        }
+    }
+
     /// Returns the dials to make now, given who is linked.
     pub fn dials(
         &mut self,
         now: Instant,
-        linked: &BTreeMap<NodeId, crate::id::Peer>,
+        linked: &BTreeMap<NodeId, Peer>,
+        members: &Members,
         rng: &mut fastrand::Rng,
     ) -> Vec<Dial> {
-        let seeds_under_way = self.seeds.values().filter(|seed| seed.attempt.under_way).count();
-        let under_way = seeds_under_way + self.attempts.values().filter(|attempt| attempt.under_way).count();
-        let mut room = MAX_DIALS.saturating_sub(under_way);
         let mut out = Vec::new();
+        let mut room = MAX_DIALS.saturating_sub(self.under_way());
+        let (min, _) = self.policy.bounds(members.len() + 1);
         // To one that links by itself a seed is a way in, not a link to keep: else all would hang on it.
-        let is_in = match self.policy {
-            LinkPolicy::Auto { degree } => linked.len() >= degree,
-            LinkPolicy::Explicit => false,
-        };
+        let is_in = self.policy != LinkPolicy::Explicit && linked.len() >= min;
         for (addr, seed) in self.seeds.iter_mut().filter(|_| !is_in) {
             let is_up = seed.node.is_some_and(|node| linked.contains_key(&node) || node == self.own);
             if room > 0 && !is_up && !seed.attempt.under_way && seed.attempt.next <= now {
@@ -186,23 +202,80 @@ impl Directory {
                 out.push(Dial { addr: addr.clone(), expect: None });
             }
         }
-        let LinkPolicy::Auto { degree } = self.policy else { return out };
-        let wanted = degree.saturating_sub(linked.len() + under_way).min(room);
-        let mut candidates: Vec<&Record> = self
-            .records
-            .values()
-            .filter(|record| !linked.contains_key(&record.node) && !record.addrs.is_empty())
-            .filter(|record| self.attempts.get(&record.node).is_none_or(|a| !a.under_way && a.next <= now))
-            .collect();
-        rng.shuffle(&mut candidates);
-        for record in candidates.into_iter().take(wanted) {
-            let attempt = self.attempts.entry(record.node).or_insert(FRESH);
-            attempt.under_way = true;
-            // Another address of the same node with each failure.
-            let addr = record.addrs[attempt.failures as usize % record.addrs.len()].clone();
-            out.push(Dial { addr, expect: Some(record.node) });
+        let kept: Vec<NodeId> = self.kept.iter().filter(|node| !linked.contains_key(node)).copied().collect();
+        for node in kept {
+            out.extend(members.record(&node).and_then(|record| self.dial(now, record)));
+        }
+        if self.policy == LinkPolicy::Explicit || is_in {
+            return out;
+        }
+        let wanted = min.saturating_sub(linked.len() + self.under_way()).min(room);
+        // Whoever has no link at all tries everybody, and with all hands: in a mass failure most dials are in
+        // vain.
+        let (wanted, alone) = if linked.is_empty() { (room, true) } else { (wanted, false) };
+        let mut candidates = self.candidates(now, linked, members, |state| {
+            state == MemberState::Alive || state == MemberState::Suspect
+        });
+        if candidates.len() < wanted && (alone || candidates.is_empty()) {
+            candidates.extend(self.candidates(now, linked, members, |state| state == MemberState::Dead));
+        }
+        for _ in 0..wanted.min(candidates.len()) {
+            let record = candidates.swap_remove(rng.usize(..candidates.len()));
+            out.extend(self.dial(now, record));
         }
         out
+    }
+
+    /// Returns a dial of somebody without a link, to find out whether another part of the mesh is there: one
+    /// that was taken for dead, or in a sample anybody.
+    pub fn feeler(
+        &mut self,
+        now: Instant,
+        linked: &BTreeMap<NodeId, Peer>,
+        members: &Members,
+        rng: &mut fastrand::Rng,
+    ) -> Option<Dial> {
+        if self.policy == LinkPolicy::Explicit || self.under_way() >= MAX_DIALS {
+            return None;
+        }
+        let mut candidates = self.candidates(now, linked, members, |state| state == MemberState::Dead);
+        if candidates.is_empty() && members.is_sample() {
+            candidates = self.candidates(now, linked, members, |state| state == MemberState::Alive);
+        }
+        let record = rng.choice(candidates)?;
+        self.dial(now, record)
+    }
+
+    fn candidates<'a>(
+        &self,
+        now: Instant,
+        linked: &BTreeMap<NodeId, Peer>,
+        members: &'a Members,
+        which: impl Fn(MemberState) -> bool,
+    ) -> Vec<&'a Record> {
+        let wanted = members.iter().filter(|member| which(member.state)).map(|member| member.record);
+        wanted
+            .filter(|record| !linked.contains_key(&record.node) && !record.facts.addrs.is_empty())
+            .filter(|record| self.attempts.get(&record.node).is_none_or(|a| !a.under_way && a.next <= now))
+            .collect()
+    }
+
+    /// Returns a dial of this node, unless one is under way or has just failed.
+    pub fn dial(&mut self, now: Instant, record: &Record) -> Option<Dial> {
+        let addrs = &record.facts.addrs;
+        let attempt = self.attempts.entry(record.node).or_insert(FRESH);
+        if attempt.under_way || attempt.next > now || addrs.is_empty() {
+            return None;
+        }
+        attempt.under_way = true;
+        // Another address of the same node with each failure.
+        let addr = addrs[attempt.failures as usize % addrs.len()].clone();
+        Some(Dial { addr, expect: Some(record.node) })
+    }
+
+    fn under_way(&self) -> usize {
+        let seeds = self.seeds.values().map(|seed| &seed.attempt);
+        seeds.chain(self.attempts.values()).filter(|attempt| attempt.under_way).count()
     }
 }
 
@@ -216,12 +289,22 @@ fn back_off(attempt: &mut Attempt, now: Instant, rng: &mut fastrand::Rng) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use ed25519_dalek::SigningKey;
 
     use super::*;
+    use crate::record::Facts;
+    use crate::time::Now;
 
-    fn record(n: u8, version: u64) -> Record {
-        Record::sign(&SigningKey::from_bytes(&[n; 32]), version, 1, "x", &[format!("mem:{n}")], [])
+    fn members(count: u8) -> Members {
+        let mut members = Members::new(NodeId([0; 32]), 64);
+        for n in 1..=count {
+            let facts = Facts { addrs: vec![format!("mem:{n}")], ..Facts::default() };
+            let record = Record::sign(&SigningKey::from_bytes(&[n; 32]), 1, facts);
+            members.learn(Now::default(), Arc::new(record), &mut fastrand::Rng::with_seed(1));
+        }
+        members
     }
 
     #[test]
@@ -234,7 +317,7 @@ mod tests {
         for _ in 0..10 {
             let before = now;
             let dial = loop {
-                match directory.dials(now, &BTreeMap::new(), &mut rng).pop() {
+                match directory.dials(now, &BTreeMap::new(), &members(0), &mut rng).pop() {
                     Some(dial) => break dial,
                     None => now = now + Duration::from_millis(10),
                 }
@@ -247,25 +330,31 @@ mod tests {
         assert!(pauses[9] >= BACKOFF_MAX / 2 && pauses[9] <= BACKOFF_MAX);
     }
 
+    // MN-01, PM-80: the bound on links is one on dials too; one without any link uses all hands.
     #[test]
-    fn an_older_record_never_replaces_a_newer_one() {
-        let mut directory = Directory::new(NodeId([0; 32]), LinkPolicy::Explicit);
+    fn no_more_are_dialed_than_the_bounds_want() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut directory = Directory::new(NodeId([0; 32]), LinkPolicy::Auto { min: 3, max: 4 });
+        let members = members(20);
+        let linked = BTreeMap::from([(NodeId([99; 32]), Peer(1))]);
 
-        assert!(directory.learn(record(1, 5)));
-        assert!(!directory.learn(record(1, 5)));
-        assert!(!directory.learn(record(1, 4)));
-        assert!(directory.learn(record(1, 6)));
+        assert_eq!(directory.dials(Instant(0), &linked, &members, &mut rng).len(), 2);
+        assert!(directory.dials(Instant(0), &linked, &members, &mut rng).is_empty());
+        assert_eq!(directory.dials(Instant(0), &BTreeMap::new(), &members, &mut rng).len(), MAX_DIALS - 2);
     }
 
     #[test]
-    fn auto_dials_no_more_than_the_degree_wants() {
+    fn a_kept_node_is_dialed_also_when_there_are_links_enough() {
         let mut rng = fastrand::Rng::with_seed(1);
-        let mut directory = Directory::new(NodeId([0; 32]), LinkPolicy::Auto { degree: 3 });
-        (1..20).for_each(|n| assert!(directory.learn(record(n, 1))));
+        let mut directory = Directory::new(NodeId([0; 32]), LinkPolicy::Auto { min: 1, max: 1 });
+        let members = members(3);
+        let kept = members.records().next().expect("three are known").node;
+        let linked = BTreeMap::from([(NodeId([99; 32]), Peer(1))]);
+        assert!(directory.dials(Instant(0), &linked, &members, &mut rng).is_empty());
 
-        let first = directory.dials(Instant(0), &BTreeMap::new(), &mut rng);
+        directory.keep(kept);
 
-        assert_eq!(first.len(), 3);
-        assert!(directory.dials(Instant(0), &BTreeMap::new(), &mut rng).is_empty());
+        let dials = directory.dials(Instant(0), &linked, &members, &mut rng);
+        assert_eq!(dials.iter().map(|dial| dial.expect).collect::<Vec<_>>(), [Some(kept)]);
     }
 }

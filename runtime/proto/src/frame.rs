@@ -3,15 +3,18 @@
 //! A transport hands over one frame at a time, without the length in front. A frame starts with its type;
 //! types from 128 up may be skipped by a node that does not know them, the others may not.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use crate::accusation::Accusation;
 use crate::id::{NodeId, TopicId};
 use crate::record::Record;
 use crate::run::Flow;
 use crate::wire::Reader;
 
 /// The version that a hello offers; only equal versions talk.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Bytes of a frame on a class lane, at most.
 pub const MAX_FRAME: usize = 1024 * 1024;
@@ -36,6 +39,15 @@ const PRUNE: u8 = 0x08;
 const GRAFT: u8 = 0x09;
 const IHAVE: u8 = 0x0a;
 const GOODBYE: u8 = 0x0b;
+const DIGEST: u8 = 0x0c;
+const VERSIONS: u8 = 0x0d;
+const WANT: u8 = 0x0e;
+const PART: u8 = 0x0f;
+const LINKS: u8 = 0x11;
+const HEARTBEAT: u8 = 0x12;
+const ACCUSATIONS: u8 = 0x13;
+const INTRODUCE: u8 = 0x14;
+const WAY_REQUEST: u8 = 0x15;
 const OPTIONAL: u8 = 0x80;
 const MAGIC: [u8; 4] = *b"MESH";
 
@@ -150,6 +162,9 @@ impl Offer {
     }
 }
 
+/// Sums over versions by the first half byte of the node id: equal sums, equal knowledge.
+pub type Digest = [u64; 16];
+
 /// A frame of the control lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Control {
@@ -157,6 +172,8 @@ pub enum Control {
     Hello {
         /// The sender's start, ms since 1970.
         epoch: u64,
+        /// How often it will send a heartbeat, in ms.
+        heartbeat_ms: u32,
     },
     /// Asks for a pong.
     Ping {
@@ -174,7 +191,33 @@ pub enum Control {
         runs: [u32; 5],
     },
     /// What nodes say of themselves.
-    Records(Vec<Record>),
+    Records(Vec<Arc<Record>>),
+    /// What the sender knows, summed up.
+    Digest(Digest),
+    /// All versions that the sender knows of nodes from `first` to `last`.
+    Versions {
+        /// The lowest id that it speaks of.
+        first: NodeId,
+        /// The highest.
+        last: NodeId,
+        /// Node and version, ids rising.
+        rows: Vec<(NodeId, u64)>,
+    },
+    /// Asks for these nodes' records.
+    Want(Vec<NodeId>),
+    /// Asks the other side to close this link in peace.
+    Part(Parting),
+    /// Whom the sender has links to now.
+    Links(Vec<NodeId>),
+    /// The sender lives.
+    Heartbeat {
+        /// Rises by one.
+        count: u32,
+    },
+    /// Neighbours that went silent.
+    Accusations(Vec<Accusation>),
+    /// Asks for a link to this node, so that the sender can let one of the two go.
+    Introduce(Arc<Record>),
     /// Ways that changed.
     Routes(Vec<Route>),
     /// Asks for a fresher way to a node.
@@ -183,6 +226,13 @@ pub enum Control {
         node: NodeId,
         /// The counter wanted.
         seqno: u32,
+        /// Hops that the request may take.
+        hops: u8,
+    },
+    /// Asks for a way to a node, and for all its changes for a while.
+    WayRequest {
+        /// The destination.
+        node: NodeId,
         /// Hops that the request may take.
         hops: u8,
     },
@@ -209,6 +259,15 @@ pub enum Control {
     Goodbye,
 }
 
+/// Why a neighbour is asked to close a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// There are enough links, and the graph is connected without this one.
+    Enough,
+    /// There are too many links; the records that came before are alternatives.
+    Full,
+}
+
 impl Control {
     /// Reads a frame; `None` when it is of a type that may be skipped.
     ///
@@ -228,13 +287,36 @@ impl Control {
                 }
                 Control::Ack { runs }
             }
-            RECORDS => Control::Records(rows(&mut reader, Record::read)?),
+            RECORDS => Control::Records(rows(&mut reader, |r| Record::read(r).map(Arc::new))?),
+            DIGEST => {
+                let mut sums = Digest::default();
+                for sum in &mut sums {
+                    *sum = reader.u64()?;
+                }
+                Control::Digest(sums)
+            }
+            VERSIONS => Control::Versions {
+                first: NodeId(reader.array()?),
+                last: NodeId(reader.array()?),
+                rows: rows(&mut reader, |r| Ok((NodeId(r.array()?), r.u64()?)))?,
+            },
+            WANT => Control::Want(rows(&mut reader, |r| r.array().map(NodeId))?),
+            PART => Control::Part(match reader.u8()? {
+                0 => Parting::Enough,
+                1 => Parting::Full,
+                _ => return Err(Violation::BadField { field: "reason" }),
+            }),
+            LINKS => Control::Links(rows(&mut reader, |r| r.array().map(NodeId))?),
+            HEARTBEAT => Control::Heartbeat { count: reader.u32()? },
+            ACCUSATIONS => Control::Accusations(rows(&mut reader, Accusation::read)?),
+            INTRODUCE => Control::Introduce(Arc::new(Record::read(&mut reader)?)),
             ROUTES => Control::Routes(rows(&mut reader, read_route)?),
             SEQNO_REQUEST => Control::SeqnoRequest {
                 node: NodeId(reader.array()?),
                 seqno: reader.u32()?,
                 hops: reader.u8()?,
             },
+            WAY_REQUEST => Control::WayRequest { node: NodeId(reader.array()?), hops: reader.u8()? },
             PRUNE => Control::Prune { topic: TopicId(reader.array()?) },
             GRAFT => {
                 let topic = TopicId(reader.array()?);
@@ -257,11 +339,12 @@ impl Control {
     pub fn encode(&self) -> Bytes {
         let mut out = vec![0; 4];
         match self {
-            Control::Hello { epoch } => {
+            Control::Hello { epoch, heartbeat_ms } => {
                 out.push(HELLO);
                 out.extend_from_slice(&MAGIC);
                 out.extend_from_slice(&VERSION.to_le_bytes());
                 out.extend_from_slice(&epoch.to_le_bytes());
+                out.extend_from_slice(&heartbeat_ms.to_le_bytes());
             }
             Control::Ping { nonce } => put_u64(&mut out, PING, *nonce),
             Control::Pong { nonce } => put_u64(&mut out, PONG, *nonce),
@@ -271,7 +354,35 @@ impl Control {
             }
             Control::Records(records) => {
                 out.push(RECORDS);
-                put_rows(&mut out, records, Record::put);
+                put_rows(&mut out, records, |record, out| record.put(out));
+            }
+            Control::Digest(sums) => {
+                out.push(DIGEST);
+                out.extend(sums.iter().flat_map(|sum| sum.to_le_bytes()));
+            }
+            Control::Versions { first, last, rows } => {
+                out.push(VERSIONS);
+                out.extend_from_slice(&first.0);
+                out.extend_from_slice(&last.0);
+                put_rows(&mut out, rows, |(node, version), out| {
+                    out.extend_from_slice(&node.0);
+                    out.extend_from_slice(&version.to_le_bytes());
+                });
+            }
+            Control::Want(nodes) => put_nodes(&mut out, WANT, nodes),
+            Control::Part(reason) => out.extend([PART, u8::from(*reason == Parting::Full)]),
+            Control::Links(nodes) => put_nodes(&mut out, LINKS, nodes),
+            Control::Heartbeat { count } => {
+                out.push(HEARTBEAT);
+                out.extend_from_slice(&count.to_le_bytes());
+            }
+            Control::Accusations(accusations) => {
+                out.push(ACCUSATIONS);
+                put_rows(&mut out, accusations, Accusation::put);
+            }
+            Control::Introduce(record) => {
+                out.push(INTRODUCE);
+                record.put(&mut out);
             }
             Control::Routes(routes) => {
                 out.push(ROUTES);
@@ -281,6 +392,11 @@ impl Control {
                 out.push(SEQNO_REQUEST);
                 out.extend_from_slice(&node.0);
                 out.extend_from_slice(&seqno.to_le_bytes());
+                out.push(*hops);
+            }
+            Control::WayRequest { node, hops } => {
+                out.push(WAY_REQUEST);
+                out.extend_from_slice(&node.0);
                 out.push(*hops);
             }
             Control::Prune { topic } => {
@@ -305,7 +421,7 @@ fn read_hello(reader: &mut Reader<'_>) -> Result<Control, Violation> {
     if theirs != VERSION {
         return Err(Violation::OtherVersion { theirs });
     }
-    Ok(Control::Hello { epoch: reader.u64()? })
+    Ok(Control::Hello { epoch: reader.u64()?, heartbeat_ms: reader.u32()? })
 }
 
 fn rows<T>(
@@ -330,6 +446,11 @@ fn put_rows<T>(out: &mut Vec<u8>, rows: &[T], put: impl Fn(&T, &mut Vec<u8>)) {
     for row in rows {
         put(row, out);
     }
+}
+
+fn put_nodes(out: &mut Vec<u8>, kind: u8, nodes: &[NodeId]) {
+    out.push(kind);
+    put_rows(out, nodes, |node, out| out.extend_from_slice(&node.0));
 }
 
 fn put_u64(out: &mut Vec<u8>, kind: u8, value: u64) {
@@ -377,6 +498,8 @@ fn put_offers(out: &mut Vec<u8>, kind: u8, topic: &TopicId, offers: &[Offer]) {
 
 #[cfg(test)]
 mod tests {
+    use ed25519_dalek::SigningKey;
+
     use super::*;
 
     fn samples() -> Vec<Control> {
@@ -384,17 +507,30 @@ mod tests {
         let topic = TopicId::of("chat");
         let offers = vec![Offer { origin: node, epoch: 1, first: 2, count: 3 }];
         vec![
-            Control::Hello { epoch: 9 },
+            Control::Hello { epoch: 9, heartbeat_ms: 500 },
             Control::Ping { nonce: 1 },
             Control::Pong { nonce: 1 },
             Control::Ack { runs: [1, 2, 3, 4, 5] },
             Control::Records(vec![]),
             Control::Routes(vec![Route { node, seqno: 1, cost_us: 2, hops: 3 }]),
             Control::SeqnoRequest { node, seqno: 4, hops: 5 },
+            Control::WayRequest { node, hops: 5 },
             Control::Prune { topic },
             Control::Graft { topic, offers: offers.clone() },
             Control::IHave { topic, offers },
             Control::Goodbye,
+            Control::Digest([7; 16]),
+            Control::Versions { first: NodeId([0; 32]), last: node, rows: vec![(node, 5)] },
+            Control::Want(vec![node]),
+            Control::Part(Parting::Full),
+            Control::Links(vec![node, NodeId([4; 32])]),
+            Control::Heartbeat { count: 3 },
+            Control::Accusations(vec![Accusation::sign(&SigningKey::from_bytes(&[1; 32]), node, 6)]),
+            Control::Introduce(Arc::new(Record::sign(
+                &SigningKey::from_bytes(&[1; 32]),
+                1,
+                crate::record::Facts::default(),
+            ))),
         ]
     }
 
@@ -442,7 +578,7 @@ mod tests {
         for _ in 0..20_000 {
             let mut bytes: Vec<u8> = (0..rng.usize(0..200)).map(|_| rng.u8(..)).collect();
             if let Some(kind) = bytes.first_mut() {
-                *kind %= 0x12;
+                *kind %= 0x17;
             }
             let bytes = Bytes::from(bytes);
             let _ = Control::decode(&bytes);

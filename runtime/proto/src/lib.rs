@@ -4,11 +4,14 @@
 //! values. Nothing here touches a socket, a file, a clock or a thread, which is what makes replay, shadow
 //! runs and the simulator possible.
 
+pub mod accusation;
 pub mod batch;
 pub mod broadcast;
+pub mod detector;
 pub mod directory;
 pub mod frame;
 pub mod id;
+pub mod members;
 pub mod node;
 pub mod policy;
 pub mod queue;
@@ -20,6 +23,7 @@ pub mod seen;
 pub mod sim;
 pub mod time;
 pub mod topology;
+pub mod tuning;
 mod wire;
 
 pub use id::{MessageId, NodeId, Peer, TopicId};

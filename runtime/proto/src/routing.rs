@@ -2,6 +2,11 @@
 //! Babel (RFC 8966): every destination numbers its own announcements, and a way is offered to policies only
 //! when it is feasible, that is fresher than what this node last announced, or as fresh and cheaper.
 //!
+//! In a small mesh every node tells its ways to all nodes. In a larger one a way is looked for when there is
+//! something to send, and told only to neighbours that have asked for it: what a node stores and says grows
+//! with what it talks to, not with the mesh. Links are reliable, so that only changes are told; the refresh is
+//! what keeps counters moving.
+//!
 //! A node's announced distance falls strictly along every chain of feasible ways, so whichever of them a
 //! policy picks for each message, no loop can form.
 
@@ -18,9 +23,15 @@ pub const MAX_DESTS: usize = 16_384;
 /// Hops that a way may have, at most; a longer one does not exist.
 pub const MAX_HOPS: u8 = 32;
 /// How often a node announces itself afresh. A way that was not refreshed for [`LIFETIME`] is dropped.
-pub const REFRESH: Duration = Duration::from_secs(5);
+pub const REFRESH: Duration = Duration::from_secs(60);
 /// How long a told way lives: three and a half refreshes, as in RFC 8966 appendix B.
-pub const LIFETIME: Duration = Duration::from_millis(17_500);
+pub const LIFETIME: Duration = Duration::from_secs(210);
+/// Up to so many nodes, all ways are told to all: 64 ways are less than 50 bytes a second and neighbour.
+pub const SMALL_MESH: usize = 64;
+/// How long a neighbour that asked for a way is told of its changes; it asks again in time.
+pub const INTEREST: Duration = Duration::from_secs(90);
+/// A request for the same way is passed on at most once in this time.
+pub const ASK_EVERY: Duration = Duration::from_secs(1);
 /// The cost that means "no way".
 pub const NO_WAY: u32 = u32::MAX;
 
@@ -54,10 +65,42 @@ struct Entry {
     number: u32,
     ways: BTreeMap<Peer, Way>,
     feasible: Option<Feasible>,
-    told: Option<(u32, u32)>,
+    /// The neighbours that asked for it, and until when they are told.
+    asked_by: BTreeMap<Peer, Instant>,
+    /// The neighbours that were told a way which has not been withdrawn.
+    told_to: BTreeSet<Peer>,
+    /// Until when this node itself has something to send there.
+    wanted: Option<Instant>,
+    /// When a request for it was last sent or passed on, and how often in vain.
+    asked: Option<(Instant, u32)>,
+}
+
+/// What came of a neighbour's request for a way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Nothing is to be done: it will be told with the news, or not at all.
+    Done,
+    /// Nobody here knows: ask the other neighbours.
+    PassOn,
 }
 
 impl Entry {
+    fn new(number: u32) -> Entry {
+        Entry {
+            number,
+            ways: BTreeMap::new(),
+            feasible: None,
+            asked_by: BTreeMap::new(),
+            told_to: BTreeSet::new(),
+            wanted: None,
+            asked: None,
+        }
+    }
+
+    fn is_of_interest(&self) -> bool {
+        self.wanted.is_some() || !self.asked_by.is_empty()
+    }
+
     fn is_feasible(&self, way: &Way) -> bool {
         match &self.feasible {
             Some(feasible) => feasible.allows(way),
@@ -76,6 +119,9 @@ pub struct Table {
     next_number: u32,
     links: BTreeMap<Peer, u32>,
     changed: BTreeSet<NodeId>,
+    /// Whose last feasible way was lost since the last look.
+    starved: BTreeSet<NodeId>,
+    is_small: bool,
 }
 
 /// A way as users see it.
@@ -106,16 +152,43 @@ impl Table {
             next_number: 0,
             links: BTreeMap::new(),
             changed: BTreeSet::new(),
+            starved: BTreeSet::new(),
+            is_small: true,
         }
     }
 
-    /// A link is up, or its round-trip time has changed.
+    /// Says how many nodes there are, as far as is known; `None` for more than are known.
+    pub fn set_size(&mut self, nodes: Option<usize>) {
+        let is_small = nodes.is_some_and(|nodes| nodes <= SMALL_MESH);
+        if is_small && !self.is_small {
+            self.changed.extend(self.entries.keys().copied());
+        }
+        self.is_small = is_small;
+    }
+
+    /// Returns the number of destinations.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Says whether there is no destination.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// A link is up, or its round-trip time has changed. Small changes are jitter and no news.
     pub fn set_link(&mut self, peer: Peer, rtt_us: u32) {
-        let before = self.links.insert(peer, rtt_us.max(MIN_LINK_US));
-        // A tenth is jitter, more is news.
-        if before.is_some_and(|before| before.abs_diff(rtt_us) > before / 10 + 200) {
-            let via = self.entries.iter().filter(|(_, entry)| entry.ways.contains_key(&peer));
-            self.changed.extend(via.map(|(node, _)| *node));
+        let rtt_us = rtt_us.max(MIN_LINK_US);
+        match self.links.get_mut(&peer) {
+            Some(known) if known.abs_diff(rtt_us) <= *known / 4 + 500 => {}
+            Some(known) => {
+                *known = rtt_us;
+                let via = self.entries.iter().filter(|(_, entry)| entry.ways.contains_key(&peer));
+                self.changed.extend(via.map(|(node, _)| *node));
+            }
+            None => {
+                self.links.insert(peer, rtt_us);
+            }
         }
     }
 
@@ -123,6 +196,8 @@ impl Table {
     pub fn drop_link(&mut self, peer: Peer) {
         self.links.remove(&peer);
         for (node, entry) in &mut self.entries {
+            entry.asked_by.remove(&peer);
+            entry.told_to.remove(&peer);
             if entry.ways.remove(&peer).is_some() {
                 self.changed.insert(*node);
             }
@@ -135,17 +210,12 @@ impl Table {
             return false;
         }
         if !self.entries.contains_key(&route.node) {
-            if route.cost_us == NO_WAY || self.entries.len() >= MAX_DESTS {
+            if route.cost_us == NO_WAY {
                 return false;
             }
-            let number = self.free.pop().unwrap_or_else(|| {
-                self.next_number += 1;
-                self.next_number - 1
-            });
-            self.entries
-                .insert(route.node, Entry { number, ways: BTreeMap::new(), feasible: None, told: None });
+            self.add(route.node);
         }
-        let entry = self.entries.get_mut(&route.node).expect("it was there or has been inserted");
+        let Some(entry) = self.entries.get_mut(&route.node) else { return false };
         if route.cost_us == NO_WAY || route.hops >= MAX_HOPS {
             let was = entry.ways.remove(&peer).is_some();
             if was {
@@ -164,6 +234,17 @@ impl Table {
         !same || before.is_some_and(|before| entry.is_feasible(&before) != entry.is_feasible(&way))
     }
 
+    fn add(&mut self, node: NodeId) {
+        if self.entries.len() >= MAX_DESTS || self.entries.contains_key(&node) || node == self.own {
+            return;
+        }
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.next_number += 1;
+            self.next_number - 1
+        });
+        self.entries.insert(node, Entry::new(number));
+    }
+
     /// Drops ways that were not refreshed. Returns whether there were any.
     pub fn expire(&mut self, now: Instant) -> bool {
         let mut any = false;
@@ -175,8 +256,12 @@ impl Table {
                 self.changed.insert(*node);
             }
         }
+        self.end_interest(now);
         // An entry is kept for one announcement after its last way, which is the withdrawal.
-        let dead = self.entries.iter().filter(|(node, e)| e.ways.is_empty() && !self.changed.contains(*node));
+        let dead = self
+            .entries
+            .iter()
+            .filter(|(node, e)| e.ways.is_empty() && !e.is_of_interest() && !self.changed.contains(*node));
         for node in dead.map(|(node, _)| *node).collect::<Vec<_>>() {
             if let Some(entry) = self.entries.remove(&node) {
                 self.free.push(entry.number);
@@ -185,11 +270,85 @@ impl Table {
         any
     }
 
-    /// Announces this node afresh: its counter goes up, and everything will be told again.
+    fn end_interest(&mut self, now: Instant) {
+        for (node, entry) in &mut self.entries {
+            entry.wanted.take_if(|until| *until <= now);
+            let before = entry.asked_by.len();
+            entry.asked_by.retain(|_, until| *until > now);
+            if entry.asked_by.len() != before && !self.is_small {
+                self.changed.insert(*node); // the way is withdrawn from those who no longer ask
+            }
+        }
+    }
+
+    /// Announces this node afresh: its counter goes up, and that is told on from node to node.
     pub fn refresh(&mut self) {
         self.seqno = self.seqno.wrapping_add(1);
-        self.changed.extend(self.entries.keys().copied());
         self.changed.insert(self.own);
+    }
+
+    /// There is something to send to this node, now and for a while.
+    pub fn want(&mut self, now: Instant, node: NodeId) {
+        self.add(node);
+        if let Some(entry) = self.entries.get_mut(&node) {
+            entry.wanted = Some(now + INTEREST);
+        }
+    }
+
+    /// A neighbour asks for a way to a node.
+    pub fn on_way_request(&mut self, now: Instant, from: Peer, node: NodeId) -> Request {
+        if node == self.own {
+            self.changed.insert(node);
+            return Request::Done;
+        }
+        self.add(node);
+        let knows = self.best(&node).is_some_and(|(via, _, _)| via != from);
+        let Some(entry) = self.entries.get_mut(&node) else { return Request::Done };
+        entry.asked_by.insert(from, now + INTEREST);
+        if knows {
+            self.changed.insert(node);
+            return Request::Done;
+        }
+        let lately = entry.asked.is_some_and(|(at, _)| now.since(at) < ASK_EVERY);
+        if lately {
+            return Request::Done;
+        }
+        entry.asked = Some((now, entry.asked.map_or(0, |(_, tries)| tries)));
+        Request::PassOn
+    }
+
+    /// Returns the requests to send now: for what is wanted and not reachable to everybody, less and less
+    /// often; for what is in use along its way, so that it is told on.
+    pub fn requests(&mut self, now: Instant) -> Vec<(NodeId, Option<Peer>)> {
+        if self.entries.values().all(|entry| !entry.is_of_interest()) {
+            return Vec::new();
+        }
+        let best: Vec<(NodeId, Option<Peer>)> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.is_of_interest())
+            .map(|(node, _)| (*node, self.best(node).map(|(via, _, _)| via)))
+            .collect();
+        let mut out = Vec::new();
+        for (node, via) in best {
+            let is_small = self.is_small;
+            let Some(entry) = self.entries.get_mut(&node) else { continue };
+            let (last, tries) = entry.asked.unwrap_or((Instant(0), 0));
+            let pause = match via {
+                Some(_) => INTEREST / 3,
+                None => ASK_EVERY * (1 << tries.min(5)),
+            };
+            let never = entry.asked.is_none();
+            // In a small mesh ways come by themselves, and whom nobody tells of cannot be reached.
+            let due = never || now.since(last) >= pause;
+            let searches = via.is_none() && entry.wanted.is_some();
+            if !due || (via.is_none() && !searches) || (via.is_some() && is_small) {
+                continue;
+            }
+            entry.asked = Some((now, if via.is_some() { 0 } else { tries + 1 }));
+            out.push((node, via));
+        }
+        out
     }
 
     /// Says whether there is something to tell.
@@ -201,28 +360,38 @@ impl Table {
     /// hop (split horizon with poisoned reverse).
     pub fn take_news(&mut self) -> BTreeMap<Peer, Vec<Route>> {
         let changed = std::mem::take(&mut self.changed);
-        self.tell(changed.into_iter().collect())
+        let peers: Vec<Peer> = self.links.keys().copied().collect();
+        self.tell(changed.into_iter().collect(), &peers)
     }
 
     /// Returns everything, for a neighbour that has just come up.
     pub fn tell_all(&mut self, peer: Peer) -> Vec<Route> {
         let mut all: Vec<NodeId> = self.entries.keys().copied().collect();
         all.push(self.own);
-        self.tell(all).remove(&peer).unwrap_or_default()
+        self.tell(all, &[peer]).remove(&peer).unwrap_or_default()
     }
 
-    fn tell(&mut self, nodes: Vec<NodeId>) -> BTreeMap<Peer, Vec<Route>> {
-        let mut out: BTreeMap<Peer, Vec<Route>> = self.links.keys().map(|peer| (*peer, Vec::new())).collect();
+    fn tell(&mut self, nodes: Vec<NodeId>, peers: &[Peer]) -> BTreeMap<Peer, Vec<Route>> {
+        let mut out: BTreeMap<Peer, Vec<Route>> = BTreeMap::new();
         for node in nodes {
             if node == self.own {
                 let route = Route { node, seqno: self.seqno, cost_us: 0, hops: 0 };
-                out.values_mut().for_each(|routes| routes.push(route));
+                peers.iter().for_each(|peer| out.entry(*peer).or_default().push(route));
                 continue;
             }
             let Some((via, route)) = self.announcement(node) else { continue };
-            for (peer, routes) in &mut out {
-                let poisoned = via == Some(*peer);
-                routes.push(if poisoned { Route { cost_us: NO_WAY, ..route } } else { route });
+            let Some(entry) = self.entries.get_mut(&node) else { continue };
+            let withdrawal = Route { cost_us: NO_WAY, ..route };
+            for peer in peers {
+                let is_listening = self.is_small || entry.asked_by.contains_key(peer);
+                // Poisoned towards its next hop, which must not come back here.
+                let has_way = is_listening && via != Some(*peer) && route.cost_us != NO_WAY;
+                let knew = if has_way { !entry.told_to.insert(*peer) } else { entry.told_to.remove(peer) };
+                if has_way {
+                    out.entry(*peer).or_default().push(route);
+                } else if knew {
+                    out.entry(*peer).or_default().push(withdrawal);
+                }
             }
         }
         out
@@ -233,7 +402,10 @@ impl Table {
         let best = self.best(&node);
         let entry = self.entries.get_mut(&node)?;
         let Some((via, cost_us, way)) = best else {
-            let (seqno, _) = entry.told.take()?;
+            if !entry.ways.is_empty() {
+                self.starved.insert(node);
+            }
+            let seqno = entry.feasible.map_or(0, |feasible| feasible.seqno);
             return Some((None, Route { node, seqno, cost_us: NO_WAY, hops: 0 }));
         };
         let feasible = Feasible { seqno: way.seqno, cost_us };
@@ -243,7 +415,6 @@ impl Table {
         if entry.feasible.as_ref().is_none_or(lower) {
             entry.feasible = Some(feasible);
         }
-        entry.told = Some((way.seqno, cost_us));
         Some((Some(via), Route { node, seqno: way.seqno, cost_us, hops: way.hops + 1 }))
     }
 
@@ -265,6 +436,13 @@ impl Table {
         hungry.filter_map(|(node, e)| Some((*node, e.feasible?.seqno.wrapping_add(1)))).collect()
     }
 
+    /// Takes the requests that are to be sent at once, because a last feasible way was lost.
+    pub fn take_starved(&mut self) -> Vec<(NodeId, u32)> {
+        let starved = std::mem::take(&mut self.starved);
+        let wanted = |node: &NodeId| Some(self.entries.get(node)?.feasible?.seqno.wrapping_add(1));
+        starved.into_iter().filter_map(|node| Some((node, wanted(&node)?))).collect()
+    }
+
     /// Answers a neighbour's request for a fresher way. `Some(peer)` is whom to pass it on to.
     pub fn on_request(&mut self, from: Peer, node: NodeId, seqno: u32) -> Option<Peer> {
         if node == self.own {
@@ -274,12 +452,16 @@ impl Table {
             self.changed.insert(node);
             return None;
         }
-        let (via, _, way) = self.best(&node)?;
-        if !newer(seqno, way.seqno) {
+        if let Some((_, _, way)) = self.best(&node)
+            && !newer(seqno, way.seqno)
+        {
             self.changed.insert(node);
             return None;
         }
-        (via != from).then_some(via)
+        // RFC 8966, section 3.8.1.2: towards the destination also over a way that is not feasible, for whoever
+        // is asked here may be starving too.
+        let ways = self.entries.get(&node)?.ways.iter().filter(|(peer, _)| **peer != from);
+        ways.min_by_key(|(peer, way)| (way.cost_us, **peer)).map(|(peer, _)| *peer)
     }
 
     /// Returns the small number of a destination, if it is known.
@@ -381,7 +563,54 @@ mod tests {
         let news = table.take_news();
 
         assert_eq!(news[&A], [Route { node: far(), seqno: 1, cost_us: 150, hops: 2 }]);
-        assert_eq!(news[&B][0].cost_us, NO_WAY);
+        assert_eq!(news.get(&B), None, "it was told nothing that it would have to forget");
+        table.learn(Instant(1), A, &route(2, 10));
+        table.learn(Instant(1), B, &Route { cost_us: NO_WAY, ..route(2, 0) });
+        assert_eq!(table.take_news()[&A][0].cost_us, NO_WAY, "poisoned reverse");
+    }
+
+    // G8: in a large mesh a way is told to those who ask, and withdrawn from those who no longer do.
+    #[test]
+    fn in_a_large_mesh_only_those_who_ask_are_told() {
+        let mut table = table();
+        table.set_size(Some(SMALL_MESH + 1));
+        table.learn(Instant(0), A, &route(1, 50));
+        assert!(table.take_news().is_empty());
+
+        assert_eq!(table.on_way_request(Instant(0), B, far()), Request::Done);
+        assert_eq!(table.take_news()[&B], [Route { node: far(), seqno: 1, cost_us: 150, hops: 2 }]);
+
+        table.expire(Instant(0) + INTEREST);
+        assert_eq!(table.take_news()[&B][0].cost_us, NO_WAY);
+    }
+
+    #[test]
+    fn a_request_for_an_unknown_node_is_passed_on_once_and_its_answer_goes_back() {
+        let mut table = table();
+        table.set_size(None);
+
+        assert_eq!(table.on_way_request(Instant(0), B, far()), Request::PassOn);
+        assert_eq!(table.on_way_request(Instant(1), B, far()), Request::Done);
+        table.learn(Instant(2), A, &route(1, 50));
+
+        assert_eq!(table.take_news()[&B][0].cost_us, 150);
+    }
+
+    #[test]
+    fn what_is_wanted_is_asked_for_ever_more_slowly_and_then_along_its_way() {
+        let mut table = table();
+        table.set_size(None);
+        table.want(Instant(0), far());
+        let mut at = Vec::new();
+        for second in 0..10 {
+            let now = Instant(second * 1_000_000);
+            table.requests(now).iter().for_each(|request| at.push((second, *request)));
+        }
+        assert_eq!(at, [(0, (far(), None)), (2, (far(), None)), (6, (far(), None))]);
+
+        table.learn(Instant(10_000_000), A, &route(1, 50));
+        let later = Instant(40_000_000);
+        assert_eq!(table.requests(later), [(far(), Some(A))]);
     }
 
     // No count to infinity: after the loss, a neighbour's echo of our own announcement is not feasible.

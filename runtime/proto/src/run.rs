@@ -4,6 +4,7 @@
 //! have in common stands once in the head; a message adds its size and its payload. The layout table and
 //! test vectors stand in `docs/wire.md`.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -384,36 +385,65 @@ impl Unverified {
         run.leaves = hash_leaves(&run.head, &run.sizes, &run.payloads).into();
         let root = batch::root(run.batch_len.into(), run.batch_index.into(), &run.leaves, &run.proof)
             .ok_or(Violation::BadSignature)?;
-        let whole = run.len() == run.batch_len();
-        if whole || !verified.knows(&run, &root) {
-            if !batch::is_signed(&run.head.flow.origin, run.batch_len(), &root, &run.signature) {
-                return Err(Violation::BadSignature);
-            }
-            if !whole {
-                verified.note(&run, root);
-            }
+        // The whole of a batch comes once, and duplicates were sorted out before: no use in remembering it.
+        if run.len() == run.batch_len() && !verified.notes_all {
+            let good = batch::is_signed(&run.head.flow.origin, run.batch_len(), &root, &run.signature);
+            return if good { Ok(run) } else { Err(Violation::BadSignature) };
         }
-        Ok(run)
+        let statement = [&run.batch_len.to_le_bytes()[..], &root].concat();
+        let digest = verified.digest(&run.head.flow.origin, &statement, &run.signature);
+        let check = || batch::is_signed(&run.head.flow.origin, run.batch_len(), &root, &run.signature);
+        if verified.check(digest, check) { Ok(run) } else { Err(Violation::BadSignature) }
     }
 }
 
-/// Roots whose signature was found good lately, so that a batch that comes in parts is verified once.
-#[derive(Debug, Default)]
-pub struct Verified(std::collections::VecDeque<(NodeId, u16, Hash)>);
+/// Signatures that were found good lately, so that a batch that comes in parts is verified once. Verification
+/// is a pure function: whoever shares the memo gets the same answers, only sooner.
+#[derive(Debug)]
+pub struct Verified {
+    known: BTreeSet<Hash>,
+    order: VecDeque<Hash>,
+    capacity: usize,
+    notes_all: bool,
+}
 
 /// A flush to many destinations comes as that many runs, one after the other.
 const VERIFIED: usize = 64;
 
+impl Default for Verified {
+    fn default() -> Self {
+        Verified { known: BTreeSet::new(), order: VecDeque::new(), capacity: VERIFIED, notes_all: false }
+    }
+}
+
 impl Verified {
-    fn knows(&self, run: &Run, root: &Hash) -> bool {
-        self.0.contains(&(run.head.flow.origin, run.batch_len, *root))
+    /// Makes a memo for many nodes, which remembers this many signatures.
+    pub fn with_capacity(capacity: usize) -> Verified {
+        Verified { capacity, notes_all: true, ..Verified::default() }
     }
 
-    fn note(&mut self, run: &Run, root: Hash) {
-        if self.0.len() == VERIFIED {
-            self.0.pop_front();
+    pub(crate) fn digest(&self, signer: &NodeId, statement: &[u8], signature: &[u8; 64]) -> Hash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&signer.0).update(signature).update(statement);
+        *hasher.finalize().as_bytes()
+    }
+
+    /// Asks `check` unless the answer is known to be yes; a no is not remembered.
+    pub(crate) fn check(&mut self, digest: Hash, check: impl FnOnce() -> bool) -> bool {
+        if self.known.contains(&digest) {
+            return true;
         }
-        self.0.push_back((run.head.flow.origin, run.batch_len, root));
+        if !check() {
+            return false;
+        }
+        if self.order.len() >= self.capacity
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        self.known.insert(digest);
+        self.order.push_back(digest);
+        true
     }
 }
 

@@ -116,6 +116,16 @@ impl Seen {
         self.flows.get(flow)
     }
 
+    /// Returns the number of flows.
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Says whether nothing has been seen.
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
     /// Returns all windows, for a store.
     pub fn windows(&self) -> impl Iterator<Item = (&Flow, &Window)> {
         self.flows.iter()

@@ -230,6 +230,7 @@ impl Network {
             epoch,
             seed: self.rng.u64(..),
             links: host.links,
+            tuning: Default::default(),
         };
         host.node = Some(Node::new(now, config));
         host.inputs = vec![Input::Listening(vec![addr(index)])];
@@ -524,6 +525,7 @@ impl Network {
             }
             Output::Pong { rtt_us, hops, .. } => self.hosts[index].pongs.push((rtt_us, hops)),
             Output::NeighbourUp { .. } | Output::NeighbourDown { .. } => {}
+            Output::Member { .. } | Output::Partitioned { .. } | Output::Merged { .. } => {}
         }
     }
 
@@ -544,6 +546,7 @@ impl Network {
                 Write::PutSeen { flow, window } => drop(disk.seen.insert(flow.to_vec(), window.into())),
                 Write::DeleteSeen { flow } => drop(disk.seen.remove(flow.as_slice())),
                 Write::PutRecord { node, bytes } => drop(disk.records.insert(node, bytes.into())),
+                Write::DropRecord { node } => drop(disk.records.remove(&node)),
                 Write::Inbox { run, hops } => self.deliver(index, &run, hops),
             }
         }

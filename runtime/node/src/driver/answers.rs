@@ -120,7 +120,7 @@ impl Driver {
         Reply::Status(Box::new(Status {
             problems: self.problems(handler),
             node: node.id(),
-            name: node.own_record().name.clone(),
+            name: node.own_record().facts.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_s: self.parts.began.elapsed().as_secs_f64(),
@@ -185,9 +185,9 @@ impl Driver {
             let reachable = node.ways(&record.node).first().is_some_and(|way| way.feasible);
             rows.push(PeerInfo {
                 node: record.node,
-                name: Some(record.name.clone()),
+                name: Some(record.facts.name.clone()),
                 state: if is_dialing { PeerState::Dialing } else { PeerState::Known },
-                addr: record.addrs.first().cloned(),
+                addr: record.facts.addrs.first().cloned(),
                 transport: None,
                 path: reachable.then_some(PathKind::Mesh),
                 rtt_s: None,
@@ -207,10 +207,10 @@ impl Driver {
         let made = made.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
         Identity {
             node: self.parts.node.id(),
-            name: self.parts.node.own_record().name.clone(),
+            name: self.parts.node.own_record().facts.name.clone(),
             key_file,
             created: made.map(|since| Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))),
-            addrs: self.parts.node.own_record().addrs.clone(),
+            addrs: self.parts.node.own_record().facts.addrs.clone(),
         }
     }
 
@@ -222,11 +222,11 @@ impl Driver {
         for record in std::iter::once(own).chain(node.records()) {
             nodes.push(TopologyNode {
                 node: record.node,
-                name: Some(record.name.clone()),
-                addrs: record.addrs.clone(),
+                name: Some(record.facts.name.clone()),
+                addrs: record.facts.addrs.clone(),
                 heard_s: if record.node == own.node { 0.0 } else { age_s(record.version) },
             });
-            for other in &record.neighbours {
+            for other in &record.facts.neighbours {
                 let known = links.iter().any(|link| link.from == *other && link.to == record.node);
                 if !known {
                     links.push(Link { from: record.node, to: *other, rtt_s: None });

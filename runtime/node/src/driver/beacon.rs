@@ -24,7 +24,7 @@ impl Driver {
         let payload = if payload.is_null() { Vec::new() } else { payload.to_string().into_bytes() };
         let (reply, asked) = oneshot::channel();
         self.parts.plugins.handler.hand(Job::Command { name: name.to_owned(), payload, answer: reply });
-        let own = (self.parts.node.id(), self.parts.node.own_record().name.clone());
+        let own = (self.parts.node.id(), self.parts.node.own_record().facts.name.clone());
         tokio::spawn(async move {
             let report = match asked.await {
                 Ok(Ok(bytes)) => beacon_report(&bytes, &own, around),

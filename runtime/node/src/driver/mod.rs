@@ -330,6 +330,9 @@ impl Driver {
                 let name = self.name_of(&node);
                 self.tell(EventKind::PeerDown { node, name, reason });
             }
+            Output::Member { .. } | Output::Partitioned { .. } | Output::Merged { .. } => {
+                self.names_stale = true;
+            }
         }
     }
 
@@ -388,6 +391,9 @@ impl Driver {
                 CoreWrite::PutRecord { node, bytes } => {
                     self.names_stale = true;
                     out.push(Write::Put { table: Table::Peers, key: node.0.to_vec(), value: bytes.into() });
+                }
+                CoreWrite::DropRecord { node } => {
+                    out.push(Write::Delete { table: Table::Peers, key: node.0.to_vec() });
                 }
                 CoreWrite::Inbox { run, hops } => {
                     let entry = self.parts.inbox.number(run, hops);
@@ -494,8 +500,8 @@ impl Driver {
         if !std::mem::take(&mut self.names_stale) {
             return;
         }
-        let own = (self.parts.node.id(), self.parts.node.own_record().name.clone());
-        let others = self.parts.node.records().map(|record| (record.node, record.name.clone()));
+        let own = (self.parts.node.id(), self.parts.node.own_record().facts.name.clone());
+        let others = self.parts.node.records().map(|record| (record.node, record.facts.name.clone()));
         let names: Vec<(NodeId, String)> = std::iter::once(own).chain(others).collect();
         let known = self.parts.names.borrow().clone();
         let fresh = names.iter().filter(|(id, _)| !known.iter().any(|(old, _)| old == id));
@@ -507,9 +513,9 @@ impl Driver {
 
     fn name_of(&self, node: &NodeId) -> Option<String> {
         if *node == self.parts.node.id() {
-            return Some(self.parts.node.own_record().name.clone());
+            return Some(self.parts.node.own_record().facts.name.clone());
         }
-        self.parts.node.records().find(|record| record.node == *node).map(|record| record.name.clone())
+        self.parts.node.records().find(|record| record.node == *node).map(|record| record.facts.name.clone())
     }
 
     fn tell(&self, kind: EventKind) {

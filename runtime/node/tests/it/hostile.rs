@@ -14,7 +14,7 @@ use mesh_node::{LinkPolicy, Mesh};
 use mesh_proto::NodeId;
 use mesh_proto::frame::{Control, MAX_CONTROL_FRAME, MAX_FRAME, Offer, Route};
 use mesh_proto::policy::Class;
-use mesh_proto::record::Record;
+use mesh_proto::record::{Facts, Record};
 use mesh_proto::run::{Dest, Draft, Flow, Head, Run, seal};
 
 /// The lane of the class normal.
@@ -80,7 +80,7 @@ impl Stranger {
 
     async fn greeted(victim: &Mesh) -> Stranger {
         let stranger = Stranger::at(victim).await;
-        stranger.send(0, Control::Hello { epoch: 1 }.encode());
+        stranger.send(0, Control::Hello { epoch: 1, heartbeat_ms: 500 }.encode());
         stranger
     }
 
@@ -149,13 +149,14 @@ struct Offence {
 
 fn offences(victim: NodeId, honest: NodeId) -> Vec<Offence> {
     let stranger = NodeKey::generate().expect("there is randomness");
-    let hello = Control::Hello { epoch: 1 }.encode();
+    let hello = Control::Hello { epoch: 1, heartbeat_ms: 500 }.encode();
     let ping = Control::Ping { nonce: 1 }.encode();
     let forged = wire(&run(stranger.signing(), honest, victim, b"forged"));
     let own = wire(&run(stranger.signing(), stranger.id(), victim, b"own"));
     // Newer than what is known: an old one is passed over unread.
     let (version, epoch) = (unix_ms() + 100_000, unix_ms());
-    let mut record = Record::sign(stranger.signing(), version, epoch, "mallory", &[], std::iter::empty());
+    let facts = Facts { epoch, name: "mallory".to_owned(), ..Facts::default() };
+    let mut record = Record::sign(stranger.signing(), version, facts);
     record.node = honest;
     let routes = vec![Route { node: honest, seqno: 1, cost_us: 1, hops: 1 }];
     let offer = Offer { origin: honest, epoch: 1, first: u64::MAX, count: 7 };
@@ -198,7 +199,7 @@ fn offences(victim: NodeId, honest: NodeId) -> Vec<Offence> {
             "a record of somebody else",
             true,
             0,
-            Control::Records(vec![record]).encode(),
+            Control::Records(vec![record.into()]).encode(),
             "violation_bad_signature",
         ),
         of("a forged run", true, NORMAL, forged, "violation_bad_signature"),

@@ -1,25 +1,34 @@
 //! Links coming and going, and the control frames on them.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::link::Neighbour;
-use super::{Disconnect, Node, Output, Pending, Write};
+use super::{Disconnect, MAX_LINKS, Node, Output, Pending};
 use crate::broadcast::{MESH, tree_of};
-use crate::directory::LinkPolicy;
 use crate::frame::{Control, MAX_ROWS, Offer, Violation};
 use crate::id::{NodeId, Peer, TopicId};
 use crate::queue::{Drained, Item};
-use crate::record::Record;
 use crate::run::Dest;
 use crate::time::Now;
 
-/// Records in one frame: with eight long addresses and sixteen neighbours each they stay under the limit
-/// of a control frame.
-const RECORDS_PER_FRAME: usize = 32;
+/// What a neighbour may say of how often it sends a heartbeat.
+const LEAST_HEARTBEAT: Duration = Duration::from_millis(10);
+const GREATEST_HEARTBEAT: Duration = Duration::from_secs(60);
 
 impl Node {
+    /// A link is gone that nobody had announced: whoever was there is tried once more before it is accused.
+    pub(super) fn on_link_lost(&mut self, now: Now, peer: Peer) {
+        let Some(neighbour) = self.neighbours.get(&peer) else { return };
+        let (node, in_peace) = (neighbour.node, neighbour.ends_in_peace() || !neighbour.is_greeted());
+        self.on_link_down(now, peer);
+        if !in_peace {
+            self.probe(now, node);
+        }
+    }
+
     pub(super) fn on_link_up(&mut self, now: Now, peer: Peer, node: NodeId, dialed: Option<String>) {
         self.directory.on_up(node, dialed.as_deref());
         if node == self.id {
@@ -34,29 +43,19 @@ impl Node {
             self.outputs.push_back(Output::Disconnect { peer: old, reason: Disconnect::Duplicate });
             self.on_link_down(now, old);
         }
-        if self.neighbours.len() >= self.directory.policy().capacity() && !self.make_room(now) {
+        if self.neighbours.len() >= MAX_LINKS {
             self.outputs.push_back(Output::Disconnect { peer, reason: Disconnect::TooManyLinks });
             return;
         }
-        let mut neighbour = Neighbour::new(now.instant, node, dialed.is_some());
+        let mut neighbour = Neighbour::new(now.instant, node, dialed.is_some(), self.tuning.heartbeat);
         neighbour.queue.share(&self.shares);
-        neighbour.say(&Control::Hello { epoch: self.epoch });
+        let heartbeat_ms = u32::try_from(self.tuning.heartbeat.as_millis()).unwrap_or(u32::MAX);
+        neighbour.say(&Control::Hello { epoch: self.epoch, heartbeat_ms });
         neighbour.ping(now.instant, self.rng.u64(..));
         self.neighbours.insert(peer, neighbour);
         self.by_node.insert(node, peer);
-    }
-
-    /// Lets a random neighbour go; it has heard of others to link to.
-    fn make_room(&mut self, now: Now) -> bool {
-        if self.directory.policy() == LinkPolicy::Explicit {
-            return false;
-        }
-        let others = self.neighbours.iter().filter(|(_, neighbour)| neighbour.is_greeted());
-        let others: Vec<Peer> = others.map(|(peer, _)| *peer).collect();
-        let Some(gone) = self.rng.choice(others) else { return false };
-        self.outputs.push_back(Output::Disconnect { peer: gone, reason: Disconnect::MakesRoom });
-        self.on_link_down(now, gone);
-        true
+        self.probes.remove(&node);
+        self.watch_silence(now.instant);
     }
 
     /// Of two links to one node both ends keep the one that the smaller id dialed; of two that the same end
@@ -74,9 +73,13 @@ impl Node {
         self.directory.on_down(now.instant, neighbour.node, &mut self.rng);
         self.view_stale = true;
         self.ways_changed = true;
-        self.record_stale = true;
         if neighbour.is_greeted() {
             self.outputs.push_back(Output::NeighbourDown { peer, node: neighbour.node });
+            self.on_links_changed(now);
+            self.due.dial_soon(now.instant);
+            if self.by_node.is_empty() {
+                self.alone_since = Some(now.instant);
+            }
         }
         let Drained { under_way, waiting } = neighbour.queue.drain();
         for item in under_way {
@@ -112,7 +115,8 @@ impl Node {
             return Err(Violation::NotGreeted);
         }
         match control {
-            Control::Hello { epoch } => self.on_hello(now, peer, epoch),
+            Control::Hello { epoch, heartbeat_ms } => self.on_hello(now, peer, epoch, heartbeat_ms),
+            Control::Heartbeat { .. } => neighbour.detector.on_heartbeat(now.instant),
             Control::Ping { nonce } => neighbour.say(&Control::Pong { nonce }),
             Control::Pong { nonce } => {
                 if let Some(rtt_us) = neighbour.on_pong(now.instant, nonce) {
@@ -127,7 +131,14 @@ impl Node {
                 }
                 self.ways_changed |= self.held.has_spilled();
             }
-            Control::Records(records) => self.on_records(peer, records)?,
+            Control::Records(records) => self.on_records(now, peer, records)?,
+            Control::Digest(sums) => self.on_digest(peer, &sums),
+            Control::Versions { first, last, rows } => self.on_versions(peer, first, last, &rows),
+            Control::Want(nodes) => self.answer(peer, &nodes),
+            Control::Accusations(accusations) => self.on_accusations(now, peer, accusations)?,
+            Control::Links(nodes) => neighbour.others = nodes,
+            Control::Introduce(record) => self.on_introduced(now, peer, record)?,
+            Control::Part(reason) => self.on_part(now, peer, reason),
             Control::Routes(routes) => {
                 for route in &routes {
                     let changed = self.table.learn(now.instant, peer, route);
@@ -142,6 +153,7 @@ impl Node {
                     self.say(next, &Control::SeqnoRequest { node, seqno, hops });
                 }
             }
+            Control::WayRequest { node, hops } => self.on_way_request(now, peer, node, hops),
             Control::Prune { topic } => self.trees.on_prune(peer, topic),
             Control::Graft { topic, offers } => self.on_graft(now, peer, topic, &offers),
             Control::IHave { topic, offers } => self.on_offers(now, peer, topic, &offers),
@@ -150,9 +162,10 @@ impl Node {
         Ok(())
     }
 
-    fn on_hello(&mut self, now: Now, peer: Peer, epoch: u64) {
+    fn on_hello(&mut self, now: Now, peer: Peer, epoch: u64, heartbeat_ms: u32) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
-        neighbour.greet(epoch);
+        let heartbeat = Duration::from_millis(heartbeat_ms.into()).clamp(LEAST_HEARTBEAT, GREATEST_HEARTBEAT);
+        neighbour.greet(now.instant, epoch, heartbeat);
         let node = neighbour.node;
         // Until it is measured, a link costs what a pessimist would guess; the first pong comes at once.
         self.table.set_link(peer, neighbour.rtt_us().unwrap_or(100_000));
@@ -160,57 +173,33 @@ impl Node {
         self.resolve_doubt(node, epoch);
         self.view_stale = true;
         self.ways_changed = true;
-        self.record_stale = true;
-        self.renew_record(now);
-        let records: Vec<Record> = self.directory.records().chain([&self.record]).cloned().collect();
-        for some in records.chunks(RECORDS_PER_FRAME) {
-            self.say(peer, &Control::Records(some.to_vec()));
+        self.watch_silence(now.instant);
+        self.on_links_changed(now);
+        self.greet_back(now, peer, node, epoch);
+        self.relieve(now, peer);
+    }
+
+    /// What a new neighbour is told: this node, what it knows, the ways it has, and the broadcasts of late.
+    fn greet_back(&mut self, now: Now, peer: Peer, node: NodeId, epoch: u64) {
+        let was_alone =
+            self.alone_since.take().is_some_and(|since| now.instant.since(since) > self.tuning.suspicion);
+        if self.members.is_heard(now.instant, &node) || was_alone {
+            self.rejoin(now);
+        }
+        if self.members.is_sample() {
+            self.shuffle_to(peer);
+        } else {
+            let record = self.record.clone();
+            self.tell_records(peer, vec![record]);
+            self.say(peer, &Control::Digest(self.members.digest()));
         }
         let routes = self.table.tell_all(peer);
         for some in routes.chunks(MAX_ROWS) {
             self.say(peer, &Control::Routes(some.to_vec()));
         }
-    }
-
-    fn on_records(&mut self, from: Peer, records: Vec<Record>) -> Result<(), Violation> {
-        let mut news = Vec::new();
-        for record in records {
-            if !self.directory.is_news(&record) {
-                continue;
-            }
-            if !record.is_signed() {
-                return Err(Violation::BadSignature);
-            }
-            self.resolve_doubt(record.node, record.epoch);
-            self.writes.push(Write::PutRecord { node: record.node, bytes: record.to_bytes() });
-            if self.directory.learn(record.clone()) {
-                news.push(record);
-            }
+        for (topic, offers) in self.trees.recent(now.unix_ms, epoch) {
+            self.say(peer, &Control::IHave { topic, offers });
         }
-        self.spread(&news, Some(from));
-        Ok(())
-    }
-
-    /// Tells all neighbours but one.
-    pub(super) fn spread(&mut self, records: &[Record], except: Option<Peer>) {
-        for some in records.chunks(RECORDS_PER_FRAME) {
-            let control = Control::Records(some.to_vec());
-            let others =
-                self.neighbours.iter_mut().filter(|(peer, n)| Some(**peer) != except && n.is_greeted());
-            others.for_each(|(_, neighbour)| neighbour.say(&control));
-        }
-    }
-
-    /// Signs a new record if what it says has changed, and tells it.
-    pub(super) fn renew_record(&mut self, now: Now) {
-        if !std::mem::take(&mut self.record_stale) {
-            return;
-        }
-        let version = now.unix_ms.max(self.record.version + 1);
-        let neighbours = self.by_node.keys().copied();
-        self.record = Record::sign(&self.key, version, self.epoch, &self.name, &self.addrs, neighbours);
-        let record = self.record.clone();
-        self.spread(std::slice::from_ref(&record), None);
     }
 
     fn on_graft(&mut self, now: Now, peer: Peer, topic: TopicId, offers: &[Offer]) {

@@ -175,9 +175,12 @@ impl Node {
         }
         let Some(via) = self.next_hop(&node, verdict, &pending) else {
             self.settle(pending.owed);
-            self.hold(node, Waiting { run: pending.run, hops: pending.hops, key: pending.key });
+            self.hold(now, node, Waiting { run: pending.run, hops: pending.hops, key: pending.key });
             return;
         };
+        if pending.from.is_none() {
+            self.table.want(now.instant, node);
+        }
         let neighbour = self.neighbours.get_mut(&via).expect("a next hop is a live neighbour");
         let has_room = neighbour.queue.has_room(class);
         let stalled = now.instant.since(neighbour.moved) > STALL && !neighbour.queue.is_empty();

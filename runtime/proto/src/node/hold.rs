@@ -165,7 +165,8 @@ impl Held {
 
 impl Node {
     /// Keeps a run until its recipient can be reached.
-    pub(super) fn hold(&mut self, node: NodeId, waiting: Waiting) {
+    pub(super) fn hold(&mut self, now: Now, node: NodeId, waiting: Waiting) {
+        self.want_way(now, node);
         for gone in self.held.put(node, waiting) {
             if let Some(key) = gone.key {
                 self.held.spill(node, key);

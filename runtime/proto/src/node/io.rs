@@ -11,11 +11,14 @@ use super::PublishError;
 use crate::directory::{Dial, LinkPolicy};
 use crate::frame::Violation;
 use crate::id::{MessageId, NodeId, Peer, TopicId};
+use crate::members::MemberState;
 use crate::policy::Class;
 use crate::queue::HeldKey;
 use crate::run::{Dest, Flow, Run};
 #[cfg(doc)]
 use crate::seen::Window;
+use crate::time::Instant;
+use crate::tuning::Tuning;
 
 /// What a node is from its start to its end.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub struct Config {
     pub seed: u64,
     /// Whom to link to.
     pub links: LinkPolicy,
+    /// How fast it beats, how much it remembers.
+    pub tuning: Tuning,
 }
 
 /// Something that happened.
@@ -57,6 +62,14 @@ pub enum Input {
         lane: u8,
         /// The frames.
         frames: Vec<Bytes>,
+    },
+    /// Let all know something about this node, or nothing any more, by key (see [`crate::record::Facts`]). What
+    /// is over a limit is not taken; [`super::Node::own_record`] tells what was.
+    SetState {
+        /// The key, 1 to 32 bytes.
+        key: String,
+        /// The value.
+        value: Option<Vec<u8>>,
     },
     /// An [`Output::Dial`] did not lead to a link.
     DialFailed(Dial),
@@ -206,6 +219,23 @@ pub enum Output {
         /// Who.
         node: NodeId,
     },
+    /// What is known of a node's life has changed.
+    Member {
+        /// Who.
+        node: NodeId,
+        /// What is known now.
+        state: MemberState,
+    },
+    /// A third of the mesh or more is gone: a cut, as far as this side can tell.
+    Partitioned {
+        /// Nodes that are taken for dead.
+        away: usize,
+    },
+    /// Most of those who were gone are back.
+    Merged {
+        /// How many.
+        back: usize,
+    },
 }
 
 /// Why a link is closed by this side.
@@ -272,6 +302,11 @@ pub enum Write {
         /// Its bytes.
         bytes: Vec<u8>,
     },
+    /// Forget an endpoint record.
+    DropRecord {
+        /// Whose.
+        node: NodeId,
+    },
     /// Durable messages for this node: keep them until an application has taken them. They are delivered
     /// once the transaction is on disk; no [`Output::Deliver`] follows.
     Inbox {
@@ -324,6 +359,20 @@ pub struct Counters {
     pub violations: BTreeMap<&'static str, u64>,
 }
 
+/// How much a node keeps, each beside its bound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Name, present size, bound.
+    pub rows: Vec<(&'static str, usize, usize)>,
+}
+
+impl Gauges {
+    /// Returns the first one that is above its bound.
+    pub fn over(&self) -> Option<(&'static str, usize, usize)> {
+        self.rows.iter().find(|(_, size, bound)| size > bound).copied()
+    }
+}
+
 /// A neighbour as users see it.
 #[derive(Clone, Debug)]
 pub struct NeighbourInfo {
@@ -335,4 +384,6 @@ pub struct NeighbourInfo {
     pub rtt_us: Option<u32>,
     /// Waiting bytes by class.
     pub queued_bytes: [usize; 5],
+    /// When it was last heard.
+    pub heard: Instant,
 }

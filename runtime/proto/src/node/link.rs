@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::detector::Detector;
 use crate::frame::{Control, Violation};
 use crate::id::NodeId;
 use crate::policy::Class;
@@ -19,6 +20,10 @@ const ACK_BYTES: usize = WINDOW_BYTES / 16;
 const ACK_AFTER: Duration = Duration::from_millis(20);
 /// What may come beyond the window: the run that closed it.
 const WINDOW_SLACK: usize = crate::frame::MAX_FRAME;
+
+/// Records that one neighbour is told in a second, at most, beside news: a newcomer and a part of the mesh that
+/// was cut off catch up without a storm.
+pub(super) const ALLOWANCE: usize = 512;
 
 /// Runs that came on one lane and are not acknowledged, oldest first.
 #[derive(Debug, Default)]
@@ -53,8 +58,14 @@ pub(super) struct Neighbour {
     pub(super) queue: Outgoing,
     /// When something last left the queue.
     pub(super) moved: Instant,
-    /// When a frame last came.
-    pub(super) heard: Instant,
+    /// How regular it is, and when a frame last came.
+    pub(super) detector: Detector,
+    /// Whom it says it has links to.
+    pub(super) others: Vec<NodeId>,
+    /// It was asked to close this link, then.
+    pub(super) parting: Option<Instant>,
+    /// Records that it may still be told in this second.
+    pub(super) allowance: usize,
     /// It said goodbye: what it did not acknowledge it did not take.
     pub(super) leaving: bool,
     epoch: Option<u64>,
@@ -69,13 +80,16 @@ pub(super) struct Neighbour {
 }
 
 impl Neighbour {
-    pub(super) fn new(now: Instant, node: NodeId, dialed: bool) -> Neighbour {
+    pub(super) fn new(now: Instant, node: NodeId, dialed: bool, heartbeat: Duration) -> Neighbour {
         Neighbour {
             node,
             dialed,
             queue: Outgoing::default(),
             moved: now,
-            heard: now,
+            detector: Detector::new(now, heartbeat),
+            others: Vec::new(),
+            parting: None,
+            allowance: ALLOWANCE,
             leaving: false,
             epoch: None,
             control: VecDeque::new(),
@@ -97,18 +111,31 @@ impl Neighbour {
         self.epoch
     }
 
-    pub(super) fn greet(&mut self, epoch: u64) {
+    pub(super) fn greet(&mut self, now: Instant, epoch: u64, heartbeat: Duration) {
         self.epoch = Some(epoch);
+        self.detector = Detector::new(now, heartbeat);
+    }
+
+    /// It closes, or was asked to close, this link in peace: its end says nothing about its life.
+    pub(super) fn ends_in_peace(&self) -> bool {
+        self.leaving || self.parting.is_some()
     }
 
     pub(super) fn say(&mut self, control: &Control) {
-        let frame = control.encode();
+        self.say_encoded(control.encode());
+    }
+
+    pub(super) fn say_encoded(&mut self, frame: Bytes) {
         self.control_bytes += frame.len();
         self.control.push_back(frame);
     }
 
     pub(super) fn is_stuck(&self) -> bool {
         self.control_bytes > CONTROL_BYTES
+    }
+
+    pub(super) fn control_bytes(&self) -> usize {
+        self.control_bytes
     }
 
     pub(super) fn pop_control(&mut self) -> Option<Bytes> {

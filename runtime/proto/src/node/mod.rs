@@ -10,29 +10,35 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 
+use crate::accusation::Accusation;
 use crate::broadcast::Trees;
 use crate::directory::Directory;
 use crate::frame::Violation;
 use crate::id::{NodeId, Peer, TopicId};
+use crate::members::{Member, Members};
 use crate::policy::{Class, Load, Policies, QosBatch, RouteBatch, View};
 use crate::queue::{HeldKey, Item, Owed, Popped};
-use crate::record::Record;
+use crate::record::{Facts, Record};
 use crate::routing::{KnownWay, Table};
 use crate::run::{Dest, Flow, Run, Verified};
 use crate::seen::{Seen, Window};
 use crate::time::{Instant, Now};
+use crate::tuning::Tuning;
 
 mod control;
 mod decide;
+mod gossip;
 mod hold;
 mod io;
 mod link;
 mod publish;
+mod rebalance;
 mod receive;
 mod tick;
+mod ways;
 
 pub use hold::HELD_BYTES;
-pub use io::{Config, Counters, Disconnect, Input, NeighbourInfo, Output, Publish, Transmit, Write};
+pub use io::{Config, Counters, Disconnect, Gauges, Input, NeighbourInfo, Output, Publish, Transmit, Write};
 pub use publish::PublishError;
 
 use hold::Held;
@@ -70,7 +76,8 @@ enum Then {
 /// use mesh_proto::time::Now;
 ///
 /// let key = SigningKey::from_bytes(&[7; 32]);
-/// let config = Config { key, name: "ada".into(), epoch: 1, seed: 1, links: Default::default() };
+/// let (links, tuning) = Default::default();
+/// let config = Config { key, name: "ada".into(), epoch: 1, seed: 1, links, tuning };
 /// let mut node = Node::new(Now::default(), config);
 ///
 /// node.handle(Now::default(), [Input::Seed("mem:bob".into())], &mut Native::default());
@@ -81,17 +88,34 @@ enum Then {
 pub struct Node {
     key: SigningKey,
     id: NodeId,
-    name: String,
     epoch: u64,
+    tuning: Tuning,
     rng: fastrand::Rng,
-    addrs: Vec<String>,
     neighbours: BTreeMap<Peer, Neighbour>,
     by_node: BTreeMap<NodeId, Peer>,
     table: Table,
     trees: Trees,
     directory: Directory,
-    record: Record,
-    record_stale: bool,
+    members: Members,
+    facts: Facts,
+    record: Arc<Record>,
+    /// When the own record was last written.
+    renewed: Instant,
+    /// Nodes of which there is news to tell, and the neighbour that told it.
+    news: BTreeMap<NodeId, Option<Peer>>,
+    accusations: Vec<(Accusation, Option<Peer>)>,
+    /// Nodes that are dialed to find out whether they live, and when, if not yet.
+    probes: BTreeMap<NodeId, Option<Instant>>,
+    links_stale: bool,
+    alone_since: Option<Instant>,
+    /// Members that came back of late: since when, and how many.
+    back: (Instant, u32),
+    /// How many are away, while that is a partition.
+    away: Option<usize>,
+    beats: u32,
+    sweeps: u32,
+    /// When the last turn asked to be woken.
+    wanted: Instant,
     seen: Seen,
     verified: Verified,
     held: Held,
@@ -105,6 +129,7 @@ pub struct Node {
     rows: Vec<Peer>,
     view_stale: bool,
     ways_changed: bool,
+    ways_wanted: bool,
     route_batch: RouteBatch,
     qos_batch: QosBatch,
     verdicts: Vec<u32>,
@@ -127,19 +152,34 @@ impl Node {
         let mut rng = fastrand::Rng::with_seed(config.seed);
         // Above every counter of an earlier start: seconds, which no node outruns by announcing itself.
         let seqno = (config.epoch / 1000) as u32;
-        let record = Record::sign(&config.key, config.epoch, config.epoch, &config.name, &[], []);
+        let tuning = config.tuning.clamped();
+        let facts = Facts { epoch: config.epoch, name: config.name, ..Facts::default() };
+        let record = Arc::new(Record::sign(&config.key, config.epoch, facts.clone()));
+        let mut members = Members::new(id, tuning.members);
+        members.note_own(config.epoch);
         Node {
             id,
-            name: config.name,
             epoch: config.epoch,
-            addrs: Vec::new(),
+            tuning,
             neighbours: BTreeMap::new(),
             by_node: BTreeMap::new(),
             table: Table::new(id, seqno),
-            trees: Trees::default(),
+            trees: Trees::new(tuning.graft),
             directory: Directory::new(id, config.links),
+            members,
+            facts,
             record,
-            record_stale: false,
+            renewed: now.instant,
+            news: BTreeMap::new(),
+            accusations: Vec::new(),
+            probes: BTreeMap::new(),
+            links_stale: false,
+            alone_since: None,
+            back: (now.instant, 0),
+            away: None,
+            beats: 0,
+            sweeps: 0,
+            wanted: now.instant,
             seen: Seen::default(),
             verified: Verified::default(),
             held: Held::new(now.unix_ms),
@@ -153,6 +193,7 @@ impl Node {
             rows: Vec::new(),
             view_stale: true,
             ways_changed: false,
+            ways_wanted: false,
             route_batch: RouteBatch::default(),
             qos_batch: QosBatch::default(),
             verdicts: Vec::new(),
@@ -164,7 +205,7 @@ impl Node {
             tickets: VecDeque::new(),
             next_ticket: 1,
             outputs: VecDeque::new(),
-            due: tick::Due::new(now.instant, &mut rng),
+            due: tick::Due::new(now.instant, &tuning, &mut rng),
             counters: Counters::default(),
             rng,
             key: config.key,
@@ -173,6 +214,7 @@ impl Node {
 
     /// Takes in everything that happened up to `now`; asks the policies once for the whole batch.
     pub fn handle(&mut self, now: Now, inputs: impl IntoIterator<Item = Input>, policies: &mut dyn Policies) {
+        self.pardon_after_sleep(now);
         for input in inputs {
             self.on_input(now, input);
         }
@@ -217,7 +259,8 @@ impl Node {
     /// Returns when `handle` must be called again even without input.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let acks = self.neighbours.values().filter_map(|neighbour| neighbour.ack_due());
-        acks.chain(self.trees.next_due()).chain(self.news_due()).chain([self.due.first()]).min()
+        let others = self.trees.next_due().into_iter().chain(self.news_due()).chain(self.members.next_due());
+        acks.chain(others).chain([self.due.first()]).min()
     }
 
     /// Says whether messages of this class to `dest` would be queued without holding anybody back. A
@@ -238,6 +281,9 @@ impl Node {
     /// Transmit and persist what it leaves; call nothing else afterwards.
     pub fn shutdown(&mut self, now: Now) {
         self.seal_drafts(now);
+        self.facts.left = true;
+        self.renew_record(now);
+        self.tell_spread();
         self.say_goodbye();
         self.keep_everything(now);
         self.emit_writes();
@@ -262,8 +308,14 @@ impl Node {
                 node: neighbour.node,
                 rtt_us: neighbour.rtt_us(),
                 queued_bytes: neighbour.queue.waiting_bytes(),
+                heard: neighbour.detector.heard(),
             })
             .collect()
+    }
+
+    /// Returns how suspicious a neighbour's silence is: 0 to 16, see [`crate::detector`].
+    pub fn phi(&self, now: Instant, peer: Peer) -> Option<f64> {
+        self.neighbours.get(&peer).map(|neighbour| neighbour.detector.phi(now))
     }
 
     /// Returns the link to a node, if it is a neighbour.
@@ -278,7 +330,45 @@ impl Node {
 
     /// Returns the newest record of every node that is known, this one excepted.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
-        self.directory.records()
+        self.members.records().map(|record| &**record)
+    }
+
+    /// Returns the nodes that are known, this one excepted, and whether they live.
+    pub fn members(&self) -> impl Iterator<Item = Member<'_>> {
+        self.members.iter()
+    }
+
+    /// Says whether the mesh is larger than what this node knows of it: then [`Node::members`] is a sample.
+    pub fn knows_a_sample(&self) -> bool {
+        self.members.is_sample()
+    }
+
+    /// Exchanges the memo of good signatures with one that many nodes share, before and after
+    /// [`Node::handle`]: a simulator verifies each signature once instead of once a node.
+    pub fn share_verified(&mut self, memo: &mut Verified) {
+        std::mem::swap(&mut self.verified, memo);
+    }
+
+    /// Returns how much this node keeps, beside the bounds.
+    pub fn gauges(&self) -> Gauges {
+        let control = self.neighbours.values().map(Neighbour::control_bytes).max().unwrap_or(0);
+        let queued = self.neighbours.values().flat_map(|n| n.queue.waiting_bytes()).max().unwrap_or(0);
+        let (missing, cached) = self.trees.sizes();
+        let (held, held_bytes) = self.held.totals();
+        let rows = vec![
+            ("links", self.neighbours.len(), MAX_LINKS),
+            ("members", self.members.len(), self.tuning.members),
+            ("graves", self.members.graves(), crate::members::MAX_GRAVES),
+            ("routes", self.table.len(), crate::routing::MAX_DESTS),
+            ("flows", self.seen.len(), crate::seen::MAX_FLOWS),
+            ("offers awaited", missing, crate::broadcast::MAX_MISSING),
+            ("cached bytes", cached, crate::broadcast::CACHE_BYTES + crate::run::MAX_PAYLOAD),
+            ("control bytes", control, link::CONTROL_BYTES + crate::frame::MAX_CONTROL_FRAME),
+            ("queued bytes", queued, crate::queue::LANE_BYTES + crate::frame::MAX_FRAME),
+            ("held messages", held, hold::HELD_MESSAGES * self.tuning.members),
+            ("held bytes", held_bytes, hold::HELD_TOTAL_BYTES + crate::run::MAX_RUN_BYTES),
+        ];
+        Gauges { rows }
     }
 
     /// Returns what this node says of itself.
@@ -322,16 +412,21 @@ impl Node {
     fn on_input(&mut self, now: Now, input: Input) {
         match input {
             Input::LinkUp { peer, node, dialed } => self.on_link_up(now, peer, node, dialed),
-            Input::LinkDown { peer } => self.on_link_down(now, peer),
+            Input::LinkDown { peer } => self.on_link_lost(now, peer),
             Input::Frames { peer, lane, frames } => self.on_frames(now, peer, lane, frames),
-            Input::DialFailed(dial) => self.directory.on_failed(now.instant, &dial, &mut self.rng),
+            Input::DialFailed(dial) => self.on_dial_failed(now, &dial),
+            Input::SetState { key, value } => {
+                // Over its limit it stays as it was, which the caller can see.
+                if self.facts.state.get(&key) != value.as_ref() && self.facts.set(&key, value).is_ok() {
+                    self.renew_by(now.instant.max(self.renewed + self.tuning.gossip));
+                }
+            }
             Input::Seed(addr) => {
                 self.directory.add_seed(addr);
                 self.due.dial_now(now.instant);
             }
             Input::Listening(addrs) => {
-                self.addrs = addrs;
-                self.record_stale = true;
+                self.facts.addrs = addrs;
                 self.renew_record(now);
             }
             Input::Publish(publish) => self.on_publish(now, publish),
@@ -357,7 +452,7 @@ impl Node {
             }
             Input::RestoreRecord(bytes) => {
                 if let Some(record) = Record::from_bytes(&bytes) {
-                    self.directory.learn(record);
+                    self.members.learn(now, Arc::new(record), &mut self.rng);
                 }
             }
             Input::PoliciesChanged => {
@@ -381,9 +476,11 @@ impl Node {
     }
 
     fn finish_turn(&mut self, now: Now) {
+        self.tell_members(now);
         self.tell_news(now);
         self.send_acks(now);
         self.emit_writes();
+        self.wanted = self.poll_timeout().unwrap_or(now.instant);
     }
 
     fn emit_writes(&mut self) {

@@ -18,7 +18,7 @@ const OPTIONAL: u8 = 0x80;
 impl Node {
     pub(super) fn on_frames(&mut self, now: Now, peer: Peer, lane: u8, frames: Vec<Bytes>) {
         if let Some(neighbour) = self.neighbours.get_mut(&peer) {
-            neighbour.heard = now.instant;
+            neighbour.detector.on_frame(now.instant);
         }
         for frame in frames {
             self.counters.frames += 1;

@@ -3,46 +3,73 @@
 use std::time::Duration;
 
 use super::decide::STALL;
-use super::{Disconnect, Node, Output, Write};
+use super::{Node, Output, Write};
 use crate::frame::{Control, MAX_ROWS};
 use crate::policy::Policies;
-use crate::routing::{MAX_HOPS, REFRESH};
+use crate::routing::REFRESH;
 use crate::time::{Instant, Now};
+use crate::tuning::Tuning;
 
-/// How often neighbours are pinged and whatever can expire is looked through.
+/// How often whatever can expire is looked through, or the heartbeat's interval, if it is longer.
 const SWEEP: Duration = Duration::from_secs(1);
-/// A neighbour that was silent so long is gone: five pings.
-const SILENCE: Duration = Duration::from_secs(5);
+/// Round trips are measured every so many sweeps.
+const PING_SWEEPS: u32 = 5;
 /// How often the QoS policy divides the links.
 const DIVIDE: Duration = Duration::from_secs(5);
-/// Changes of routes are gathered so long before they are told.
-const NEWS_EVERY: Duration = Duration::from_millis(20);
-/// How often dials are looked at.
+/// How often dials are looked at while there are too few links.
 const DIAL_EVERY: Duration = Duration::from_millis(100);
 
 /// When what comes round is due next.
 #[derive(Debug)]
 pub(super) struct Due {
+    heartbeat: Instant,
     sweep: Instant,
     refresh: Instant,
     divide: Instant,
-    dial: Instant,
-    news: Instant,
+    gossip: Instant,
+    rebalance: Instant,
+    dial: Option<Instant>,
+    pub(super) news: Instant,
+    pub(super) renew: Option<Instant>,
+    pub(super) spread: Option<Instant>,
+    pub(super) probe: Option<Instant>,
+    pub(super) silence: Option<Instant>,
 }
 
 impl Due {
-    pub(super) fn new(now: Instant, rng: &mut fastrand::Rng) -> Due {
-        // Nodes that start together do not beat together.
-        let spread = |rng: &mut fastrand::Rng, period: Duration| now + period.mul_f64(0.5 + rng.f64() / 2.0);
-        Due { sweep: spread(rng, SWEEP), refresh: spread(rng, REFRESH), divide: now, dial: now, news: now }
+    pub(super) fn new(now: Instant, tuning: &Tuning, rng: &mut fastrand::Rng) -> Due {
+        // Nodes that start together do not beat together; one node's own rounds do, to be fewer turns.
+        let phase = rng.f64();
+        let spread = |period: Duration| now + period.mul_f64(0.5 + phase / 2.0);
+        Due {
+            heartbeat: spread(tuning.heartbeat),
+            sweep: spread(SWEEP.max(tuning.heartbeat)),
+            refresh: spread(REFRESH),
+            divide: now,
+            gossip: spread(tuning.gossip),
+            rebalance: spread(tuning.rebalance),
+            dial: Some(now),
+            news: now,
+            renew: None,
+            spread: None,
+            probe: None,
+            silence: None,
+        }
     }
 
     pub(super) fn first(&self) -> Instant {
-        self.sweep.min(self.refresh).min(self.divide).min(self.dial)
+        let always = [self.heartbeat, self.sweep, self.refresh, self.divide, self.gossip, self.rebalance];
+        let sometimes = [self.dial, self.renew, self.spread, self.probe, self.silence];
+        let always = always.into_iter().min().expect("there are six");
+        sometimes.into_iter().flatten().fold(always, Instant::min)
     }
 
     pub(super) fn dial_now(&mut self, now: Instant) {
-        self.dial = now;
+        self.dial = Some(now);
+    }
+
+    pub(super) fn dial_soon(&mut self, now: Instant) {
+        self.dial.get_or_insert(now + DIAL_EVERY);
     }
 
     pub(super) fn divide_now(&mut self, now: Instant) {
@@ -58,9 +85,25 @@ fn is_due(due: &mut Instant, now: Instant, period: Duration) -> bool {
     is
 }
 
+fn has_come(due: Option<Instant>, now: Instant) -> bool {
+    due.is_some_and(|due| due <= now)
+}
+
 impl Node {
+    /// A process that was stopped for a while has not heard its neighbours, which says nothing about them.
+    pub(super) fn pardon_after_sleep(&mut self, now: Now) {
+        let overslept = now.instant.since(self.wanted) > self.tuning.heartbeat;
+        if overslept {
+            self.neighbours.values_mut().for_each(|neighbour| neighbour.detector.on_frame(now.instant));
+            self.watch_silence(now.instant);
+        }
+    }
+
     pub(super) fn on_time(&mut self, now: Now, policies: &mut dyn Policies) {
-        if is_due(&mut self.due.sweep, now.instant, SWEEP) {
+        if is_due(&mut self.due.heartbeat, now.instant, self.tuning.heartbeat) {
+            self.beat(now);
+        }
+        if is_due(&mut self.due.sweep, now.instant, SWEEP.max(self.tuning.heartbeat)) {
             self.sweep(now);
         }
         if is_due(&mut self.due.refresh, now.instant, REFRESH) {
@@ -69,46 +112,65 @@ impl Node {
         if is_due(&mut self.due.divide, now.instant, DIVIDE) {
             self.divide(now, policies);
         }
-        if is_due(&mut self.due.dial, now.instant, DIAL_EVERY) {
-            for dial in self.directory.dials(now.instant, &self.by_node, &mut self.rng) {
-                self.outputs.push_back(Output::Dial(dial));
-            }
+        if is_due(&mut self.due.gossip, now.instant, self.tuning.gossip) {
+            self.gossip();
+        }
+        if is_due(&mut self.due.rebalance, now.instant, self.tuning.rebalance) {
+            self.rebalance(now);
+        }
+        self.end_silent(now);
+        self.send_probes(now);
+        if has_come(self.due.dial, now.instant) {
+            self.look_for_links(now);
+        }
+        if has_come(self.due.renew, now.instant) {
+            self.renew_record(now);
+        }
+        if has_come(self.due.spread, now.instant) {
+            self.tell_spread();
         }
         self.send_grafts(now);
+    }
+
+    fn look_for_links(&mut self, now: Now) {
+        for dial in self.directory.dials(now.instant, &self.by_node, &self.members, &mut self.rng) {
+            self.outputs.push_back(Output::Dial(dial));
+        }
+        let is_hungry = self.directory.is_hungry(&self.by_node, self.members.len() + 1);
+        self.due.dial = is_hungry.then_some(now.instant + DIAL_EVERY);
+    }
+
+    fn beat(&mut self, now: Now) {
+        self.beats = self.beats.wrapping_add(1);
+        let heartbeat = Control::Heartbeat { count: self.beats }.encode();
+        for neighbour in self.neighbours.values_mut().filter(|neighbour| neighbour.is_greeted()) {
+            neighbour.say_encoded(heartbeat.clone());
+        }
+        self.tell_links();
+        self.watch_silence(now.instant);
     }
 
     fn sweep(&mut self, now: Now) {
         let changed = self.table.expire(now.instant);
         self.view_stale |= changed || !self.neighbours.is_empty();
         self.ways_changed |= changed || self.held.has_spilled();
-        for (node, seqno) in self.table.starving() {
-            let request = Control::SeqnoRequest { node, seqno, hops: MAX_HOPS };
-            for via in self.table.ways(&node) {
-                self.say(via.via, &request);
+        self.seek_ways(now);
+        self.sweeps = self.sweeps.wrapping_add(1);
+        let measures = self.sweeps.is_multiple_of(PING_SWEEPS);
+        for neighbour in self.neighbours.values_mut() {
+            neighbour.allowance = super::link::ALLOWANCE;
+            if measures {
+                neighbour.ping(now.instant, self.rng.u64(..));
             }
         }
-        self.ping_neighbours(now);
+        if self.directory.is_hungry(&self.by_node, self.members.len() + 1) {
+            self.due.dial_soon(now.instant);
+        }
         self.release_stalled(now);
         self.expire_held(now);
         self.expire_pings(now);
         for flow in self.seen.expire(now.unix_ms) {
             self.writes.push(Write::DeleteSeen { flow: flow.to_bytes() });
-        }
-        self.renew_record(now);
-    }
-
-    fn ping_neighbours(&mut self, now: Now) {
-        let mut silent = Vec::new();
-        for (peer, neighbour) in &mut self.neighbours {
-            if now.instant.since(neighbour.heard) > SILENCE {
-                silent.push(*peer);
-            } else {
-                neighbour.ping(now.instant, self.rng.u64(..));
-            }
-        }
-        for peer in silent {
-            self.outputs.push_back(Output::Disconnect { peer, reason: Disconnect::Silent });
-            self.on_link_down(now, peer);
         }
     }
 
@@ -147,22 +209,6 @@ impl Node {
         for ((peer, topic), offers) in self.trees.take_offers(now.instant) {
             self.say(peer, &Control::IHave { topic, offers });
         }
-    }
-
-    pub(super) fn tell_news(&mut self, now: Now) {
-        if !self.table.has_news() || self.due.news > now.instant {
-            return;
-        }
-        self.due.news = now.instant + NEWS_EVERY;
-        for (peer, routes) in self.table.take_news() {
-            for some in routes.chunks(MAX_ROWS) {
-                self.say(peer, &Control::Routes(some.to_vec()));
-            }
-        }
-    }
-
-    pub(super) fn news_due(&self) -> Option<Instant> {
-        self.table.has_news().then_some(self.due.news)
     }
 
     pub(super) fn send_acks(&mut self, now: Now) {

@@ -14,7 +14,7 @@ fn storm(seed: u64) -> Network {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut net = Network::seeded(seed);
     for n in 0..NODES {
-        net.add_with(LinkPolicy::Auto { degree: 3 }, Box::new(Native::default()));
+        net.add_with(LinkPolicy::Auto { min: 3, max: 5 }, Box::new(Native::default()));
         if n > 0 {
             net.join(n, rng.usize(0..n));
         }

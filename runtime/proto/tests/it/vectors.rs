@@ -2,12 +2,14 @@
 //! this one writes, and must be read as what it says.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
-use mesh_proto::frame::{Control, Offer, Route, Violation};
+use mesh_proto::accusation::Accusation;
+use mesh_proto::frame::{Control, Offer, Parting, Route, Violation};
 use mesh_proto::policy::Class;
-use mesh_proto::record::Record;
+use mesh_proto::record::{Facts, Record};
 use mesh_proto::run::{Dest, Draft, Flow, Head, Run, seal};
 use mesh_proto::{NodeId, TopicId};
 
@@ -46,26 +48,37 @@ fn controls() -> Vec<(&'static str, Control)> {
     let node = NodeId([3; 32]);
     let topic = TopicId::of("chat");
     let offer = Offer { origin: node, epoch: 1_790_000_000_000, first: 5, count: 7 };
-    let record = Record::sign(
-        &key(),
-        1_790_000_000_123,
-        1_790_000_000_000,
-        "ada",
-        &["quic://192.0.2.1:4747".into()],
-        [node],
-    );
+    let mut facts = Facts {
+        epoch: 1_790_000_000_000,
+        left: false,
+        name: "ada".into(),
+        addrs: vec!["quic://192.0.2.1:4747".into()],
+        neighbours: vec![node],
+        ..Facts::default()
+    };
+    facts.set("load", Some(vec![42])).expect("short");
+    let record = Arc::new(Record::sign(&key(), 1_790_000_000_123, facts));
     vec![
-        ("hello", Control::Hello { epoch: 1_790_000_000_000 }),
+        ("hello", Control::Hello { epoch: 1_790_000_000_000, heartbeat_ms: 500 }),
         ("ping", Control::Ping { nonce: 0x0102_0304_0506_0708 }),
         ("pong", Control::Pong { nonce: 0x0102_0304_0506_0708 }),
         ("ack", Control::Ack { runs: [1, 2, 3, 4, 500] }),
-        ("records", Control::Records(vec![record])),
+        ("records", Control::Records(vec![record.clone()])),
         ("routes", Control::Routes(vec![Route { node, seqno: 9, cost_us: 1500, hops: 2 }])),
         ("seqno-request", Control::SeqnoRequest { node, seqno: 10, hops: 32 }),
         ("prune", Control::Prune { topic }),
         ("graft", Control::Graft { topic, offers: vec![offer] }),
         ("ihave", Control::IHave { topic, offers: vec![offer] }),
         ("goodbye", Control::Goodbye),
+        ("digest", Control::Digest(std::array::from_fn(|n| n as u64))),
+        ("versions", Control::Versions { first: NodeId([0; 32]), last: node, rows: vec![(node, 7)] }),
+        ("want", Control::Want(vec![node])),
+        ("part", Control::Part(Parting::Full)),
+        ("links", Control::Links(vec![node])),
+        ("heartbeat", Control::Heartbeat { count: 9 }),
+        ("accusations", Control::Accusations(vec![Accusation::sign(&key(), node, 1_790_000_000_123)])),
+        ("introduce", Control::Introduce(record)),
+        ("way-request", Control::WayRequest { node, hops: 32 }),
     ]
 }
 

@@ -1,0 +1,319 @@
+//! What nodes know of each other: own record, news, digests, accusations. Says nothing about links.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Node, Output, Write};
+use crate::accusation::Accusation;
+use crate::frame::{Control, Digest, MAX_CONTROL_FRAME, MAX_ROWS, Violation};
+use crate::id::{NodeId, Peer};
+use crate::members::{Learnt, MemberState};
+use crate::record::Record;
+use crate::time::{Instant, Now};
+
+/// How long news is gathered before it is told on.
+pub(super) const SPREAD_AFTER: Duration = Duration::from_millis(20);
+/// Accusations that wait to be told on, at most.
+const MAX_ACCUSATIONS: usize = 4096;
+/// Up to so many members, links are told to all when they change; beyond, every 20 ms a member.
+const FEW: usize = 32;
+/// A node that was apart says that it lives within this time, at random, so that half a mesh does not speak at
+/// once.
+const REJOIN_WITHIN: Duration = Duration::from_secs(5);
+/// Members that come back at about the same time before this node takes itself for one that was apart.
+const REJOINED: u32 = 2;
+/// Records that a neighbour is told of a mesh that is known by a sample (HyParView paper: shuffles of 3 + 4).
+const SHUFFLE: usize = 8;
+/// At most one refutation in this time.
+const REFUTE_EVERY: Duration = Duration::from_millis(200);
+
+impl Node {
+    /// Says that the own record is to be written anew by then.
+    pub(super) fn renew_by(&mut self, at: Instant) {
+        self.due.renew = Some(self.due.renew.map_or(at, |due| due.min(at)));
+    }
+
+    /// The own links have changed: the neighbours are told soon, all the others when it is worth it.
+    pub(super) fn on_links_changed(&mut self, now: Now) {
+        self.links_stale = true;
+        if self.members.is_sample() {
+            return;
+        }
+        let nodes = self.members.len();
+        let pause = if nodes <= FEW {
+            Duration::from_millis(500)
+        } else {
+            Duration::from_millis(20).saturating_mul(u32::try_from(nodes).unwrap_or(u32::MAX))
+        };
+        self.renew_by(now.instant + pause.max(self.tuning.heartbeat));
+    }
+
+    /// Signs a new record and tells it.
+    pub(super) fn renew_record(&mut self, now: Now) {
+        self.due.renew = None;
+        self.renewed = now.instant;
+        let version = now.unix_ms.max(self.record.version + 1);
+        self.facts.neighbours = self.by_node.keys().copied().collect();
+        self.record = Arc::new(Record::sign(&self.key, version, self.facts.clone()));
+        self.members.note_own(version);
+        self.spread(now, self.id, None);
+    }
+
+    /// Notes a node of which there is news to tell.
+    fn spread(&mut self, now: Now, node: NodeId, from: Option<Peer>) {
+        self.news.insert(node, from);
+        self.due.spread.get_or_insert(now.instant + SPREAD_AFTER);
+    }
+
+    pub(super) fn tell_spread(&mut self) {
+        self.due.spread = None;
+        let news = std::mem::take(&mut self.news);
+        let accusations = std::mem::take(&mut self.accusations);
+        let peers: Vec<Peer> = self.greeted().collect();
+        for peer in peers {
+            let for_it = news.iter().filter(|(_, from)| **from != Some(peer));
+            let records: Vec<Arc<Record>> = for_it.filter_map(|(node, _)| self.record_of(node)).collect();
+            self.tell_records(peer, records);
+            let for_it = accusations.iter().filter(|(_, from)| *from != Some(peer));
+            let rows: Vec<Accusation> = for_it.map(|(accusation, _)| *accusation).collect();
+            for some in rows.chunks(MAX_ROWS) {
+                self.say(peer, &Control::Accusations(some.to_vec()));
+            }
+        }
+    }
+
+    fn record_of(&self, node: &NodeId) -> Option<Arc<Record>> {
+        if *node == self.id { Some(self.record.clone()) } else { self.members.record(node).cloned() }
+    }
+
+    /// Tells records in frames that fit.
+    pub(super) fn tell_records(&mut self, peer: Peer, records: Vec<Arc<Record>>) {
+        let (mut frame, mut bytes) = (Vec::new(), 0);
+        for record in records {
+            let len = record.size();
+            if bytes + len > MAX_CONTROL_FRAME / 2 || frame.len() == MAX_ROWS {
+                self.say(peer, &Control::Records(std::mem::take(&mut frame)));
+                bytes = 0;
+            }
+            bytes += len;
+            frame.push(record);
+        }
+        if !frame.is_empty() {
+            self.say(peer, &Control::Records(frame));
+        }
+    }
+
+    pub(super) fn on_records(
+        &mut self,
+        now: Now,
+        from: Peer,
+        records: Vec<Arc<Record>>,
+    ) -> Result<(), Violation> {
+        for record in records {
+            if !self.members.is_news(now, &record) {
+                self.contradict(now, from, &record);
+                continue;
+            }
+            if !record.is_signed_by_memo(&mut self.verified) {
+                return Err(Violation::BadSignature);
+            }
+            self.learn(now, record, Some(from));
+        }
+        Ok(())
+    }
+
+    pub(super) fn learn(&mut self, now: Now, record: Arc<Record>, from: Option<Peer>) {
+        let node = record.node;
+        self.resolve_doubt(node, record.facts.epoch);
+        let has_moved = |known: &Arc<Record>| known.facts.addrs != record.facts.addrs;
+        let moved = self.members.record(&node).is_none_or(has_moved);
+        let was_sample = self.members.is_sample();
+        let learnt = self.members.learn(now, record.clone(), &mut self.rng);
+        if learnt == Learnt::Nothing {
+            return;
+        }
+        if moved {
+            self.directory.on_moved(&node);
+            self.writes.push(Write::PutRecord { node, bytes: record.to_bytes() });
+        }
+        if learnt == Learnt::Back {
+            self.on_back(now);
+        }
+        if !was_sample {
+            self.spread(now, node, from);
+        }
+    }
+
+    /// A node that was taken for dead was only apart. When several come back, it is this node's part of the mesh
+    /// that the others have taken for dead, and it has to speak for itself.
+    fn on_back(&mut self, now: Now) {
+        if now.instant.since(self.back.0) > REJOIN_WITHIN {
+            self.back = (now.instant, 0);
+        }
+        self.back.1 += 1;
+        if self.back.1 >= REJOINED && now.instant.since(self.renewed) > REJOIN_WITHIN {
+            self.rejoin(now);
+        }
+    }
+
+    pub(super) fn rejoin(&mut self, now: Now) {
+        let delay = REJOIN_WITHIN.mul_f64(self.rng.f64());
+        self.renew_by(now.instant + delay);
+    }
+
+    /// A neighbour tells of a node that is dead to all here: it learns so, and can find out.
+    fn contradict(&mut self, now: Now, to: Peer, record: &Record) {
+        let known = self.members.record(&record.node).map(|known| known.version);
+        if self.members.state(&record.node) != Some(MemberState::Dead)
+            || known.is_none_or(|known| known < record.version)
+        {
+            return;
+        }
+        let Some(neighbour) = self.neighbours.get_mut(&to) else { return };
+        if neighbour.allowance > 0 && now.instant.since(self.renewed) > Duration::ZERO {
+            neighbour.allowance -= 1;
+            let accusation = Accusation::sign(&self.key, record.node, record.version);
+            neighbour.say(&Control::Accusations(vec![accusation]));
+        }
+    }
+
+    /// Says that a neighbour went silent.
+    pub(super) fn accuse(&mut self, now: Now, node: NodeId) {
+        let Some(version) = self.members.record(&node).map(|record| record.version) else { return };
+        if self.members.state(&node) == Some(MemberState::Left) {
+            return;
+        }
+        let accusation = Accusation::sign(&self.key, node, version);
+        self.on_accusation(now, accusation, None);
+    }
+
+    pub(super) fn on_accusations(
+        &mut self,
+        now: Now,
+        from: Peer,
+        accusations: Vec<Accusation>,
+    ) -> Result<(), Violation> {
+        for accusation in accusations {
+            if accusation.subject == self.id {
+                self.refute(now, &accusation);
+                continue;
+            }
+            // A neighbour that is heard right now lives, whatever is said.
+            if self.by_node.contains_key(&accusation.subject)
+                || !self.members.is_accusation_news(now.instant, &accusation)
+            {
+                continue;
+            }
+            if !accusation.is_signed(&mut self.verified) {
+                return Err(Violation::BadSignature);
+            }
+            self.on_accusation(now, accusation, Some(from));
+        }
+        Ok(())
+    }
+
+    fn on_accusation(&mut self, now: Now, accusation: Accusation, from: Option<Peer>) {
+        let is_news = self.members.accuse(now.instant, &accusation, self.tuning.suspicion);
+        if is_news && !self.members.is_sample() && self.accusations.len() < MAX_ACCUSATIONS {
+            self.accusations.push((accusation, from));
+            self.due.spread.get_or_insert(now.instant + SPREAD_AFTER);
+        }
+    }
+
+    /// It is said that this node went silent: a newer record says that it did not.
+    fn refute(&mut self, now: Now, accusation: &Accusation) {
+        if accusation.version >= self.record.version {
+            self.renew_by(now.instant.max(self.renewed + REFUTE_EVERY));
+        }
+    }
+
+    /// One round: a random neighbour is told what is known here, summed up; or, of a mesh that is larger than
+    /// what is known, a few records.
+    pub(super) fn gossip(&mut self) {
+        let peers: Vec<Peer> = self.greeted().collect();
+        let Some(peer) = self.rng.choice(peers) else { return };
+        if self.members.is_sample() {
+            self.shuffle_to(peer);
+        } else {
+            self.say(peer, &Control::Digest(self.members.digest()));
+        }
+    }
+
+    pub(super) fn shuffle_to(&mut self, peer: Peer) {
+        let mut records = self.members.sample(SHUFFLE, &mut self.rng);
+        records.push(self.record.clone());
+        self.tell_records(peer, records);
+    }
+
+    pub(super) fn on_digest(&mut self, peer: Peer, theirs: &Digest) {
+        if self.members.is_sample() {
+            return;
+        }
+        let own = self.members.digest();
+        for bucket in (0..own.len()).filter(|bucket| own[*bucket] != theirs[*bucket]) {
+            // A bucket of more than one page is compared from a random place on: in turn all of it is.
+            let mut from = [0; 32];
+            if self.members.len() > crate::members::PAGE * own.len() / 2 {
+                from[0] = (bucket as u8) << 4 | self.rng.u8(..16);
+                from[1] = self.rng.u8(..);
+            }
+            let (first, last, rows) = self.members.page(bucket, NodeId(from), self.record.version);
+            self.say(peer, &Control::Versions { first, last, rows });
+        }
+    }
+
+    pub(super) fn on_versions(&mut self, peer: Peer, first: NodeId, last: NodeId, rows: &[(NodeId, u64)]) {
+        if self.members.is_sample() {
+            return;
+        }
+        let (tell, want) = self.members.compare(first, last, rows, self.record.version);
+        self.answer(peer, &tell);
+        for some in want.chunks(MAX_ROWS) {
+            self.say(peer, &Control::Want(some.to_vec()));
+        }
+    }
+
+    /// Tells a neighbour the records of these nodes, as many as it may be told in a second.
+    pub(super) fn answer(&mut self, peer: Peer, nodes: &[NodeId]) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        let count = nodes.len().min(neighbour.allowance);
+        neighbour.allowance -= count;
+        let records = nodes.iter().take(count).filter_map(|node| self.record_of(node)).collect();
+        self.tell_records(peer, records);
+    }
+
+    /// Tells the outside what has changed, and ends suspicions.
+    pub(super) fn tell_members(&mut self, now: Now) {
+        self.members.expire(now.instant, self.tuning.suspicion);
+        let mut changed = false;
+        while let Some((node, state)) = self.members.take_change() {
+            self.outputs.push_back(Output::Member { node, state });
+            changed = true;
+        }
+        for node in self.members.take_forgotten() {
+            self.writes.push(Write::DropRecord { node });
+        }
+        if changed {
+            self.watch_partition();
+        }
+    }
+
+    /// A third of the mesh gone at a time is a cut rather than that many failures.
+    fn watch_partition(&mut self) {
+        let away = self.members.count(MemberState::Dead);
+        let all =
+            away + 1 + self.members.count(MemberState::Alive) + self.members.count(MemberState::Suspect);
+        match self.away {
+            None if away > 0 && away * 3 >= all => {
+                self.away = Some(away);
+                self.outputs.push_back(Output::Partitioned { away });
+            }
+            Some(before) if away * 6 < all => {
+                self.away = None;
+                self.outputs.push_back(Output::Merged { back: before.saturating_sub(away) });
+            }
+            Some(before) => self.away = Some(before.max(away)),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! How many links, and to whom: rebalancing that never disconnects the graph, feelers, and probes of
+//! neighbours that vanished.
+//!
+//! A link is let go only when it is the heaviest of a triangle, by a weight that both ends compute alike. A
+//! minimum spanning tree has no heaviest edge of any cycle, so that the graph stays connected also when all
+//! nodes let go at once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Disconnect, Node, Output};
+use crate::directory::{Dial, FEELER, LinkPolicy};
+use crate::frame::{Control, Parting, Violation};
+use crate::id::{NodeId, Peer};
+use crate::members::MemberState;
+use crate::record::Record;
+use crate::time::{Instant, Now};
+
+/// How long a neighbour has to close a link that it was asked to.
+const PART_WITHIN: Duration = Duration::from_secs(2);
+/// A vanished neighbour is dialed within this time, at random.
+const PROBE_WITHIN: Duration = Duration::from_millis(200);
+/// Neighbours told to all neighbours, at most.
+const MAX_TOLD: usize = 64;
+
+/// The weight of a link, the same for both ends and for everybody else.
+fn weight(a: &NodeId, b: &NodeId) -> [u8; 16] {
+    let (low, high) = if a < b { (a, b) } else { (b, a) };
+    let hash = blake3::Hasher::new().update(&low.0).update(&high.0).finalize();
+    let (first, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
+    *first
+}
+
+impl Node {
+    /// Returns the neighbours that have said hello.
+    pub(super) fn greeted(&self) -> impl Iterator<Item = Peer> {
+        self.neighbours.iter().filter(|(_, neighbour)| neighbour.is_greeted()).map(|(peer, _)| *peer)
+    }
+
+    /// Returns the neighbours that count: they have said hello and are not about to go.
+    fn settled(&self) -> impl Iterator<Item = (Peer, NodeId)> {
+        let here = self.neighbours.iter().filter(|(_, n)| n.is_greeted() && !n.ends_in_peace());
+        here.map(|(peer, neighbour)| (*peer, neighbour.node))
+    }
+
+    fn bounds(&self) -> (usize, usize) {
+        self.directory.policy().bounds(self.members.len() + 1)
+    }
+
+    /// One round: too many links are made fewer, or somebody without a link is tried.
+    pub(super) fn rebalance(&mut self, now: Now) {
+        self.directory.tidy(&self.members);
+        self.end_partings(now);
+        if self.directory.policy() == LinkPolicy::Explicit {
+            return;
+        }
+        let (min, max) = self.bounds();
+        let links = self.settled().count();
+        for _ in max..links {
+            self.let_one_go(now);
+        }
+        if links >= min {
+            self.feel(now);
+        }
+    }
+
+    /// Neighbours that were asked to go and did not.
+    fn end_partings(&mut self, now: Now) {
+        let late = |since: Instant| now.instant.since(since) > PART_WITHIN;
+        let stay = self.neighbours.iter().filter(|(_, n)| n.parting.is_some_and(late));
+        for peer in stay.map(|(peer, _)| *peer).collect::<Vec<_>>() {
+            self.outputs.push_back(Output::Disconnect { peer, reason: Disconnect::TooManyLinks });
+            self.on_link_down(now, peer);
+        }
+    }
+
+    /// Asks one neighbour to part that the graph can do without; when there is none, makes one so.
+    fn let_one_go(&mut self, now: Now) {
+        match self.spare() {
+            Some(peer) => self.part(now, peer, Parting::Enough),
+            None => self.introduce(),
+        }
+    }
+
+    /// Returns the link that is the heaviest of some triangle; of several the heaviest.
+    fn spare(&self) -> Option<Peer> {
+        let settled: Vec<(Peer, NodeId)> = self.settled().collect();
+        let ids: BTreeSet<NodeId> = settled.iter().map(|(_, node)| *node).collect();
+        let is_spare = |(peer, node): &&(Peer, NodeId)| {
+            let own = weight(&self.id, node);
+            let neighbour = &self.neighbours[peer];
+            let mut common = neighbour.others.iter().filter(|other| ids.contains(other));
+            !self.directory.keeps(node)
+                && common.any(|other| weight(&self.id, other) < own && weight(node, other) < own)
+        };
+        settled.iter().filter(is_spare).max_by_key(|(_, node)| weight(&self.id, node)).map(|(peer, _)| *peer)
+    }
+
+    /// Asks two neighbours to link to each other, so that next time there is a triangle.
+    fn introduce(&mut self) {
+        let settled: Vec<(Peer, NodeId)> = self.settled().collect();
+        let mut pairs = Vec::new();
+        for (at, (peer, node)) in settled.iter().enumerate() {
+            let strangers = settled[at + 1..].iter();
+            let strangers = strangers.filter(|(_, other)| !self.neighbours[peer].others.contains(other));
+            pairs.extend(strangers.map(|(_, other)| (*peer, *node, *other)));
+        }
+        let Some((peer, _, other)) = self.rng.choice(pairs) else { return };
+        if let Some(record) = self.members.record(&other).cloned() {
+            self.say(peer, &Control::Introduce(record));
+        }
+    }
+
+    pub(super) fn on_introduced(
+        &mut self,
+        now: Now,
+        from: Peer,
+        record: Arc<Record>,
+    ) -> Result<(), Violation> {
+        let node = record.node;
+        if self.members.is_news(now, &record) {
+            if !record.is_signed_by_memo(&mut self.verified) {
+                return Err(Violation::BadSignature);
+            }
+            self.learn(now, record, Some(from));
+        }
+        let (_, max) = self.bounds();
+        let has_room = self.directory.policy() != LinkPolicy::Explicit && self.by_node.len() <= max;
+        if has_room && node != self.id && !self.by_node.contains_key(&node) {
+            self.dial(now, &node);
+        }
+        Ok(())
+    }
+
+    fn dial(&mut self, now: Now, node: &NodeId) -> bool {
+        let Some(record) = self.members.record(node).cloned() else { return false };
+        let dial = self.directory.dial(now.instant, &record);
+        let is_under_way = dial.is_some();
+        self.outputs.extend(dial.map(Output::Dial));
+        is_under_way
+    }
+
+    /// Asks a neighbour to close the link.
+    fn part(&mut self, now: Now, peer: Peer, reason: Parting) {
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            neighbour.parting = Some(now.instant);
+            neighbour.say(&Control::Part(reason));
+        }
+    }
+
+    pub(super) fn on_part(&mut self, now: Now, peer: Peer, reason: Parting) {
+        let reason = match reason {
+            Parting::Enough => Disconnect::MakesRoom,
+            Parting::Full => Disconnect::TooManyLinks,
+        };
+        self.outputs.push_back(Output::Disconnect { peer, reason });
+        self.on_link_down(now, peer);
+    }
+
+    /// A newcomer where there are more links than may be even for a moment: another neighbour gives way, which
+    /// has heard of others, as with a join in HyParView. When none can, the newcomer is sent to others.
+    pub(super) fn relieve(&mut self, now: Now, newcomer: Peer) {
+        let links = self.settled().count();
+        if links <= self.directory.policy().capacity(self.members.len() + 1) {
+            return;
+        }
+        let can_go = |(peer, node): &(Peer, NodeId)| {
+            *peer != newcomer && !self.directory.keeps(node) && self.neighbours[peer].others.len() > 1
+        };
+        let others: Vec<Peer> = self.settled().filter(can_go).map(|(peer, _)| peer).collect();
+        match self.spare().filter(|peer| *peer != newcomer).or_else(|| self.rng.choice(others)) {
+            Some(peer) => self.part(now, peer, Parting::Enough),
+            None => {
+                self.shuffle_to(newcomer);
+                self.part(now, newcomer, Parting::Full);
+            }
+        }
+    }
+
+    /// Tries somebody without a link: a part of the mesh that was cut off is found by it, and nodes that
+    /// nobody watches any more.
+    fn feel(&mut self, now: Now) {
+        let orphans = if self.members.is_sample() { Vec::new() } else { self.members.orphans() };
+        let chance = self.tuning.rebalance.as_secs_f64() / FEELER.as_secs_f64();
+        if self.rng.f64() >= chance.clamp(0.05, 1.0) {
+            return;
+        }
+        let orphan = self.rng.choice(orphans).filter(|node| !self.by_node.contains_key(node));
+        if let Some(orphan) = orphan {
+            if self.dial(now, &orphan) {
+                self.probes.insert(orphan, None);
+            }
+            return;
+        }
+        let dial = self.directory.feeler(now.instant, &self.by_node, &self.members, &mut self.rng);
+        self.outputs.extend(dial.map(Output::Dial));
+    }
+
+    /// A neighbour vanished: it is tried once more, and accused when that fails.
+    pub(super) fn probe(&mut self, now: Now, node: NodeId) {
+        let can_dial = self.directory.policy() != LinkPolicy::Explicit
+            && self.members.record(&node).is_some_and(|record| !record.facts.addrs.is_empty());
+        if !can_dial {
+            self.accuse(now, node);
+            return;
+        }
+        let at = now.instant + PROBE_WITHIN.mul_f64(self.rng.f64());
+        self.probes.insert(node, Some(at));
+        self.directory.on_moved(&node);
+        self.due.probe = Some(self.due.probe.map_or(at, |due| due.min(at)));
+    }
+
+    pub(super) fn send_probes(&mut self, now: Now) {
+        if self.due.probe.is_none_or(|due| due > now.instant) {
+            return;
+        }
+        let is_due = |at: &Option<Instant>| at.is_some_and(|at| at <= now.instant);
+        let ready: Vec<NodeId> = self.probes.iter().filter(|(_, at)| is_due(at)).map(|(n, _)| *n).collect();
+        for node in ready {
+            self.probes.insert(node, None);
+            if !self.by_node.contains_key(&node) && !self.dial(now, &node) {
+                self.probes.remove(&node);
+            }
+        }
+        self.due.probe = self.probes.values().flatten().min().copied();
+    }
+
+    pub(super) fn on_dial_failed(&mut self, now: Now, dial: &Dial) {
+        self.directory.on_failed(now.instant, dial, &mut self.rng);
+        let Some(node) = dial.expect else { return };
+        if self.probes.remove(&node).is_some() && !self.by_node.contains_key(&node) {
+            self.accuse(now, node);
+        } else if self.members.state(&node) == Some(MemberState::Suspect) {
+            self.accuse(now, node);
+        }
+    }
+
+    /// Tells the neighbours whom this node has links to.
+    pub(super) fn tell_links(&mut self) {
+        if !std::mem::take(&mut self.links_stale) || self.directory.policy() == LinkPolicy::Explicit {
+            return;
+        }
+        let nodes: Vec<NodeId> = self.settled().map(|(_, node)| node).take(MAX_TOLD).collect();
+        let peers: Vec<Peer> = self.greeted().collect();
+        for peer in peers {
+            self.say(peer, &Control::Links(nodes.clone()));
+        }
+    }
+
+    /// Notes when the next neighbour will have been silent for too long.
+    pub(super) fn watch_silence(&mut self, _now: Instant) {
+        let phi = self.tuning.phi;
+        self.due.silence = self.neighbours.values().map(|n| n.detector.deadline(phi)).min();
+    }
+
+    /// Lets neighbours go that were silent for too long, and says so.
+    pub(super) fn end_silent(&mut self, now: Now) {
+        if self.due.silence.is_none_or(|due| due > now.instant) {
+            return;
+        }
+        let phi = self.tuning.phi;
+        let silent = self.neighbours.iter().filter(|(_, n)| n.detector.deadline(phi) <= now.instant);
+        let silent: Vec<(Peer, NodeId, bool)> =
+            silent.map(|(peer, n)| (*peer, n.node, n.is_greeted() && !n.ends_in_peace())).collect();
+        for (peer, node, accused) in silent {
+            self.outputs.push_back(Output::Disconnect { peer, reason: Disconnect::Silent });
+            self.on_link_down(now, peer);
+            if accused {
+                self.accuse(now, node);
+            }
+        }
+        self.watch_silence(now.instant);
+    }
+}

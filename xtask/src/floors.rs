@@ -6,14 +6,15 @@ use serde_json::Value;
 use crate::process::{Failure, Result, metadata};
 
 /// Every crate of the workspace with those of ours that it may depend on.
-const BELOW: [(&str, &[&str]); 7] = [
+const BELOW: [(&str, &[&str]); 8] = [
     ("mesh-proto", &[]),
     ("mesh-sdk", &[]),
     ("xtask", &[]),
     ("mesh-plugin-host", &["mesh-proto"]),
     ("mesh-node", &["mesh-proto", "mesh-plugin-host"]),
-    ("meshctl", &["mesh-proto", "mesh-plugin-host", "mesh-node"]),
-    ("mesh-examples", &["mesh-proto", "mesh-plugin-host", "mesh-node"]),
+    ("mesh-sim", &["mesh-proto", "mesh-plugin-host"]),
+    ("meshctl", &["mesh-proto", "mesh-plugin-host", "mesh-node", "mesh-sim"]),
+    ("mesh-examples", &["mesh-proto", "mesh-plugin-host", "mesh-node", "mesh-sim"]),
 ];
 /// Crates from outside with the only ones of ours that may use them.
 const ONLY: [(&str, &[&str]); 5] = [
@@ -85,6 +86,7 @@ mod tests {
             ("mesh-proto", "mesh-proto", Some("p"), 0),
             ("mesh-proto", "mesh-node", Some("p"), 1),
             ("mesh-plugin-host", "mesh-node", Some("p"), 1),
+            ("mesh-sim", "mesh-node", Some("p"), 1),
             ("mesh-proto", "bytes", None, 0),
             ("mesh-proto", "tokio", None, 1),
             ("mesh-node", "wasmtime", None, 1),

@@ -1,0 +1,301 @@
+//! Carrying: from a node's queue through a link to the far node.
+
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+
+use super::Network;
+use super::event::Event;
+use super::link::{BLIND_BYTES, Chunk, End, LANES, Link, LinkRef, Pipe, Side};
+use super::model::{PACKET, PACKET_OVERHEAD};
+use crate::frame;
+use crate::node::{Input, Transmit};
+use crate::run::Unverified;
+
+/// A link takes this much time's worth of bytes ahead of its bandwidth before it asks the queue for more.
+const LINK_AHEAD: Duration = Duration::from_millis(2);
+/// Bytes of one lane that arrive at once, about: a read of a socket.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes in front of each frame on the wire.
+const LENGTH: usize = 4;
+
+/// Frames that one turn sends over one link, by lane.
+#[derive(Default)]
+struct Batch {
+    frames: [Vec<Bytes>; LANES],
+    bytes: [usize; LANES],
+}
+
+impl Network {
+    /// Sends what a node has for one of its links and the link takes.
+    pub(super) fn transmit(&mut self, host: usize, end: End) {
+        let Some((lane, frame)) = self.next_frame(host, end) else { return };
+        let mut batch = Batch::default();
+        self.put(&mut batch, host, end, lane, frame);
+        while let Some((lane, frame)) = self.next_frame(host, end) {
+            self.put(&mut batch, host, end, lane, frame);
+        }
+        for (lane, frames) in batch.frames.into_iter().enumerate() {
+            if !frames.is_empty() {
+                self.launch(end, lane, frames, batch.bytes[lane]);
+            }
+        }
+    }
+
+    /// Sends all that a node has for one of its links, however slow the link is.
+    pub(super) fn flush(&mut self, host: usize, end: End) {
+        loop {
+            let Some(link) = self.links.get_mut(end.link) else { return };
+            let pipe = &mut link.sides[end.side].out;
+            let is_waiting = pipe.busy_until > self.now;
+            (pipe.polling, pipe.busy_until) = (false, self.now);
+            self.transmit(host, end);
+            let Some(link) = self.links.get(end.link) else { return };
+            let pipe = &link.sides[end.side].out;
+            if !pipe.polling && !is_waiting {
+                return;
+            }
+        }
+    }
+
+    fn put(&mut self, batch: &mut Batch, host: usize, end: End, lane: usize, frame: Bytes) {
+        let Some(frame) = self.tamper(host, end, lane, frame) else { return };
+        if lane > 0 && self.is_lost(end) {
+            return;
+        }
+        batch.bytes[lane] += frame.len() + LENGTH;
+        batch.frames[lane].push(frame);
+        if batch.bytes[lane] >= CHUNK_BYTES {
+            let bytes = std::mem::take(&mut batch.bytes[lane]);
+            self.launch(end, lane, std::mem::take(&mut batch.frames[lane]), bytes);
+        }
+    }
+
+    /// Takes the next frame from the node if the link can take one.
+    fn next_frame(&mut self, host: usize, end: End) -> Option<(usize, Bytes)> {
+        let pipe = &mut self.links.get_mut(end.link)?.sides[end.side].out;
+        if pipe.polling || (pipe.is_blind && pipe.blind >= BLIND_BYTES) {
+            return None;
+        }
+        if pipe.busy_until > self.now + LINK_AHEAD {
+            pipe.polling = true;
+            let from = end.side as u8;
+            self.events.push(pipe.busy_until, Event::Open { link: end.link, from });
+            return None;
+        }
+        let host = &mut self.hosts[host];
+        let transmit = host.node.as_mut()?.poll_transmit(host.clock.now(self.now), end.peer)?;
+        let lane = usize::from(transmit.lane);
+        let frame = whole(transmit);
+        pipe.busy_until =
+            pipe.busy_until.max(self.now) + self.models[pipe.model as usize].sending(frame.len() + LENGTH);
+        if pipe.is_blind {
+            pipe.blind += frame.len() + LENGTH;
+        }
+        self.frames[usize::from(frame.first().copied().unwrap_or(0))] += 1;
+        host.traffic.count_sent(lane, frame.len() + LENGTH);
+        Some((lane, frame))
+    }
+
+    /// Says whether a message frame is lost for good.
+    fn is_lost(&mut self, end: End) -> bool {
+        let Some(link) = self.links.get(end.link) else { return true };
+        let share = self.models[link.sides[end.side].out.model as usize].frame_loss;
+        if share > 0.0 && self.rng.f64() < share {
+            return true;
+        }
+        let way = (link.sides[end.side].host, link.sides[1 - end.side].host);
+        match self.lose_next.get_mut(&way) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Puts frames on their way.
+    pub(super) fn launch(&mut self, end: End, lane: usize, frames: Vec<Bytes>, bytes: usize) {
+        let Some(link) = self.links.get_mut(end.link) else { return };
+        let is_heard = !link.sides[1 - end.side].is_gone;
+        let host = link.sides[end.side].host as usize;
+        let pipe = &mut link.sides[end.side].out;
+        let model = &self.models[pipe.model as usize];
+        let fate = model.fate(&mut pipe.weather, self.now, bytes, &mut self.rng);
+        let again = fate.packets.saturating_sub(bytes.div_ceil(PACKET) as u64);
+        self.hosts[host].traffic.wire_bytes +=
+            bytes as u64 + fate.packets * PACKET_OVERHEAD as u64 + again * bytes.min(PACKET) as u64;
+        if pipe.is_dead || !is_heard {
+            return;
+        }
+        let Some(delay) = fate.delay else {
+            pipe.is_dead = true;
+            self.look_again(end.link);
+            return;
+        };
+        let way = &mut pipe.lanes[lane];
+        way.chunks.push_back(Chunk { frames });
+        if pipe.cut.is_some() {
+            way.late += 1;
+            return;
+        }
+        way.last = way.last.max(pipe.busy_until.max(self.now) + delay);
+        let event = Event::Arrive { link: end.link, to: 1 - end.side as u8, lane: lane as u8 };
+        self.events.push(way.last, event);
+    }
+
+    /// The oldest chunk of a lane is there, unless it was lost with the link.
+    pub(super) fn arrive(&mut self, link: LinkRef, to: usize, lane: usize) {
+        let Some(found) = self.links.get_mut(link) else { return };
+        let (host, peer, is_gone) =
+            (found.sides[to].host as usize, found.sides[to].peer, found.sides[to].is_gone);
+        let from = found.sides[1 - to].host as usize;
+        let pipe = &mut found.sides[1 - to].out;
+        let way = &mut pipe.lanes[lane];
+        if way.chunks.is_empty() {
+            return;
+        }
+        if pipe.cut.is_some() || self.hosts[host].is_frozen {
+            way.late += 1;
+            return;
+        }
+        let Some(Chunk { frames }) = way.chunks.pop_front() else { return };
+        if is_gone {
+            return;
+        }
+        for frame in &frames {
+            let way = (from as u64) << 32 | host as u64;
+            self.trace.add([self.now.0, way, (lane as u64) << 32 | frame.len() as u64], frame);
+            if lane > 0 {
+                self.note_run(host, frame);
+            }
+        }
+        self.give(host, Input::Frames { peer, lane: lane as u8, frames });
+    }
+
+    /// Counts a copy of messages that came to a host.
+    fn note_run(&mut self, host: usize, frame: &Bytes) {
+        if frame.first() != Some(&frame::RUN) {
+            return;
+        }
+        let Ok((run, _)) = Unverified::decode(&frame.slice(1..)) else { return };
+        let (flow, seqs) = (run.head().flow, run.seqs());
+        let len = (frame.len() + LENGTH) as u64;
+        let (mut is_first, mut seq) = (false, seqs.start);
+        // A run covers several publications when one flush did.
+        while let Some((publication, end)) = self.ledger.covering(flow, seq).filter(|_| seq < seqs.end) {
+            let end = end.min(seqs.end);
+            is_first |= self.ledger.carried(publication, host, end - seq);
+            seq = end;
+        }
+        let traffic = &mut self.hosts[host].traffic;
+        if is_first {
+            traffic.first_bytes += len;
+        } else if seq > seqs.start {
+            traffic.repeated_bytes += len;
+        }
+    }
+
+    /// The link takes more.
+    pub(super) fn open(&mut self, link: LinkRef, from: usize) {
+        let Some(found) = self.links.get_mut(link) else { return };
+        let side = &mut found.sides[from];
+        side.out.polling = false;
+        let (host, peer, is_gone) = (side.host as usize, side.peer, side.is_gone);
+        if !is_gone && !self.hosts[host].is_frozen {
+            self.transmit(host, End { peer, link, side: from });
+        }
+    }
+
+    pub(super) fn link_up(&mut self, from: usize, to: usize, addr: String) {
+        let mut side = |from: usize, to: usize| {
+            let out = Pipe { model: self.model_between(from, to), ..Pipe::default() };
+            Side { host: from as u32, peer: self.hosts[from].new_peer(), is_gone: false, out }
+        };
+        let sides = [side(from, to), side(to, from)];
+        let (mine, theirs) = (sides[0].peer, sides[1].peer);
+        let link = self.links.insert(Link { sides });
+        self.hosts[from].links.push(End { peer: mine, link, side: 0 });
+        self.hosts[to].links.push(End { peer: theirs, link, side: 1 });
+        let (from_id, to_id) = (self.hosts[from].id, self.hosts[to].id);
+        self.give(from, Input::LinkUp { peer: mine, node: to_id, dialed: Some(addr) });
+        self.give(to, Input::LinkUp { peer: theirs, node: from_id, dialed: None });
+    }
+
+    /// A node closes a link: what is under way is lost, and the far end hears of it if it can.
+    pub(super) fn close(&mut self, host: usize, end: End) {
+        self.leave(host, end);
+        let Some(link) = self.links.get_mut(end.link) else { return };
+        link.lose(0);
+        link.lose(1);
+        self.announce_close(end, self.now);
+    }
+
+    /// The far end hears of a close no earlier than `after`, unless it cannot.
+    pub(super) fn announce_close(&mut self, end: End, after: crate::time::Instant) {
+        let Some(link) = self.links.get_mut(end.link) else { return };
+        let pipe = &mut link.sides[end.side].out;
+        let model = &self.models[pipe.model as usize];
+        let fate = model.fate(&mut pipe.weather, self.now, 1, &mut self.rng);
+        if let Some(delay) = fate.delay.filter(|_| pipe.cut.is_none() && !pipe.is_dead) {
+            let at = after.max(self.now + delay);
+            self.events.push(at, Event::Closed { link: end.link, side: 1 - end.side as u8 });
+        }
+    }
+
+    /// This end of a link is no more. The link goes with its second end.
+    pub(super) fn leave(&mut self, host: usize, end: End) {
+        self.hosts[host].drop_end(end.peer);
+        let Some(link) = self.links.get_mut(end.link) else { return };
+        link.sides[end.side].is_gone = true;
+        if link.sides[1 - end.side].is_gone {
+            self.links.remove(end.link);
+        } else {
+            self.look_again(end.link);
+        }
+        self.give(host, Input::LinkDown { peer: end.peer });
+    }
+
+    /// This end learns that the other one is gone.
+    pub(super) fn on_closed(&mut self, link: LinkRef, side: usize) {
+        let Some(found) = self.links.get(link) else { return };
+        let (host, peer) = (found.sides[side].host as usize, found.sides[side].peer);
+        if !found.sides[side].is_gone {
+            self.leave(host, End { peer, link, side });
+        }
+    }
+
+    /// Both ends of a link are told at once that it is no more.
+    pub(super) fn tear(&mut self, link: LinkRef) {
+        self.on_closed(link, 0);
+        self.on_closed(link, 1);
+    }
+
+    /// Looks again whether acknowledgements come back on a link.
+    pub(super) fn look_again(&mut self, link: LinkRef) {
+        let Some(found) = self.links.get_mut(link) else { return };
+        for from in 0..2 {
+            let far = &self.hosts[found.sides[1 - from].host as usize];
+            found.look_again(from, !far.is_frozen);
+        }
+    }
+}
+
+/// The frame without its length, in one piece.
+fn whole(transmit: Transmit) -> Bytes {
+    let [mut first, second, third] = transmit.chunks;
+    first.advance(LENGTH);
+    if second.is_empty() && third.is_empty() { first } else { [first, second, third].concat().into() }
+}
+
+impl super::Traffic {
+    fn count_sent(&mut self, lane: usize, bytes: usize) {
+        if lane == 0 {
+            self.control_frames += 1;
+            self.control_bytes += bytes as u64;
+        } else {
+            self.run_frames += 1;
+            self.run_bytes += bytes as u64;
+        }
+    }
+}

@@ -10,7 +10,7 @@ mod component;
 const TARGET: &str = "wasm32-unknown-unknown";
 /// As `manifest::SECTION`.
 const SECTION: &str = "meshwork:plugin";
-const PLUGINS: [&str; 5] = ["latency", "latency-next", "class-fair", "beacon", "faulty"];
+const PLUGINS: [&str; 6] = ["latency", "latency-next", "class-fair", "steady", "beacon", "faulty"];
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

@@ -10,6 +10,7 @@ use crate::{Refusal, Settings, Value};
 mod handler_glue;
 mod qos_glue;
 mod routing_glue;
+mod topology_glue;
 
 pub mod routing {
     wit_bindgen::generate!({
@@ -25,6 +26,16 @@ pub mod qos {
     wit_bindgen::generate!({
         path: ["../wit/types", "../wit/qos"],
         world: "mesh:qos/qos",
+        pub_export_macro: true,
+        export_macro_name: "__export",
+        with: { "mesh:types/common@0.1.0": crate::glue::common },
+    });
+}
+
+pub mod topology {
+    wit_bindgen::generate!({
+        path: ["../wit/types", "../wit/topology"],
+        world: "mesh:topology/topology",
         pub_export_macro: true,
         export_macro_name: "__export",
         with: { "mesh:types/common@0.1.0": crate::glue::common },

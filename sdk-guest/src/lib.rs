@@ -37,6 +37,7 @@ pub mod log;
 pub mod qos;
 pub mod routing;
 mod settings;
+pub mod topology;
 
 pub use settings::{Refusal, Settings, Value};
 

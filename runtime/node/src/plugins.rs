@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use mesh_plugin_host::{
     Carry, Engine, EngineError, Grants, Kind, Kv, LoadError, Loaded, PolicySet, PrepareError,
-    PreparedHandler, PreparedQos, PreparedRouting, Revision, Settings, State, builtin, inspect, load,
-    prepare_handler, prepare_qos, prepare_routing,
+    PreparedHandler, PreparedQos, PreparedRouting, PreparedTopology, Revision, Settings, State, builtin,
+    inspect, load, prepare_handler, prepare_qos, prepare_routing, prepare_topology,
 };
 use mesh_proto::NodeId;
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ const STATE_PREFIX: &str = "state/";
 const MIN_DIGEST: usize = 6;
 
 /// The slots, in the order users see them.
-pub(crate) const SLOTS: [Kind; 3] = [Kind::Routing, Kind::Qos, Kind::Handler];
+pub(crate) const SLOTS: [Kind; 4] = [Kind::Routing, Kind::Qos, Kind::Topology, Kind::Handler];
 
 /// Why the plugins of a node cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +72,7 @@ pub(crate) struct Binding {
 pub(crate) enum Ready {
     Routing(Box<PreparedRouting>),
     Qos(Box<PreparedQos>),
+    Topology(Box<PreparedTopology>),
     Handler(Box<PreparedHandler>),
 }
 
@@ -104,6 +105,7 @@ impl Source {
         let ready = match self.kind {
             Kind::Routing => Ready::Routing(Box::new(prepare_routing(&loaded, &self.settings)?)),
             Kind::Qos => Ready::Qos(Box::new(prepare_qos(&loaded, &self.settings)?)),
+            Kind::Topology => Ready::Topology(Box::new(prepare_topology(&loaded, &self.settings)?)),
             Kind::Handler => {
                 Ready::Handler(Box::new(prepare_handler(&loaded, self.identity, &self.settings)?))
             }
@@ -176,7 +178,7 @@ impl Plugins {
     }
 
     fn add_built_in(&mut self) -> Result<(), StartError> {
-        for bytes in [builtin::LATENCY, builtin::CLASS_FAIR, builtin::BEACON] {
+        for bytes in [builtin::LATENCY, builtin::CLASS_FAIR, builtin::STEADY, builtin::BEACON] {
             let inspection = inspect(bytes)?;
             let Some(kind) = inspection.kind else { continue };
             let installed = Installed {
@@ -218,8 +220,9 @@ impl Plugins {
         {
             return Ok(binding);
         }
-        let built_in =
-            self.installed.values().find(|installed| installed.is_built_in && installed.kind == kind);
+        // Parents are weighed as the operator's weights say, which the native built-in goes by.
+        let is_first = |i: &&Installed| i.is_built_in && i.kind == kind && kind != Kind::Topology;
+        let built_in = self.installed.values().find(is_first);
         Ok(Binding { digest: built_in.map(|i| hex(&i.revision.digest)), settings: api::Settings::new() })
     }
 
@@ -252,6 +255,7 @@ impl Plugins {
         let done = match ready {
             Ready::Routing(prepared) => self.set.swap_routing(*prepared, unix_ms(), carry).map(|_| ()),
             Ready::Qos(prepared) => self.set.swap_qos(*prepared, unix_ms(), carry).map(|_| ()),
+            Ready::Topology(prepared) => self.set.swap_topology(*prepared, unix_ms(), carry).map(|_| ()),
             Ready::Handler(prepared) => {
                 let (answer, _) = tokio::sync::oneshot::channel();
                 self.handler.hand(Job::Swap { prepared, carry, dry_run: false, answer });
@@ -271,7 +275,7 @@ impl Plugins {
 
     /// Returns the bytes of an installed component.
     pub(crate) fn bytes(&self, store: &Store, digest: &[u8; 32]) -> Result<Option<Bytes>, StoreError> {
-        for bytes in [builtin::LATENCY, builtin::CLASS_FAIR, builtin::BEACON] {
+        for bytes in [builtin::LATENCY, builtin::CLASS_FAIR, builtin::STEADY, builtin::BEACON] {
             if blake3::hash(bytes).as_bytes() == digest {
                 return Ok(Some(Bytes::from_static(bytes)));
             }

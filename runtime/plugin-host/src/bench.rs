@@ -7,16 +7,16 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use mesh_proto::policy::native::Native;
-use mesh_proto::policy::{Class, LOCAL, Policies, QosBatch, RouteBatch, View};
+use mesh_proto::policy::{Asker, Candidates, Class, LOCAL, Policies, QosBatch, RouteBatch, View};
 
 use crate::builtin;
 use crate::engine::Engine;
 use crate::load::{Grants, LoadError, load};
-use crate::set::{PolicySet, PolicySlot, prepare_qos, prepare_routing};
+use crate::set::{PolicySet, PolicySlot, prepare_qos, prepare_routing, prepare_topology};
 use crate::settings::Settings;
 use crate::slot::{Carry, PrepareError, State, SwapError};
 
-/// Messages of a batch that are measured.
+/// Messages of a batch that are measured; for parents, candidates.
 pub const BATCHES: [usize; 5] = [1, 16, 64, 256, 1024];
 const ROUNDS: usize = 201;
 /// Messages of one round, so that a round is long against the clock's own cost.
@@ -28,7 +28,7 @@ const DESTINATIONS: u32 = 256;
 /// The price of one decision.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BenchRow {
-    /// `route` or `qos`.
+    /// `route`, `qos` or `topology`.
     pub slot: &'static str,
     /// Messages of a call.
     pub batch: usize,
@@ -83,7 +83,7 @@ struct Message {
     tag: u32,
 }
 
-/// Measures a decision of both slots for [`BATCHES`], through the component and natively. Takes seconds.
+/// Measures a decision of every slot for [`BATCHES`], through the component and natively. Takes seconds.
 ///
 /// # Errors
 /// When a built-in component fails.
@@ -123,6 +123,8 @@ fn components(engine: &Engine) -> Result<PolicySet, BenchError> {
     set.swap_routing(prepare_routing(&routing, &none)?, 0, Carry::Reset)?;
     let qos = load(engine, builtin::CLASS_FAIR, Grants::NONE)?;
     set.swap_qos(prepare_qos(&qos, &none)?, 0, Carry::Reset)?;
+    let topology = load(engine, builtin::STEADY, Grants::NONE)?;
+    set.swap_topology(prepare_topology(&topology, &none)?, 0, Carry::Reset)?;
     Ok(set)
 }
 
@@ -146,6 +148,7 @@ fn compare(
 fn round(slot: PolicySlot, batch: usize, messages: &[Message], policies: &mut impl Policies) -> f64 {
     let (mut routes, mut verdicts) = (RouteBatch::default(), Vec::new());
     let (mut asked, mut classes) = (QosBatch::default(), Vec::new());
+    let mut scores = Vec::new();
     let mut folded = 0u64;
     let begun = Instant::now();
     for chunk in messages.chunks_exact(batch) {
@@ -166,12 +169,45 @@ fn round(slot: PolicySlot, batch: usize, messages: &[Message], policies: &mut im
                 policies.classify(1, &asked, &mut classes);
                 folded += classes.iter().map(|&class| u64::from(class)).sum::<u64>();
             }
+            PolicySlot::Topology => {
+                policies.score(1, &ASKER, &candidates(chunk), &mut scores);
+                folded += scores.iter().map(|&score| u64::from(score)).sum::<u64>();
+            }
         }
     }
     let time = begun.elapsed();
     black_box(folded);
     let decided = messages.len() / batch * batch;
     time.as_nanos() as f64 / decided as f64
+}
+
+const ASKER: Asker =
+    Asker { level: 0, mobility: 0, battery: 80, weights: [300, 300, 200, 200], max_distance_m: 10_000 };
+
+/// As many candidates as there are messages, with columns made from them.
+fn candidates(messages: &[Message]) -> Candidates {
+    let bytes = |of: fn(&Message) -> u32, below: u32| -> Vec<u8> {
+        messages.iter().map(|message| (of(message) % below) as u8).collect()
+    };
+    let column = |of: fn(&Message) -> u32| -> Vec<u32> { messages.iter().map(of).collect() };
+    Candidates {
+        node: (0..).take(messages.len()).collect(),
+        level: bytes(|_| 1, 4),
+        same_cell: bytes(|m| m.tag, 2),
+        is_parent: bytes(|_| 0, 2),
+        mobility: bytes(|m| m.tag, 3),
+        battery: bytes(|m| m.size, 101),
+        cpu_used: bytes(|m| m.age_ms, 80),
+        memory_used: bytes(|m| m.dest, 80),
+        cores: column(|m| m.size),
+        memory_mb: column(|m| m.size),
+        uplink_mbps: column(|m| m.size),
+        distance_m: column(|m| m.age_ms),
+        rtt_us: column(|m| m.age_ms),
+        up_s: column(|m| m.size),
+        children: column(|m| m.dest),
+        max_children: column(|_| DESTINATIONS),
+    }
 }
 
 fn swap_with(engine: &Engine, state_bytes: usize) -> Result<SwapRow, BenchError> {

@@ -12,10 +12,12 @@ pub const LATENCY: &[u8] = built!("latency");
 pub const LATENCY_NEXT: &[u8] = built!("latency-next");
 /// `built-in/class-fair` 0.1.0: five classes with fair shares.
 pub const CLASS_FAIR: &[u8] = built!("class-fair");
+/// `built-in/steady` 0.1.0: scores parents by how steady they are.
+pub const STEADY: &[u8] = built!("steady");
 /// `built-in/beacon` 0.1.0: tells where the node is and knows who is near.
 pub const BEACON: &[u8] = built!("beacon");
 /// `built-in/faulty` 0.1.0: routes like latency for a while, then traps; for drills.
 pub const FAULTY: &[u8] = built!("faulty");
 
 /// All of them.
-pub const ALL: [&[u8]; 5] = [LATENCY, LATENCY_NEXT, CLASS_FAIR, BEACON, FAULTY];
+pub const ALL: [&[u8]; 6] = [LATENCY, LATENCY_NEXT, CLASS_FAIR, STEADY, BEACON, FAULTY];

@@ -30,9 +30,12 @@ pub use handler::{HandlerSlot, PreparedHandler, prepare_handler};
 pub use inspect::{Inspection, inspect};
 pub use load::{Grants, Kind, LoadError, Loaded, Revision, load};
 pub use manifest::{Manifest, ManifestError, SettingError};
-pub use policy::{Qos, Routing};
+pub use policy::{Qos, Routing, Topology};
 pub use sandbox::Kv;
-pub use set::{PolicySet, PolicySlot, PreparedQos, PreparedRouting, prepare_qos, prepare_routing};
+pub use set::{
+    PolicySet, PolicySlot, PreparedQos, PreparedRouting, PreparedTopology, prepare_qos, prepare_routing,
+    prepare_topology,
+};
 pub use settings::{Refusal, Settings, Value};
 pub use slot::{
     Carry, FaultRecord, Guest, PrepareError, Prepared, Refused, SlotEvent, SlotState, SlotStatus, State,

@@ -25,28 +25,32 @@ pub enum Kind {
     Routing,
     /// Classifies messages and divides links; fits the slot `qos`.
     Qos,
+    /// Scores parents; fits the slot `topology`.
+    Topology,
     /// Reacts to events; fits the slot `beacon`.
     Handler,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 3] = [Kind::Routing, Kind::Qos, Kind::Handler];
+    pub const ALL: [Kind; 4] = [Kind::Routing, Kind::Qos, Kind::Topology, Kind::Handler];
 
-    /// Returns the name of the kind: `routing`, `qos` or `handler`.
+    /// Returns the name of the kind: `routing`, `qos`, `topology` or `handler`.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Routing => "routing",
             Kind::Qos => "qos",
+            Kind::Topology => "topology",
             Kind::Handler => "handler",
         }
     }
 
-    /// Returns the slot it fits: `route`, `qos` or `beacon`.
+    /// Returns the slot it fits: `route`, `qos`, `topology` or `beacon`.
     pub fn slot(self) -> &'static str {
         match self {
             Kind::Routing => "route",
             Kind::Qos => "qos",
+            Kind::Topology => "topology",
             Kind::Handler => "beacon",
         }
     }
@@ -56,6 +60,7 @@ impl Kind {
         match self {
             Kind::Routing => "mesh:routing@0.1.0",
             Kind::Qos => "mesh:qos@0.1.0",
+            Kind::Topology => "mesh:topology@0.1.0",
             Kind::Handler => "mesh:handler@0.1.0",
         }
     }
@@ -65,6 +70,7 @@ impl Kind {
         match self {
             Kind::Routing => "mesh:routing/policy",
             Kind::Qos => "mesh:qos/policy",
+            Kind::Topology => "mesh:topology/policy",
             Kind::Handler => "mesh:handler/events",
         }
     }
@@ -144,6 +150,7 @@ pub(crate) struct Inner {
 pub(crate) enum World {
     Routing(wit::routing::RoutingPre<Host>),
     Qos(wit::qos::QosPre<Host>),
+    Topology(wit::topology::TopologyPre<Host>),
     Handler(wit::handler::HandlerPre<Host>),
 }
 
@@ -244,7 +251,7 @@ impl LoadError {
             }
             LoadError::NotGranted { .. } => "grant it when installing, or use a plugin that does without",
             LoadError::WrongWorld { .. } => {
-                "implement one of the worlds mesh:routing, mesh:qos or mesh:handler"
+                "implement one of the worlds mesh:routing, mesh:qos, mesh:topology or mesh:handler"
             }
             LoadError::WrongShape { .. } | LoadError::WrongVersion { .. } => {
                 "build it again with the SDK of this host's version"
@@ -282,6 +289,7 @@ pub fn load(engine: &Engine, bytes: &[u8], grants: Grants) -> Result<Loaded, Loa
     let world = match kind {
         Kind::Routing => wit::routing::RoutingPre::new(pre).map(World::Routing),
         Kind::Qos => wit::qos::QosPre::new(pre).map(World::Qos),
+        Kind::Topology => wit::topology::TopologyPre::new(pre).map(World::Topology),
         Kind::Handler => wit::handler::HandlerPre::new(pre).map(World::Handler),
     };
     let world = world.map_err(wrong_shape)?;
@@ -299,6 +307,7 @@ impl Inner {
             let started = match &self.world {
                 World::Routing(pre) => pre.instantiate(store).map(drop),
                 World::Qos(pre) => pre.instantiate(store).map(drop),
+                World::Topology(pre) => pre.instantiate(store).map(drop),
                 World::Handler(pre) => pre.instantiate(store).map(drop),
             };
             started.inspect_err(|error| failure = Some(self.refused_at_start(error)))
@@ -350,6 +359,7 @@ impl Loaded {
         match self.0.world {
             World::Routing(_) => Kind::Routing,
             World::Qos(_) => Kind::Qos,
+            World::Topology(_) => Kind::Topology,
             World::Handler(_) => Kind::Handler,
         }
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use mesh_proto::policy::{ABSTAIN, CLASS_DROP, Class, Load, QosBatch, RouteBatch, Shares, View};
+use mesh_proto::policy::{
+    ABSTAIN, Asker, CLASS_DROP, Candidates, Class, Load, QosBatch, RouteBatch, Shares, View,
+};
 use wasmtime::Store;
 
 use crate::engine::Engine;
@@ -12,7 +14,7 @@ use crate::load::{Kind, Loaded, World};
 use crate::sandbox::{self, Host};
 use crate::settings::{Refusal, Settings, lend};
 use crate::slot::{Guest, Refused, Sealed, State};
-use crate::wit::{common, qos, routing};
+use crate::wit::{common, qos, routing, topology};
 
 /// An instance of a routing policy.
 pub struct Routing {
@@ -26,6 +28,13 @@ pub struct Qos {
     engine: Engine,
     store: Store<Host>,
     world: qos::Qos,
+}
+
+/// An instance of a topology policy.
+pub struct Topology {
+    engine: Engine,
+    store: Store<Host>,
+    world: topology::Topology,
 }
 
 impl Routing {
@@ -123,6 +132,62 @@ impl Qos {
     }
 }
 
+impl Topology {
+    fn call<R>(
+        &mut self,
+        limit: Duration,
+        call: impl FnOnce(
+            &topology::exports::mesh::topology::policy::Guest,
+            &mut Store<Host>,
+        ) -> wasmtime::Result<R>,
+    ) -> Result<R, Fault> {
+        let world = &self.world;
+        sandbox::call(&self.engine, &mut self.store, limit, |store| call(world.mesh_topology_policy(), store))
+    }
+
+    /// Answers a batch; whoever asked cuts what is above the highest score.
+    pub(crate) fn score(
+        &mut self,
+        limit: Duration,
+        now_ms: u64,
+        asker: &Asker,
+        candidates: &Candidates,
+    ) -> Result<Vec<u32>, Fault> {
+        let [weight_mobility, weight_resources, weight_battery, weight_proximity] = asker.weights;
+        let asker = topology::Asker {
+            level: asker.level,
+            mobility: asker.mobility,
+            battery: asker.battery,
+            weight_mobility,
+            weight_resources,
+            weight_battery,
+            weight_proximity,
+            max_distance_m: asker.max_distance_m,
+        };
+        let columns = topology::Candidates {
+            node: &candidates.node,
+            level: &candidates.level,
+            same_cell: &candidates.same_cell,
+            is_parent: &candidates.is_parent,
+            mobility: &candidates.mobility,
+            battery: &candidates.battery,
+            cpu_used: &candidates.cpu_used,
+            memory_used: &candidates.memory_used,
+            cores: &candidates.cores,
+            memory_mb: &candidates.memory_mb,
+            uplink_mbps: &candidates.uplink_mbps,
+            distance_m: &candidates.distance_m,
+            rtt_us: &candidates.rtt_us,
+            up_s: &candidates.up_s,
+            children: &candidates.children,
+            max_children: &candidates.max_children,
+        };
+        let answers = self.call(limit, |guest, store| guest.call_score(store, now_ms, asker, columns))?;
+        check_rows(candidates.len(), answers.len())?;
+        Ok(answers)
+    }
+}
+
 fn five(column: &[u8]) -> Result<[u8; 5], Fault> {
     column.try_into().map_err(|_| Fault::Rows { asked: 5, got: column.len() })
 }
@@ -131,7 +196,7 @@ fn check_rows(asked: usize, got: usize) -> Result<(), Fault> {
     if asked == got { Ok(()) } else { Err(Fault::Rows { asked, got }) }
 }
 
-/// Implements what the two policies share; the generated types differ and their shapes do not.
+/// Implements what the policies share; the generated types differ and their shapes do not.
 macro_rules! life_cycle {
     () => {
         fn engine(&self) -> &Engine {
@@ -241,6 +306,68 @@ impl Guest for Qos {
     }
 
     life_cycle!();
+}
+
+impl Sealed for Topology {}
+impl Guest for Topology {
+    type Context = ();
+    type Identity = ();
+    type Configured = ();
+    const KIND: Kind = Kind::Topology;
+
+    fn start(
+        loaded: &Loaded,
+        (): &(),
+        settings: &Settings,
+        limit: Duration,
+    ) -> Result<(Self, Result<(), Refusal>), Fault> {
+        let World::Topology(pre) = &loaded.0.world else {
+            return Err(wrong_kind(loaded, Self::KIND));
+        };
+        let engine = loaded.0.engine.clone();
+        let mut store = sandbox::store(&engine, &loaded.0.revision.name);
+        let world = sandbox::call(&engine, &mut store, limit, |store| pre.instantiate(store))?;
+        let mut guest = Topology { engine, store, world };
+        let lent = lend(settings);
+        let configured = guest.call(limit, |guest, store| guest.call_configure(store, &lent))?;
+        Ok((guest, configured.map_err(Refusal::from)))
+    }
+
+    fn rehearse(&mut self, limit: Duration) -> Result<(), Fault> {
+        let (asker, candidates) = candidates();
+        self.score(limit, 0, &asker, &candidates).map(drop)
+    }
+
+    fn resume(&mut self, _limit: Duration, _now_ms: u64, (): &()) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    life_cycle!();
+}
+
+/// A platform and two squads: one on mains that is near, one of which nothing is known.
+fn candidates() -> (Asker, Candidates) {
+    let asker =
+        Asker { level: 0, mobility: 0, battery: 80, weights: [300, 300, 200, 200], max_distance_m: 10_000 };
+    let candidates = Candidates {
+        node: vec![1, 2],
+        level: vec![1, 1],
+        same_cell: vec![1, 0],
+        is_parent: vec![1, 0],
+        mobility: vec![0, 2],
+        battery: vec![u8::MAX, 20],
+        cpu_used: vec![10, 79],
+        memory_used: vec![20, 79],
+        cores: vec![8, 2],
+        memory_mb: vec![16_384, 512],
+        uplink_mbps: vec![1_000, 10],
+        distance_m: vec![500, u32::MAX],
+        rtt_us: vec![1_000, u32::MAX],
+        up_s: vec![3_600, 0],
+        children: vec![3, 0],
+        max_children: vec![10, 1],
+    };
+    (asker, candidates)
 }
 
 /// A small view and a batch on it: two neighbours, one destination behind both, one nowhere, one topic.

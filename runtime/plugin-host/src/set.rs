@@ -3,14 +3,14 @@
 //! Owned by the thread that drives the core: calls are synchronous, and a swap is a call between two
 //! batches. Plugins are loaded and prepared elsewhere.
 
-use mesh_proto::policy::native::Native;
-use mesh_proto::policy::{Load, Policies, QosBatch, RouteBatch, Shares, View};
+use mesh_proto::policy::native::{self, Native};
+use mesh_proto::policy::{Asker, Candidates, Load, Policies, QosBatch, RouteBatch, Shares, View};
 
 use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::limits::{BATCH_ROWS, VIEW_ROWS};
 use crate::load::Loaded;
-use crate::policy::{HOT, Qos, Routing};
+use crate::policy::{HOT, Qos, Routing, Topology};
 use crate::settings::Settings;
 use crate::slot::{Carry, PrepareError, Prepared, Slot, SlotEvent, SlotStatus, State, SwapError, SwapReport};
 
@@ -18,6 +18,8 @@ use crate::slot::{Carry, PrepareError, Prepared, Slot, SlotEvent, SlotStatus, St
 pub type PreparedRouting = Prepared<Routing>;
 /// A QoS policy that is ready for [`PolicySet::swap_qos`].
 pub type PreparedQos = Prepared<Qos>;
+/// A topology policy that is ready for [`PolicySet::swap_topology`].
+pub type PreparedTopology = Prepared<Topology>;
 
 /// Makes a routing policy ready: instantiates, configures, tries out. For any thread but the hot one.
 ///
@@ -35,6 +37,14 @@ pub fn prepare_qos(loaded: &Loaded, settings: &Settings) -> Result<PreparedQos, 
     Prepared::new(loaded, (), settings)
 }
 
+/// Makes a topology policy ready: instantiates, configures, tries out. For any thread but the hot one.
+///
+/// # Errors
+/// When the settings are refused or the plugin fails.
+pub fn prepare_topology(loaded: &Loaded, settings: &Settings) -> Result<PreparedTopology, PrepareError> {
+    Prepared::new(loaded, (), settings)
+}
+
 /// A slot that holds a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PolicySlot {
@@ -42,22 +52,25 @@ pub enum PolicySlot {
     Route,
     /// Classes and shares.
     Qos,
+    /// Parents in the hierarchy.
+    Topology,
 }
 
 impl PolicySlot {
-    /// Both.
-    pub const ALL: [PolicySlot; 2] = [PolicySlot::Route, PolicySlot::Qos];
+    /// All of them.
+    pub const ALL: [PolicySlot; 3] = [PolicySlot::Route, PolicySlot::Qos, PolicySlot::Topology];
 
     /// Returns the slot with this name.
     pub fn from_name(name: &str) -> Option<PolicySlot> {
         PolicySlot::ALL.into_iter().find(|slot| slot.name() == name)
     }
 
-    /// Returns `route` or `qos`.
+    /// Returns `route`, `qos` or `topology`.
     pub fn name(self) -> &'static str {
         match self {
             PolicySlot::Route => "route",
             PolicySlot::Qos => "qos",
+            PolicySlot::Topology => "topology",
         }
     }
 }
@@ -66,6 +79,7 @@ impl PolicySlot {
 pub struct PolicySet {
     routing: Slot<Routing>,
     qos: Slot<Qos>,
+    topology: Slot<Topology>,
     native: Native,
     /// What the native built-in stands in with when a plugin fails; brought up to date only then.
     is_native_stale: bool,
@@ -80,6 +94,7 @@ impl PolicySet {
         PolicySet {
             routing: Slot::new(engine, HOT),
             qos: Slot::new(engine, HOT),
+            topology: Slot::new(engine, HOT),
             native: Native::default(),
             is_native_stale: false,
             view: View::default(),
@@ -109,6 +124,19 @@ impl PolicySet {
         self.qos.swap(new, now_ms, carry, &())
     }
 
+    /// Lets `new` score parents from the next evaluation on.
+    ///
+    /// # Errors
+    /// Why it did not happen; what decided before goes on.
+    pub fn swap_topology(
+        &mut self,
+        new: PreparedTopology,
+        now_ms: u64,
+        carry: Carry,
+    ) -> Result<SwapReport, SwapError> {
+        self.topology.swap(new, now_ms, carry, &())
+    }
+
     /// Does everything that [`PolicySet::swap_routing`] does but the switch.
     ///
     /// # Errors
@@ -135,6 +163,19 @@ impl PolicySet {
         self.qos.rehearse_swap(new, now_ms, carry, &())
     }
 
+    /// Does everything that [`PolicySet::swap_topology`] does but the switch.
+    ///
+    /// # Errors
+    /// Why the swap would not happen.
+    pub fn rehearse_topology(
+        &mut self,
+        new: PreparedTopology,
+        now_ms: u64,
+        carry: Carry,
+    ) -> Result<SwapReport, SwapError> {
+        self.topology.rehearse_swap(new, now_ms, carry, &())
+    }
+
     /// Goes back to what decided before the last swap, with the active one's state if that is taken, else
     /// with the state it left with. A second rollback undoes the first.
     ///
@@ -144,6 +185,7 @@ impl PolicySet {
         match slot {
             PolicySlot::Route => self.routing.rollback(now_ms, &self.view),
             PolicySlot::Qos => self.qos.rollback(now_ms, &()),
+            PolicySlot::Topology => self.topology.rollback(now_ms, &()),
         }
     }
 
@@ -155,6 +197,7 @@ impl PolicySet {
         match slot {
             PolicySlot::Route => self.routing.remove(now_ms),
             PolicySlot::Qos => self.qos.remove(now_ms),
+            PolicySlot::Topology => self.topology.remove(now_ms),
         }
     }
 
@@ -163,6 +206,7 @@ impl PolicySet {
         match slot {
             PolicySlot::Route => self.routing.status(),
             PolicySlot::Qos => self.qos.status(),
+            PolicySlot::Topology => self.topology.status(),
         }
     }
 
@@ -171,6 +215,7 @@ impl PolicySet {
         match slot {
             PolicySlot::Route => self.routing.decisions(),
             PolicySlot::Qos => self.qos.decisions(),
+            PolicySlot::Topology => self.topology.decisions(),
         }
     }
 
@@ -179,6 +224,7 @@ impl PolicySet {
         let mut events = Vec::new();
         self.routing.take_events(&mut events);
         self.qos.take_events(&mut events);
+        self.topology.take_events(&mut events);
         events
     }
 
@@ -191,6 +237,7 @@ impl PolicySet {
         match slot {
             PolicySlot::Route => self.routing.peek_state(),
             PolicySlot::Qos => self.qos.peek_state(),
+            PolicySlot::Topology => self.topology.peek_state(),
         }
     }
 
@@ -252,5 +299,14 @@ impl Policies for PolicySet {
     fn divide(&mut self, now_ms: u64, load: &Load) -> Shares {
         let shares = self.qos.ask(now_ms, 0, &(), |guest| guest.divide(HOT, now_ms, load));
         shares.unwrap_or_else(|| self.native.divide(now_ms, load))
+    }
+
+    fn score(&mut self, now_ms: u64, asker: &Asker, candidates: &Candidates, scores: &mut Vec<u32>) {
+        let rows = candidates.len() as u64;
+        let ask = |guest: &mut Topology| guest.score(HOT, now_ms, asker, candidates);
+        match self.topology.ask(now_ms, rows, &(), ask) {
+            Some(answers) => *scores = answers,
+            None => native::score(asker, candidates, scores),
+        }
     }
 }

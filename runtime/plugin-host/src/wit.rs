@@ -1,6 +1,6 @@
 //! The generated bindings of every slot: the only module that sees generated code.
 //!
-//! Adapters call [`routing`], [`qos`] and [`handler`] and translate at once into plain types; nothing that
+//! Adapters call [`routing`], [`qos`], [`topology`] and [`handler`] and translate at once into plain types; nothing that
 //! is generated leaves this crate.
 #![allow(missing_docs)]
 
@@ -21,6 +21,16 @@ pub mod qos {
         with: { "mesh:types/common@0.1.0": super::common },
     });
     pub use exports::mesh::qos::policy::{Batch, Load};
+}
+
+pub mod topology {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/types", "../../wit/topology"],
+        world: "mesh:topology/topology",
+        ownership: Borrowing { duplicate_if_necessary: false },
+        with: { "mesh:types/common@0.1.0": super::common },
+    });
+    pub use exports::mesh::topology::policy::{Asker, Candidates};
 }
 
 pub mod handler {

@@ -233,7 +233,7 @@ impl Shares {
 
 /// Who asks for a parent, and how it wants candidates weighed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Own {
+pub struct Asker {
     /// 0 platform, 1 squad, 2 platoon, 3 company.
     pub level: u8,
     /// 0 stands still, 1 moves now and then, 2 moves all the time.
@@ -323,8 +323,8 @@ pub trait Policies {
 
     /// Fills `scores` with one a row, 0 to [`MAX_SCORE`]: how good a parent each candidate is. Asked seldom,
     /// and only in a node that has a profile.
-    fn score(&mut self, now_ms: u64, own: &Own, candidates: &Candidates, scores: &mut Vec<u32>) {
+    fn score(&mut self, now_ms: u64, asker: &Asker, candidates: &Candidates, scores: &mut Vec<u32>) {
         let _ = now_ms;
-        native::score(own, candidates, scores);
+        native::score(asker, candidates, scores);
     }
 }

@@ -42,7 +42,7 @@ impl Setting {
 /// Which plugin goes into which slot, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SwapRequest {
-    /// `route`, `qos` or `beacon`.
+    /// `route`, `qos`, `topology` or `beacon`.
     pub slot: String,
     /// A digest prefix of at least six digits, a name, a name with `@version`, or `built-in/NAME`.
     pub plugin: String,
@@ -147,7 +147,7 @@ pub struct PluginDetail {
     pub row: PluginRow,
     /// Its settings.
     pub settings: Settings,
-    /// What kind of component it is: `routing`, `qos` or `handler`.
+    /// What kind of component it is: `routing`, `qos`, `topology` or `handler`.
     pub kind: String,
     /// The world it was built for, such as `mesh:routing@0.1.0`.
     pub world: String,
@@ -184,7 +184,7 @@ pub struct InstallReport {
     pub revision: String,
     /// Its size.
     pub size_bytes: u64,
-    /// `routing`, `qos` or `handler`.
+    /// `routing`, `qos`, `topology` or `handler`.
     pub kind: String,
     /// The slots it fits.
     pub slots: Vec<String>,
@@ -209,7 +209,7 @@ pub struct InspectReport {
     pub revision: String,
     /// Its size.
     pub size_bytes: u64,
-    /// `routing`, `qos`, `handler`, or `None` if it fits no slot.
+    /// `routing`, `qos`, `topology`, `handler`, or `None` if it fits no slot.
     pub kind: Option<String>,
     /// What it imports, each with whether the host would grant it.
     pub imports: Vec<ImportRow>,

@@ -176,6 +176,8 @@ impl Driver {
             Ready::Routing(prepared) => set.swap_routing(*prepared, now_ms, carry),
             Ready::Qos(prepared) if dry_run => set.rehearse_qos(*prepared, now_ms, carry),
             Ready::Qos(prepared) => set.swap_qos(*prepared, now_ms, carry),
+            Ready::Topology(prepared) if dry_run => set.rehearse_topology(*prepared, now_ms, carry),
+            Ready::Topology(prepared) => set.swap_topology(*prepared, now_ms, carry),
             Ready::Handler(prepared) => {
                 let (swapped, outcome) = oneshot::channel();
                 self.parts.plugins.handler.hand(Job::Swap { prepared, carry, dry_run, answer: swapped });
@@ -449,7 +451,7 @@ impl Driver {
 pub(super) fn slot_named(text: &str) -> Result<Kind, ApiError> {
     crate::plugins::SLOTS.into_iter().find(|kind| kind.slot() == text).ok_or_else(|| {
         ApiError::new(&code::NO_SUCH_SLOT, format!("there is no slot '{text}'"))
-            .fact("slots", "route, qos, beacon")
+            .fact("slots", "route, qos, topology, beacon")
             .help("meshctl plugin list")
     })
 }

@@ -10,3 +10,4 @@ mod handler;
 mod hostile;
 mod loading;
 mod swap;
+mod topology;

@@ -1,7 +1,7 @@
 //! The built-in policies: what a slot falls back to, and the yardstick that plugins are measured against.
 
 use super::{
-    ABSTAIN, Candidates, HOLD, Load, Own, Policies, QosBatch, RouteBatch, Shares, TOPIC_BIT, UNKNOWN, View,
+    ABSTAIN, Asker, Candidates, HOLD, Load, Policies, QosBatch, RouteBatch, Shares, TOPIC_BIT, UNKNOWN, View,
 };
 use crate::topology::{Parts, Weights};
 
@@ -74,9 +74,9 @@ impl AsAsked {
 }
 
 /// Scores candidates for a parent by the weights of the one that asks; remembers nothing.
-pub fn score(own: &Own, candidates: &Candidates, scores: &mut Vec<u32>) {
-    let [mobility, resources, battery, proximity] = own.weights;
-    let max_distance_m = (own.max_distance_m != UNKNOWN).then_some(own.max_distance_m);
+pub fn score(asker: &Asker, candidates: &Candidates, scores: &mut Vec<u32>) {
+    let [mobility, resources, battery, proximity] = asker.weights;
+    let max_distance_m = (asker.max_distance_m != UNKNOWN).then_some(asker.max_distance_m);
     let weights = Weights { mobility, resources, battery, proximity, max_distance_m, ..Weights::default() };
     let of = |row: usize| {
         let parts = Parts::of(

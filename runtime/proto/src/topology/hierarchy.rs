@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::election::{self, Contender, MAX_CONTENDERS};
 use super::{Lack, Level, Parts, Profile, Role, Standing, Weights, distance_m, parts};
 use crate::id::NodeId;
-use crate::policy::{Candidates, MAINS, MAX_SCORE, Own, UNKNOWN};
+use crate::policy::{Asker, Candidates, MAINS, MAX_SCORE, UNKNOWN};
 use crate::time::Instant;
 
 mod candidates;
@@ -40,7 +40,7 @@ pub const GATHER: Duration = Duration::from_secs(1);
 const MAX_ANCESTORS: usize = 16;
 
 /// Scores candidates: what [`crate::policy::Policies::score`] does.
-pub type Score<'a> = dyn FnMut(&Own, &Candidates, &mut Vec<u32>) + 'a;
+pub type Score<'a> = dyn FnMut(&Asker, &Candidates, &mut Vec<u32>) + 'a;
 
 /// Whether a member lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -168,20 +168,20 @@ impl Hierarchy {
         if columns.is_empty() {
             return;
         }
-        let own = self.asker();
+        let asker = self.asker();
         let mut scores = Vec::new();
-        score(&own, columns, &mut scores);
+        score(&asker, columns, &mut scores);
         if scores.len() != columns.len() {
-            crate::policy::native::score(&own, columns, &mut scores);
+            crate::policy::native::score(&asker, columns, &mut scores);
         }
         for (&at, score) in asked.iter().zip(scores) {
             rows[at].score = score.min(MAX_SCORE);
         }
     }
 
-    fn asker(&self) -> Own {
+    fn asker(&self) -> Asker {
         let Weights { mobility, resources, battery, proximity, max_distance_m, .. } = self.weights;
-        Own {
+        Asker {
             level: self.profile.level as u8,
             mobility: self.profile.mobility as u8,
             battery: self.profile.battery.unwrap_or(MAINS),

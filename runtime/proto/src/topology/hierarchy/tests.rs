@@ -132,7 +132,7 @@ fn who_does_not_meet_the_conditions_is_never_the_parent_whatever_its_score() {
     ];
     let mut hierarchy = Hierarchy::new(at(0), OWN, own, Weights::default());
     let mut asked = 0;
-    let mut greedy = |_: &Own, candidates: &Candidates, scores: &mut Vec<u32>| {
+    let mut greedy = |_: &Asker, candidates: &Candidates, scores: &mut Vec<u32>| {
         asked = candidates.len();
         scores.clear();
         scores.resize(candidates.len(), u32::MAX);

@@ -69,7 +69,7 @@ metrics! {
     published Count "messages published";
     refused Count "messages that their own node refused";
     redundancy Ratio "payload copies received beyond one a node";
-    last_delivery_hops Count "hops of the longest way of any message, at the time of the last delivery";
+    last_delivery_hops Count "hops of the longest way of any broadcast";
     last_delivery_hops_mean Ratio "the same, on average";
     last_delivery_s Seconds "until the last node had a message";
     latency_p50_ms Millis "from publish to delivery, median";
@@ -77,13 +77,15 @@ metrics! {
     latency_max_ms Millis "from publish to delivery, the longest";
     bytes_per_node_per_s Bytes "sent by a node in a second, all kinds";
     control_bytes_per_node_per_s Bytes "sent by a node in a second, without payload frames";
+    wire_bytes_per_node_per_s Bytes "the same with the headers of packets, and what was sent again";
     idle_bytes_per_node_per_s Bytes "sent by a node in a second, without traffic and faults";
     control_share Ratio "of the bytes, what is no payload frame";
-    peak_ratio Ratio "the busiest second after a fault, against the second that most are like";
+    peak_ratio Ratio "the busiest second from the first fault on, against the busiest before it";
     detect_first_s Seconds "until a node that is gone is seen by the first";
     detect_all_s Seconds "until a node that is gone is seen by all who know it";
     converge_s Seconds "from the end of the faults until all agree on who is there";
     false_alarms Count "healthy nodes taken for dead";
+    strangers Count "invented members that are taken for alive at the end, over all nodes";
     isolated Count "nodes without a way to most others at the end";
     links_min Count "links of the node with the fewest at the end";
     links_mean Ratio "links of a node at the end";
@@ -91,6 +93,8 @@ metrics! {
     up Count "honest nodes that are up at the end";
     plugin_faults Count "calls that plugins failed";
     quarantines Count "plugins that were taken out of their slots";
+    failed_swaps Count "swaps that did not happen";
+    clamps Count "answers of policies that the host overruled";
     violations Count "broken invariants";
     peer_violations Count "links closed because the other side broke the protocol";
     cpu_s Seconds "processor time of the run";

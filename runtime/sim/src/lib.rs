@@ -10,6 +10,7 @@ pub mod library;
 mod plot;
 pub mod plugins;
 pub mod report;
+pub mod run;
 pub mod saved;
 pub mod scenario;
 

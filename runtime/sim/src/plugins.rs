@@ -11,16 +11,16 @@ use std::rc::Rc;
 
 use mesh_plugin_host::{
     Carry, Engine, Grants, Kind, Loaded, PolicySet, PolicySlot, PrepareError, Settings, SlotEvent, SwapError,
-    builtin, limits, load, prepare_qos, prepare_routing,
+    builtin, limits, load, prepare_qos, prepare_routing, prepare_topology,
 };
 use mesh_proto::policy::native::Native;
-use mesh_proto::policy::{Load, Policies, QosBatch, RouteBatch, Shares, View};
+use mesh_proto::policy::{Asker, Candidates, Load, Policies, QosBatch, RouteBatch, Shares, View};
 
 use crate::report::{FaultFigures, PluginFigures};
 use crate::scenario::{FaultKind, Scenario};
 
 /// The names of the policy slots, by what their plugins are called.
-pub const SLOTS: [&str; 2] = ["routing", "qos"];
+pub const SLOTS: [&str; 3] = ["routing", "qos", "topology"];
 /// The source that means the policy in the host's own code.
 pub const NATIVE: &str = "native";
 
@@ -182,6 +182,9 @@ impl Slots {
             PolicySlot::Qos => prepare_qos(loaded, settings)
                 .map_err(Unready::Prepare)
                 .and_then(|new| set.swap_qos(new, now_ms, Carry::Keep).map_err(Unready::Swap)),
+            PolicySlot::Topology => prepare_topology(loaded, settings)
+                .map_err(Unready::Prepare)
+                .and_then(|new| set.swap_topology(new, now_ms, Carry::Keep).map_err(Unready::Swap)),
         };
         swapped.map(drop).map_err(|error| error.of(source))
     }
@@ -282,5 +285,9 @@ impl Policies for Asked {
 
     fn divide(&mut self, now_ms: u64, load: &Load) -> Shares {
         self.0.borrow_mut().divide(now_ms, load)
+    }
+
+    fn score(&mut self, now_ms: u64, asker: &Asker, candidates: &Candidates, scores: &mut Vec<u32>) {
+        self.0.borrow_mut().score(now_ms, asker, candidates, scores);
     }
 }

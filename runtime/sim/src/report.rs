@@ -49,11 +49,13 @@ pub struct Report {
     pub bytes_per_node_per_s: f64,
     /// Without the frames that carry payload.
     pub control_bytes_per_node_per_s: f64,
+    /// With the headers of packets, and what was sent again.
+    pub wire_bytes_per_node_per_s: f64,
     /// While nothing is sent and nothing is wrong.
     pub idle_bytes_per_node_per_s: Option<f64>,
     /// Share of the bytes that is no payload frame.
     pub control_share: f64,
-    /// Bytes of the busiest second after the first fault, against the median second.
+    /// Bytes of the busiest second from the first fault on, against the busiest before it.
     pub peak_ratio: Option<f64>,
     /// Seconds until a node that is gone is seen by the first.
     pub detect_first_s: Option<f64>,
@@ -63,6 +65,8 @@ pub struct Report {
     pub converge_s: Option<f64>,
     /// Healthy nodes that were taken for dead.
     pub false_alarms: u64,
+    /// Members that honest nodes take for alive at the end and that never were, summed up over the nodes.
+    pub strangers: u64,
     /// Nodes without a way to most others at the end.
     pub isolated: u64,
     /// Honest nodes that are up at the end.
@@ -79,6 +83,12 @@ pub struct Report {
     pub plugin_faults: u64,
     /// Plugins that were taken out of their slots.
     pub quarantines: u64,
+    /// Swaps that did not happen: what decided before went on.
+    pub failed_swaps: u64,
+    /// Why, with their number.
+    pub failed_swap_reasons: Vec<FaultFigures>,
+    /// Answers of policies that the host overruled.
+    pub clamps: u64,
     /// What the plugins did.
     pub plugins: Vec<PluginFigures>,
     /// Broken invariants.

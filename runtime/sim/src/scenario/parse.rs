@@ -7,7 +7,7 @@ use mesh_proto::tuning::Tuning;
 
 use super::problem::{Problem, ScenarioError, Source};
 use super::reader::{Findings, Reader};
-use super::tree::{At, Entry, Item, Table, Value};
+use super::tree::{At, Entry, Table, Value};
 use super::{
     Join, Links, MAX_NODES, MAX_TEXT, MAX_TIME, Measure, Mesh, PluginChoice, Scenario, faults, traffic,
 };

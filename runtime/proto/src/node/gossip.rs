@@ -33,9 +33,15 @@ impl Node {
         self.due.renew = Some(self.due.renew.map_or(at, |due| due.min(at)));
     }
 
+    /// Says that the own state has changed: it is told with the next round of gossip.
+    pub(super) fn renew_soon(&mut self, now: Now) {
+        self.renew_by(now.instant.max(self.renewed + self.tuning.gossip));
+    }
+
     /// The own links have changed: the neighbours are told soon, all the others when it is worth it.
     pub(super) fn on_links_changed(&mut self, now: Now) {
         self.links_stale = true;
+        self.on_hierarchy_news(now);
         if self.members.is_sample() {
             return;
         }
@@ -132,6 +138,7 @@ impl Node {
         if learnt == Learnt::Nothing {
             return;
         }
+        self.on_hierarchy_news(now);
         if moved {
             self.directory.on_moved(&node);
             self.writes.push(Write::PutRecord { node, bytes: record.to_bytes() });
@@ -294,6 +301,7 @@ impl Node {
             self.writes.push(Write::DropRecord { node });
         }
         if changed {
+            self.on_hierarchy_news(now);
             self.watch_partition();
         }
     }

@@ -18,6 +18,8 @@ use crate::run::{Dest, Flow, Run};
 #[cfg(doc)]
 use crate::seen::Window;
 use crate::time::Instant;
+use crate::topology::hierarchy::Why;
+use crate::topology::{Profile, Role, Weights};
 use crate::tuning::Tuning;
 
 /// What a node is from its start to its end.
@@ -70,6 +72,14 @@ pub enum Input {
         key: String,
         /// The value.
         value: Option<Vec<u8>>,
+    },
+    /// Take part in the hierarchy as this, or no more: see [`crate::topology`]. What does not pass
+    /// [`Profile::check`] changes nothing.
+    SetProfile {
+        /// What this node is.
+        profile: Option<Profile>,
+        /// How it weighs candidates for its parent.
+        weights: Weights,
     },
     /// An [`Output::Dial`] did not lead to a link.
     DialFailed(Dial),
@@ -236,6 +246,25 @@ pub enum Output {
         /// How many.
         back: usize,
     },
+    /// This node has another parent in the hierarchy, or none any more.
+    ParentChanged {
+        /// The one before.
+        old: Option<NodeId>,
+        /// The one now.
+        new: Option<NodeId>,
+        /// Why.
+        why: Why,
+    },
+    /// This node has another role in its cell.
+    RoleChanged {
+        /// Which.
+        role: Role,
+    },
+    /// Another node leads this node's cell, or nobody does any more.
+    LeaderElected {
+        /// Who.
+        leader: Option<NodeId>,
+    },
 }
 
 /// Why a link is closed by this side.
@@ -351,6 +380,10 @@ pub struct Counters {
     pub dropped_in_doubt: u64,
     /// Policy answers that the host overruled.
     pub clamped: u64,
+    /// Exchanges of the parent in the hierarchy.
+    pub parent_changes: u64,
+    /// Changes of the role in the hierarchy.
+    pub role_changes: u64,
     /// Frames of optional types that were skipped.
     pub skipped_frames: u64,
     /// Frames received, of any kind.

@@ -28,6 +28,7 @@ use crate::tuning::Tuning;
 mod control;
 mod decide;
 mod gossip;
+mod hierarchy;
 mod hold;
 mod io;
 mod link;
@@ -116,6 +117,7 @@ pub struct Node {
     sweeps: u32,
     /// When the last turn asked to be woken.
     wanted: Instant,
+    place: Option<hierarchy::Place>,
     seen: Seen,
     verified: Verified,
     held: Held,
@@ -180,6 +182,7 @@ impl Node {
             beats: 0,
             sweeps: 0,
             wanted: now.instant,
+            place: None,
             seen: Seen::default(),
             verified: Verified::default(),
             held: Held::new(now.unix_ms),
@@ -260,7 +263,7 @@ impl Node {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let acks = self.neighbours.values().filter_map(|neighbour| neighbour.ack_due());
         let others = self.trees.next_due().into_iter().chain(self.news_due()).chain(self.members.next_due());
-        acks.chain(others).chain([self.due.first()]).min()
+        acks.chain(others).chain(self.hierarchy_due()).chain([self.due.first()]).min()
     }
 
     /// Says whether messages of this class to `dest` would be queued without holding anybody back. A
@@ -355,7 +358,7 @@ impl Node {
         let queued = self.neighbours.values().flat_map(|n| n.queue.waiting_bytes()).max().unwrap_or(0);
         let (missing, cached) = self.trees.sizes();
         let (held, held_bytes) = self.held.totals();
-        let rows = vec![
+        let mut rows = vec![
             ("links", self.neighbours.len(), MAX_LINKS),
             ("members", self.members.len(), self.tuning.members),
             ("graves", self.members.graves(), crate::members::MAX_GRAVES),
@@ -368,6 +371,7 @@ impl Node {
             ("held messages", held, hold::HELD_MESSAGES * self.tuning.members),
             ("held bytes", held_bytes, hold::HELD_TOTAL_BYTES + crate::run::MAX_RUN_BYTES),
         ];
+        rows.extend(self.hierarchy().into_iter().flat_map(|hierarchy| hierarchy.gauges()));
         Gauges { rows }
     }
 
@@ -417,10 +421,14 @@ impl Node {
             Input::DialFailed(dial) => self.on_dial_failed(now, &dial),
             Input::SetState { key, value } => {
                 // Over its limit it stays as it was, which the caller can see.
-                if self.facts.state.get(&key) != value.as_ref() && self.facts.set(&key, value).is_ok() {
-                    self.renew_by(now.instant.max(self.renewed + self.tuning.gossip));
+                if !Node::is_of_hierarchy(&key)
+                    && self.facts.state.get(&key) != value.as_ref()
+                    && self.facts.set(&key, value).is_ok()
+                {
+                    self.renew_soon(now);
                 }
             }
+            Input::SetProfile { profile, weights } => self.on_profile(now, profile, weights),
             Input::Seed(addr) => {
                 self.directory.add_seed(addr);
                 self.due.dial_now(now.instant);
@@ -458,6 +466,7 @@ impl Node {
             Input::PoliciesChanged => {
                 self.view_stale = true;
                 self.due.divide_now(now.instant);
+                self.on_hierarchy_news(now);
             }
         }
     }

@@ -119,6 +119,7 @@ impl Node {
             self.rebalance(now);
         }
         self.end_silent(now);
+        self.evaluate_hierarchy(now, policies);
         self.send_probes(now);
         if has_come(self.due.dial, now.instant) {
             self.look_for_links(now);

@@ -179,6 +179,7 @@ impl Network {
             Output::Partitioned { .. } => self.hosts[index].partitions += 1,
             Output::Merged { .. } => self.hosts[index].merges += 1,
             Output::NeighbourUp { .. } | Output::NeighbourDown { .. } => {}
+            Output::ParentChanged { .. } | Output::RoleChanged { .. } | Output::LeaderElected { .. } => {}
         }
     }
 

@@ -99,6 +99,8 @@ pub enum Why {
     Better,
     /// The old one is no candidate any more.
     Lost(Verdict),
+    /// This node takes no part in the hierarchy any more.
+    Flat,
 }
 
 impl Why {
@@ -107,6 +109,7 @@ impl Why {
         match self {
             Why::First => "there was none".into(),
             Why::Better => "it is better by the margin".into(),
+            Why::Flat => "this node takes no part any more".into(),
             Why::Lost(verdict) => format!("the old one: {}", verdict.reason()),
         }
     }

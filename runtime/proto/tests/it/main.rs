@@ -3,6 +3,7 @@
 mod broadcast;
 mod chaos;
 mod durable;
+mod hierarchy;
 mod hostile;
 mod membership;
 mod policy;

@@ -7,8 +7,8 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    beacon, bench, completions, demo, down, events, explain, id, peers, ping, plugin, route, send, status,
-    sub, topology, up, version,
+    beacon, bench, completions, demo, down, events, explain, id, members, peers, ping, plugin, route, send,
+    status, sub, topology, up, version,
 };
 use crate::output::Format;
 
@@ -176,6 +176,9 @@ pub enum Command {
     /// The neighbours and the nodes known.
     #[command(alias = "peer")]
     Peers(peers::Peers),
+    /// Who is in the mesh, and whether it lives.
+    #[command(alias = "member")]
+    Members(members::Members),
     /// Round trips to a node, and who chose the way.
     Ping(ping::Ping),
     /// The node's identity.
@@ -224,9 +227,22 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "m" | "min" => number * 60.0,
         "h" => number * 3600.0,
         "d" => number * 86_400.0,
-        _ => return Err(format!("the unit '{unit}' is not one of ms, s, m, h, d")),
+        _ => {
+            let near = near_unit(unit).map(|near| format!("; did you mean {number}{near}?"));
+            return Err(format!(
+                "the unit '{unit}' is not one of ms, s, m, h, d{}",
+                near.unwrap_or_default()
+            ));
+        }
     };
     Duration::try_from_secs_f64(seconds).map_err(|_| "the time is too long".to_owned())
+}
+
+/// Returns the unit that was probably meant.
+fn near_unit(unit: &str) -> Option<&'static str> {
+    let unit = unit.trim().to_ascii_lowercase();
+    let starts = [("ms", "ms"), ("mil", "ms"), ("mi", "m"), ("m", "m"), ("s", "s"), ("h", "h"), ("d", "d")];
+    starts.into_iter().find(|(start, _)| unit.starts_with(start)).map(|(_, near)| near)
 }
 
 #[cfg(test)]
@@ -259,6 +275,22 @@ mod tests {
             let twin = format!("MESH_{}", arg.get_id().as_str().to_uppercase());
             assert_eq!(arg.get_env().and_then(|env| env.to_str()), Some(twin.as_str()));
         }
+    }
+
+    #[test]
+    fn a_wrong_unit_names_the_nearest_right_form() {
+        for (text, near) in [
+            ("500msec", "500ms"),
+            ("500 ms", "500ms"),
+            ("2sec", "2s"),
+            ("1.5MIN", "1.5m"),
+            ("3hours", "3h"),
+            ("3months", "3m"),
+        ] {
+            let told = duration(text).unwrap_err();
+            assert!(told.ends_with(&format!("did you mean {near}?")), "{text}: {told}");
+        }
+        assert_eq!(duration("1y").unwrap_err(), "the unit 'y' is not one of ms, s, m, h, d");
     }
 
     #[test]

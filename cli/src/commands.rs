@@ -16,6 +16,7 @@ pub mod down;
 pub mod events;
 pub mod explain;
 pub mod id;
+pub mod members;
 pub mod peers;
 pub mod ping;
 pub mod plugin;
@@ -64,6 +65,7 @@ pub fn run(cli: Cli) -> Result<(), ApiError> {
         Command::Down(command) => block_on(command.run(context)),
         Command::Status(command) => block_on(command.run(context)),
         Command::Peers(command) => block_on(command.run(context)),
+        Command::Members(command) => block_on(command.run(context)),
         Command::Ping(command) => block_on(command.run(context)),
         Command::Id(command) => block_on(command.run(context)),
         Command::Send(command) => block_on(command.run(context)),

@@ -13,6 +13,7 @@ Examples:
   meshctl events
   meshctl events --json | jq .event
   meshctl events --only peer-up,peer-down
+  meshctl events --only member-dead,member-left,member-back
   meshctl events --only plugin-swapped --count 1     wait for one
 
 With --json each event is one line. A reader that is too slow is told how many it missed by a 'gap' event.")]
@@ -20,6 +21,9 @@ pub struct Events {
     /// Only these kinds, such as peer-up.
     #[arg(long, value_delimiter = ',', value_name = "KIND")]
     only: Vec<String>,
+    /// Go on until the node stops; it does so anyway.
+    #[arg(short, long, conflicts_with = "count")]
+    follow: bool,
     /// End after this many.
     #[arg(short, long, value_name = "N")]
     count: Option<u64>,
@@ -57,13 +61,16 @@ fn clock(event: &Event) -> String {
 fn line(kind: &EventKind, word: &str) -> String {
     let style = match kind {
         EventKind::PeerUp { .. } | EventKind::PluginSwapped { .. } | EventKind::StoreRecovered => GOOD,
+        EventKind::MemberJoined { .. } | EventKind::MemberBack { .. } | EventKind::Merged { .. } => GOOD,
         EventKind::LinkViolation { .. }
+        | EventKind::MemberDead { .. }
+        | EventKind::Partitioned { .. }
         | EventKind::PluginQuarantined { .. }
         | EventKind::StoreDegraded { .. } => BAD,
         EventKind::PeerDown { .. } | EventKind::PluginStruck { .. } | EventKind::MessagesDropped { .. } => {
             WARN
         }
-        EventKind::PluginRolledBack { .. } | EventKind::Gap { .. } => WARN,
+        EventKind::PluginRolledBack { .. } | EventKind::MemberSuspect { .. } | EventKind::Gap { .. } => WARN,
         _ => human::BOLD,
     };
     format!("{}  {}", styled(style, format!("{word:<18}")), human::safe(&details(kind)))
@@ -81,6 +88,15 @@ fn details(kind: &EventKind) -> String {
         }
         EventKind::PeerDown { node, name, reason } => format!("{}: {reason}", called(node, name)),
         EventKind::NodeDiscovered { node, name } => called(node, name),
+        EventKind::MemberJoined { node, name, .. }
+        | EventKind::MemberSuspect { node, name }
+        | EventKind::MemberDead { node, name }
+        | EventKind::MemberLeft { node, name } => called(node, name),
+        EventKind::MemberBack { node, name, restarted, .. } => {
+            format!("{}{}", called(node, name), if *restarted { ", started again" } else { "" })
+        }
+        EventKind::Partitioned { away, of } => format!("{away} of {of} members are away"),
+        EventKind::Merged { back } => format!("{back} members are back"),
         EventKind::LinkViolation { node, addr, violation } => {
             format!("{} {addr}: {violation}", node.as_deref().unwrap_or("unknown"))
         }

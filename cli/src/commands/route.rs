@@ -1,11 +1,11 @@
 //! `meshctl route`: ways through the mesh, and who chose them.
 
 use clap::{Args, Subcommand};
-use mesh_node::api::{ApiError, Request, RouteReport};
+use mesh_node::api::{ApiError, Request, RouteReport, RouteState};
 
 use super::Context;
 use super::ping::chosen_by;
-use crate::output::human::{self, GOOD, WARN, styled};
+use crate::output::human::{self, BAD, DIM, GOOD, WARN, styled};
 use crate::output::{Column, Pair, Rows, Show, View};
 
 /// Ways through the mesh.
@@ -53,8 +53,7 @@ impl Show for RouteReport {
 
     fn view(&self) -> View {
         let name = self.name.as_deref().map_or_else(|| self.destination.short(), human::safe);
-        let next_hop =
-            self.next_hop.as_deref().map_or_else(|| styled(WARN, "none; messages wait"), human::safe);
+        let next_hop = self.next_hop.as_deref().map_or_else(|| no_way(self.state), human::safe);
         let held =
             format!("{} messages, {}", human::count(self.held.messages), human::bytes(self.held.bytes));
         let head = View::Pairs(vec![
@@ -81,5 +80,15 @@ impl Show for RouteReport {
 
     fn names(&self) -> Vec<String> {
         self.next_hop.iter().cloned().collect()
+    }
+}
+
+fn no_way(state: RouteState) -> String {
+    match state {
+        RouteState::This => "none needed: it is this node".to_owned(),
+        RouteState::Dead => styled(BAD, "none: the node is dead; messages wait"),
+        RouteState::Left => styled(DIM, "none: the node has left; messages wait"),
+        RouteState::Unknown => styled(WARN, "none: no such node is known; looking for it, messages wait"),
+        RouteState::Found | RouteState::Searching => styled(WARN, "none yet: looking for one, messages wait"),
     }
 }

@@ -7,20 +7,9 @@ use etcetera::BaseStrategy;
 use mesh_node::api::{ApiError, Code, code};
 use mesh_node::keys::{KEY_FILE, KeyError};
 use mesh_node::store::{LockError, OpenError};
-use mesh_node::{Mesh, StartError};
-use mesh_proto::directory::LinkPolicy;
+use mesh_node::{LinkPolicy, Mesh, StartError, Tuning};
 
 use crate::names;
-
-/// Whom a node links with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Links {
-    /// It finds neighbours by itself.
-    #[default]
-    Auto,
-    /// It dials the given addresses and nobody else.
-    Explicit,
-}
 
 /// What a node starts with.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +23,11 @@ pub struct Options {
     /// Whom it joins, as `HOST:PORT`.
     pub join: Vec<String>,
     /// Whom it links with.
-    pub links: Links,
+    pub links: LinkPolicy,
+    /// How fast it beats, how much it remembers.
+    pub tuning: Tuning,
+    /// What all nodes shall know of it, by key.
+    pub labels: Vec<(String, String)>,
 }
 
 /// The port that a node listens on unless told otherwise; ux.md, section 2.7.
@@ -67,9 +60,10 @@ pub async fn node(options: Options) -> Result<Mesh, ApiError> {
     for addr in &options.join {
         builder = builder.join(checked(addr)?);
     }
-    if options.links == Links::Explicit {
-        builder = builder.links(LinkPolicy::Explicit);
+    for (key, value) in &options.labels {
+        builder = builder.label(key, value);
     }
+    builder = builder.links(options.links).tuning(options.tuning);
     builder.start().await.map_err(|error| refused(&error))
 }
 
@@ -130,6 +124,8 @@ fn refused(error: &StartError) -> ApiError {
             (&code::LISTEN_FAILED, Some("meshctl up --listen 0.0.0.0:0    takes any free port".to_owned()))
         }
         StartError::BadName { .. } => (&code::BAD_NAME, None),
+        StartError::OutOfRange { what, value, .. } => (&code::BAD_VALUE, nearest(what, value)),
+        StartError::BadLabel { .. } => (&code::BAD_VALUE, None),
         StartError::Plugins(_) => (&code::INTERNAL, None),
     };
     let told = ApiError::new(code, error);
@@ -137,6 +133,12 @@ fn refused(error: &StartError) -> ApiError {
         Some(help) => told.help(help),
         None => told,
     }
+}
+
+// Whoever forgot the unit of 500 meant milliseconds.
+fn nearest(what: &str, value: &str) -> Option<String> {
+    let seconds: u32 = value.strip_suffix('s')?.parse().ok()?;
+    (seconds >= 10).then(|| format!("did you mean --{what} {seconds}ms?"))
 }
 
 fn key_code(error: &KeyError) -> &'static Code {
@@ -152,6 +154,13 @@ fn key_code(error: &KeyError) -> &'static Code {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_forgotten_unit_is_guessed() {
+        assert_eq!(nearest("heartbeat", "500s").as_deref(), Some("did you mean --heartbeat 500ms?"));
+        assert_eq!(nearest("heartbeat", "5ms"), None);
+        assert_eq!(nearest("links", "3..2"), None);
+    }
 
     #[test]
     fn addresses_have_a_host_and_a_port() {

@@ -1,7 +1,10 @@
 //! `meshctl status`: how the node is, problems first.
 
 use clap::Args;
-use mesh_node::api::{ApiError, PluginRow, PluginState, Queued, Request, Status as Report, StoreKind};
+use mesh_node::api::{
+    ApiError, MemberCounts, PluginRow, PluginState, Queued, Reach, ReachState, Request, Status as Report,
+    StoreKind, TuningInfo,
+};
 
 use super::Context;
 use super::plugin::state_word;
@@ -41,6 +44,9 @@ impl Show for Report {
                 "peers",
                 format!("{} up, {} known nodes in all", self.peers_up, self.nodes_known),
             ),
+            Pair::new("members", "members", members(&self.members)),
+            Pair::new("reach", "reach", reach(&self.reach)),
+            Pair::new("tuning", "tuning", tuning(&self.tuning)),
             Pair::new("held", "held", queued(&self.held)),
             Pair::new("inbox", "inbox", queued(&self.inbox)),
             Pair::new("queued_bytes", "queued", by_class(self)),
@@ -76,7 +82,11 @@ pub fn policies(rows: &[PluginRow]) -> String {
 fn problems(status: &Report) -> Option<String> {
     let mut text = String::new();
     for problem in &status.problems {
-        text += &format!("{} {}", styled(BAD, format!("problem[{}]:", problem.code)), problem.message);
+        text += &format!(
+            "{} {}",
+            styled(BAD, format!("problem[{}]:", problem.code)),
+            human::safe(&problem.message)
+        );
         text.push('\n');
         if let Some(help) = &problem.help {
             text += &format!("  {}\n", styled(DIM, help));
@@ -107,6 +117,29 @@ fn by_class(status: &Report) -> String {
     let text: Vec<_> =
         waiting.iter().map(|(class, bytes)| format!("{class} {}", human::bytes(*bytes))).collect();
     if text.is_empty() { "nothing".to_owned() } else { text.join(", ") }
+}
+
+fn members(counts: &MemberCounts) -> String {
+    let states = [("suspect", counts.suspect), ("dead", counts.dead), ("left", counts.left)];
+    let others =
+        states.iter().filter(|(_, count)| *count > 0).map(|(state, count)| format!(", {count} {state}"));
+    let sample = if counts.sample { " (a sample of a larger mesh)" } else { "" };
+    format!("{} alive{}{sample}", counts.alive, others.collect::<String>())
+}
+
+fn reach(reach: &Reach) -> String {
+    let since = human::duration(reach.since_s);
+    match reach.state {
+        ReachState::Linked => format!("linked for {since}"),
+        ReachState::Alone => styled(DIM, "alone: no other node is known"),
+        ReachState::Recovering => styled(WARN, format!("Recovering… for {since}")),
+        ReachState::Offline => styled(BAD, format!("offline for {since}")),
+    }
+}
+
+fn tuning(tuning: &TuningInfo) -> String {
+    let TuningInfo { links, heartbeat_s, phi, .. } = tuning;
+    format!("links {links}, heartbeat {}, phi {phi}", human::duration(*heartbeat_s))
 }
 
 fn joined(texts: &[String]) -> Option<String> {

@@ -14,13 +14,14 @@ use mesh_proto::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::start::{self, Links};
+use super::start;
 use super::{Context, block_on};
 use crate::output::now;
 use crate::registry::{Entry, Registry};
 
 mod detach;
 mod log;
+mod pace;
 mod screen;
 
 /// Start a node.
@@ -32,6 +33,7 @@ Examples:
   meshctl up --name bob --data-dir /tmp/bob --join 127.0.0.1:4747
   meshctl up --ephemeral --listen 127.0.0.1:0       keeps nothing, takes any free port
   meshctl up --log-to -                             the log on stderr, for containers
+  meshctl up --links 2..3 --heartbeat 250ms --label region=eu
 
 One address is enough to join: the node learns of all others from there.")]
 pub struct Up {
@@ -53,15 +55,6 @@ pub struct Up {
     /// Run in the background; returns when the node is ready.
     #[arg(long)]
     detach: bool,
-    /// Whom to link with: auto finds neighbours by itself, explicit dials the --join addresses only.
-    #[arg(
-        long,
-        value_enum,
-        default_value = "auto",
-        value_name = "auto|explicit",
-        hide_possible_values = true
-    )]
-    links: Links,
     /// Where the log goes: a file, or - for stderr.
     #[arg(long, value_name = "FILE")]
     log_to: Option<PathBuf>,
@@ -71,6 +64,9 @@ pub struct Up {
     /// Stop when stdin closes, so that the node does not outlive the process that started it.
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
+    /// Last, because its heading holds for all that follows.
+    #[command(flatten)]
+    pace: pace::Pace,
 }
 
 /// How long readiness waits for a first link, so that the next command finds the mesh.
@@ -148,7 +144,9 @@ impl Up {
             data_dir,
             listen: self.listen.clone(),
             join: self.join.clone(),
-            links: self.links,
+            links: self.pace.links(),
+            tuning: self.pace.tuning(),
+            labels: self.pace.labels().to_vec(),
         }
     }
 

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub mod code;
 mod error;
 mod event;
+mod member;
 mod node;
 mod plugin;
 pub mod text;
@@ -26,10 +27,12 @@ mod time;
 
 pub use error::{ApiError, Code};
 pub use event::{Event, EventKind};
+pub(crate) use member::shown;
+pub use member::{MemberCounts, MemberInfo, MemberState, Partition, Reach, ReachState, TuningInfo};
 pub use node::{
     BeaconReport, BeaconRow, BeaconSpec, ClassBytes, Counters, Identity, Link, Path, PathKind, PeerInfo,
-    PeerState, PingReport, PolicyState, Queued, RouteReport, Status, StoreKind, Topology, TopologyNode,
-    Warning, Way,
+    PeerState, PingReport, PolicyState, Queued, RouteReport, RouteState, Status, StoreKind, Topology,
+    TopologyNode, Warning, Way,
 };
 pub use plugin::{
     ChosenBy, ImportRow, InspectReport, InstallReport, OldState, PluginDetail, PluginRef, PluginRow,
@@ -49,6 +52,8 @@ pub enum Request {
     Status,
     /// The neighbours and the known nodes; answered by [`Reply::Peers`].
     Peers,
+    /// Who is in the mesh and whether it lives, this node first; answered by [`Reply::Members`].
+    Members,
     /// Round trips to a node, through the mesh if it is no neighbour; answered by [`Reply::Ping`].
     Ping {
         /// Name, id or unambiguous id prefix of at least six digits.
@@ -131,6 +136,8 @@ pub enum Reply {
     Status(Box<Status>),
     /// To [`Request::Peers`].
     Peers(Vec<PeerInfo>),
+    /// To [`Request::Members`].
+    Members(Vec<MemberInfo>),
     /// To [`Request::Ping`].
     Ping(PingReport),
     /// To [`Request::Identity`].
@@ -181,6 +188,7 @@ macro_rules! replies {
 replies! {
     Status Status, |status| *status;
     Peers Vec<PeerInfo>, |peers| peers;
+    Members Vec<MemberInfo>, |members| members;
     Ping PingReport, |report| report;
     Identity Identity, |identity| identity;
     Topology Topology, |topology| topology;

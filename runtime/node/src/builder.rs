@@ -1,5 +1,6 @@
 //! Starting a node: identity, store, plugins and transports, then the driver.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use mesh_proto::tuning::Tuning;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::api::{Event, EventKind, Time};
+use crate::checks;
 use crate::driver::clock::{Clock, unix_ms};
 use crate::driver::{Driver, Parts, inbox::Inbox};
 use crate::keys::{KeyError, NodeKey};
@@ -54,6 +56,7 @@ pub struct Builder {
     join: Vec<String>,
     links: LinkPolicy,
     tuning: Tuning,
+    labels: BTreeMap<String, String>,
     no_plugins: bool,
 }
 
@@ -86,6 +89,24 @@ pub enum StartError {
     BadName {
         /// The limit.
         max: usize,
+    },
+    /// An interval, a size or a bound cannot be used.
+    #[error("{what} of {value} is not within {range}")]
+    OutOfRange {
+        /// Which: a field of [`Tuning`], or `links`.
+        what: &'static str,
+        /// What it was set to.
+        value: String,
+        /// What it can be.
+        range: &'static str,
+    },
+    /// A label cannot be used.
+    #[error("the label '{label}' cannot be used: {why}")]
+    BadLabel {
+        /// Its key.
+        label: String,
+        /// Why not.
+        why: String,
     },
 }
 
@@ -132,6 +153,13 @@ impl Builder {
         self
     }
 
+    /// Lets all nodes know this of the node, as `label.KEY`; at most [`MAX_LABELS`](crate::MAX_LABELS).
+    #[must_use]
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Builder {
+        self.labels.insert(key.into(), value.into());
+        self
+    }
+
     /// Sets how fast the node beats and how much it remembers; see [`Tuning`].
     #[must_use]
     pub fn tuning(mut self, tuning: Tuning) -> Builder {
@@ -159,6 +187,9 @@ impl Builder {
     /// Why it does not start; nothing is left running.
     pub async fn start(self) -> Result<Mesh, StartError> {
         let began = Instant::now();
+        checks::tuning(&self.tuning)?;
+        checks::links(self.links)?;
+        checks::labels(&self.labels)?;
         let dir = self.data_dir.as_deref().map(DataDir::lock).transpose()?;
         let (key, store, store_events) = open(dir.as_ref())?;
         let epoch = next_epoch(&store)?;
@@ -231,6 +262,9 @@ impl Builder {
             addrs,
             key_file: dir.as_ref().map(|dir| dir.path().join(crate::keys::KEY_FILE)),
             dir,
+            joins: self.join,
+            tuning: (self.links, self.tuning),
+            labels: self.labels,
         });
         tokio::spawn(driver.run(inputs, first));
         Ok(Mesh(Arc::new(shared)))

@@ -24,6 +24,7 @@
 pub mod api;
 pub mod bench;
 mod builder;
+mod checks;
 pub mod control;
 mod driver;
 mod handler;
@@ -35,6 +36,7 @@ pub mod store;
 pub mod transport;
 
 pub use builder::{Builder, StartError};
+pub use checks::{MAX_LABEL_BYTES, MAX_LABEL_KEY, MAX_LABELS};
 pub use driver::inspect_report;
 pub use mesh::{EventStream, Mesh, Parcel, Subscription};
 pub use mesh_proto::directory::LinkPolicy;

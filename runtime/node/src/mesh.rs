@@ -7,7 +7,7 @@ use mesh_proto::run::{Dest, Run};
 use mesh_proto::{NodeId, TopicId};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
-use crate::api::{ApiError, Event, EventKind, Reply, Request, Time, code};
+use crate::api::{ApiError, Event, EventKind, MemberInfo, Reply, Request, Time, code};
 use crate::builder::Builder;
 use crate::driver::clock::unix_ms;
 use crate::message::{Delivery, Filter, Message, Receipt, SendOptions};
@@ -248,6 +248,14 @@ impl Mesh {
         let (answer, reply) = oneshot::channel();
         self.0.calls.send(Call::Request { request, body, answer }).await.map_err(|_| stopping())?;
         reply.await.map_err(|_| stopping())?
+    }
+
+    /// Returns who is in the mesh and whether it lives, this node first. Changes come with [`Mesh::events`].
+    ///
+    /// # Errors
+    /// The node is stopping.
+    pub async fn members(&self) -> Result<Vec<MemberInfo>, ApiError> {
+        self.call(Request::Members, Bytes::new()).await?.try_into()
     }
 
     /// Returns what the node tells from now on.

@@ -350,6 +350,12 @@ impl Plugins {
         self.bindings.get(slot).map(|binding| binding.settings.clone()).unwrap_or_default()
     }
 
+    /// Returns what a slot is bound to; `None` is the native built-in.
+    pub(crate) fn bound(&self, slot: &str) -> Option<&Revision> {
+        let digest = self.bindings.get(slot)?.digest.as_ref()?;
+        self.installed.values().map(|installed| &installed.revision).find(|r| hex(&r.digest) == *digest)
+    }
+
     /// Finds an installed revision by name, `NAME@VERSION` or digest prefix.
     pub(crate) fn find(&self, text: &str) -> Result<&Installed, ApiError> {
         let (name, version) = match text.split_once('@') {

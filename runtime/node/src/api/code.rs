@@ -95,6 +95,21 @@ Give another --listen HOST:PORT; port 0 takes any free one."
 "A node of this user with the same name already runs on this machine, and -N could not tell them apart.
 Give another --name, or stop the other with 'meshctl -N NAME down'."
 
+    PARTITIONED "MESH-N112" 1 "a large part of the mesh is away"
+"A third of the members or more went silent within a short time, which is rather a cut of the network than that
+many failures. Both sides go on by themselves: messages for the other side wait, and are delivered once it is
+back. 'meshctl members' lists who is away."
+
+    ISOLATED "MESH-N113" 1 "the node has no link to anybody"
+"The node dials the addresses of --join and those of all nodes it remembers, ever more slowly, up to every half
+minute. After ten rounds in vain it calls itself offline, and goes on trying. What is sent meanwhile waits.
+Look at the network of this machine, and whether the others run."
+
+    MEMBERS_SILENT "MESH-N114" 1 "members went silent"
+"A suspect member was not heard by a neighbour and can still speak for itself; a dead one did not. It counts as
+back the moment it is heard. A node that is stopped with 'meshctl down' leaves instead. 'meshctl members' lists
+them."
+
     KEY_MISSING "MESH-I101" 6 "the key file is missing"
 "The data directory belongs to a node whose key file is gone. A new identity is never made over an old one,
 because other nodes know this node by its key. Restore the file, or use an empty --data-dir for a new node."

@@ -62,6 +62,64 @@ pub enum EventKind {
         /// Its name, if it told one.
         name: Option<String>,
     },
+    /// A member is there that was not known.
+    MemberJoined {
+        /// The node.
+        #[serde(with = "text")]
+        node: NodeId,
+        /// Its name.
+        name: Option<String>,
+        /// When it was started.
+        started: Time,
+    },
+    /// Neighbours of a member say that it went silent.
+    MemberSuspect {
+        /// The node.
+        #[serde(with = "text")]
+        node: NodeId,
+        /// Its name.
+        name: Option<String>,
+    },
+    /// A member went silent and did not refute it.
+    MemberDead {
+        /// The node.
+        #[serde(with = "text")]
+        node: NodeId,
+        /// Its name.
+        name: Option<String>,
+    },
+    /// A member said that it leaves.
+    MemberLeft {
+        /// The node.
+        #[serde(with = "text")]
+        node: NodeId,
+        /// Its name.
+        name: Option<String>,
+    },
+    /// A member lives that was suspect or away, or that was started again.
+    MemberBack {
+        /// The node.
+        #[serde(with = "text")]
+        node: NodeId,
+        /// Its name.
+        name: Option<String>,
+        /// When it was started.
+        started: Time,
+        /// Whether that is a new start.
+        restarted: bool,
+    },
+    /// A third of the members or more is away: a cut, as far as this side can tell.
+    Partitioned {
+        /// How many.
+        away: u32,
+        /// Of how many, this node included.
+        of: u32,
+    },
+    /// Most of those who were away are back.
+    Merged {
+        /// How many.
+        back: u32,
+    },
     /// A link was closed because the other side broke the protocol.
     LinkViolation {
         /// Who, if it had introduced itself; hex digits.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use mesh_proto::NodeId;
 use serde::{Deserialize, Serialize};
 
+use super::member::{MemberCounts, Partition, Reach, TuningInfo};
 use super::plugin::{ChosenBy, PluginRow};
 use super::{Time, text};
 
@@ -37,6 +38,14 @@ pub struct Status {
     pub peers_up: u32,
     /// Nodes heard of, this one included.
     pub nodes_known: u32,
+    /// The nodes heard of, by state.
+    pub members: MemberCounts,
+    /// Whether this node reaches anybody.
+    pub reach: Reach,
+    /// Set while so many members are away that it looks like a cut.
+    pub partition: Option<Partition>,
+    /// What it was started with.
+    pub tuning: TuningInfo,
     /// Messages that wait for a recipient or a way.
     pub held: Queued,
     /// Messages in this node's inbox that nobody has acknowledged.
@@ -255,12 +264,32 @@ pub struct RouteReport {
     pub name: Option<String>,
     /// The neighbour that gets the next message, by name or id; `None` when messages would wait.
     pub next_hop: Option<String>,
+    /// Whether there is a way, and if not, why not.
+    pub state: RouteState,
     /// All known ways, cheapest first.
     pub ways: Vec<Way>,
     /// Who chose, and why.
     pub chosen_by: ChosenBy,
     /// Messages that wait for this destination now.
     pub held: Queued,
+}
+
+/// Whether there is a way to a node, and if not, why not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RouteState {
+    /// There is one.
+    Found,
+    /// None is known, and one is being looked for.
+    Searching,
+    /// The node is taken for dead.
+    Dead,
+    /// The node has left.
+    Left,
+    /// Nobody has told of such a node; one is looked for all the same.
+    Unknown,
+    /// It is the node that answers.
+    This,
 }
 
 /// One way to a destination.

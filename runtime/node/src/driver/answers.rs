@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mesh_plugin_host::{PolicySlot, SlotState, SlotStatus};
 use mesh_proto::NodeId;
+use mesh_proto::members::MemberState;
+use mesh_proto::node::Input;
 use tokio::sync::oneshot;
 
 use super::Driver;
@@ -13,8 +15,8 @@ use super::clock::unix_ms;
 use super::slots::{Done, policy_slot, slot_named};
 use crate::api::{
     ApiError, ChosenBy, Counters, Identity, Link, PathKind, PeerInfo, PeerState, PluginDetail, PluginRow,
-    PluginState, PolicyState, Queued, Reply, Request, RevisionRow, RouteReport, Status, StoreKind, Time,
-    Topology, TopologyNode, Warning, Way, code,
+    PluginState, PolicyState, Queued, Reply, Request, RevisionRow, RouteReport, RouteState, Status,
+    StoreKind, Time, Topology, TopologyNode, Warning, Way, code,
 };
 use crate::builder::scheme_of;
 use crate::handler::Job;
@@ -52,6 +54,7 @@ impl Driver {
         let reply = match request {
             Request::Status => return self.with_handler(answer, |driver, status| Ok(driver.status(status))),
             Request::Peers => Ok(Reply::Peers(self.peers())),
+            Request::Members => Ok(self.member_rows()),
             Request::Ping { peer, count } => return self.start_ping(&peer, count, answer),
             Request::Identity => Ok(Reply::Identity(self.identity())),
             Request::Topology => Ok(Reply::Topology(self.topology())),
@@ -130,6 +133,10 @@ impl Driver {
             listening: self.parts.addrs.clone(),
             peers_up: u32::try_from(node.neighbours().len()).unwrap_or(u32::MAX),
             nodes_known: u32::try_from(node.records().count() + 1).unwrap_or(u32::MAX),
+            members: self.member_counts(),
+            reach: self.reach_report(),
+            partition: self.partition(),
+            tuning: self.tuning(),
             held: queued_of(node.held()),
             inbox: queued_of(self.parts.inbox.totals()),
             queued_bytes: queued.into(),
@@ -139,7 +146,7 @@ impl Driver {
     }
 
     fn problems(&self, handler: Option<&SlotStatus>) -> Vec<Warning> {
-        let mut problems = Vec::new();
+        let mut problems = self.member_problems();
         if let Some(reason) = &self.degraded {
             problems.push(Warning {
                 code: code::STORE_FULL.id.to_owned(),
@@ -247,8 +254,13 @@ impl Driver {
         let now = self.parts.clock.now();
         let next = self.parts.node.explain(now, &destination, &mut self.parts.plugins.set);
         let ways = self.parts.node.ways(&destination);
+        let state = if next.is_some() { RouteState::Found } else { self.why_no_way(&destination) };
+        if matches!(state, RouteState::Searching | RouteState::Unknown) {
+            // Whoever asks for a way wants one: a ping that nobody waits for makes the core look for it.
+            self.inputs.push(Input::Ping { token: 0, to: destination });
+        }
         let reason = match (next, ways.first()) {
-            (None, _) => "no way is known: messages wait".to_owned(),
+            (None, _) => no_way(state).to_owned(),
             (Some(next), Some(best)) if best.via == next => {
                 format!(
                     "the cheapest of {}, {:.1} ms",
@@ -272,10 +284,24 @@ impl Driver {
             destination,
             name: self.name_of(&destination),
             next_hop: next.and_then(|next| self.parts.node.node_of(next)).map(|node| self.label(&node)),
+            state,
             ways: rows.collect(),
             chosen_by: self.chosen_by(reason),
             held: queued_of(self.parts.node.held()),
         }))
+    }
+
+    pub(super) fn why_no_way(&self, node: &NodeId) -> RouteState {
+        if *node == self.parts.node.id() {
+            return RouteState::This;
+        }
+        let state = self.parts.node.members().find(|m| m.record.node == *node).map(|member| member.state);
+        match state {
+            Some(MemberState::Dead) => RouteState::Dead,
+            Some(MemberState::Left) => RouteState::Left,
+            Some(MemberState::Alive | MemberState::Suspect) => RouteState::Searching,
+            None => RouteState::Unknown,
+        }
     }
 
     pub(super) fn label(&self, node: &NodeId) -> String {
@@ -495,11 +521,23 @@ impl Driver {
     }
 }
 
+fn no_way(state: RouteState) -> &'static str {
+    match state {
+        RouteState::This => "it is this node",
+        RouteState::Dead => "the node is taken for dead: messages wait until it is back",
+        RouteState::Left => "the node has left: messages wait until it is back",
+        RouteState::Unknown => "nobody has told of such a node; a way is being looked for, messages wait",
+        RouteState::Found | RouteState::Searching => {
+            "no way is known yet: one is being looked for, messages wait"
+        }
+    }
+}
+
 fn queued_of((messages, bytes): (usize, usize)) -> Queued {
     Queued { messages: messages as u64, bytes: bytes as u64 }
 }
 
-fn age_s(at_ms: u64) -> f64 {
+pub(super) fn age_s(at_ms: u64) -> f64 {
     unix_ms().saturating_sub(at_ms) as f64 / 1000.0
 }
 

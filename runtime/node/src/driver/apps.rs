@@ -44,8 +44,6 @@ pub(super) struct Apps {
     /// Some reader has taken something.
     pub(super) room: Arc<Notify>,
     calls: mpsc::Sender<Call>,
-    /// What dialing an address led to last, for `peers`.
-    pub(super) last_dial_error: HashMap<String, String>,
     /// Messages that slow subscribers were not given.
     pub(super) skipped: u64,
 }
@@ -59,7 +57,6 @@ impl Apps {
             handler_topics: HashMap::new(),
             room: Arc::new(Notify::new()),
             calls,
-            last_dial_error: HashMap::new(),
             skipped: 0,
         }
     }

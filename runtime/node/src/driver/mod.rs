@@ -9,11 +9,12 @@ use std::ops::Bound;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use mesh_proto::directory::Dial;
+use mesh_proto::directory::{Dial, LinkPolicy};
 use mesh_proto::id::Peer;
 use mesh_proto::node::{Disconnect, Input, Node, Output, PublishError, Write as CoreWrite};
 use mesh_proto::queue::HeldKey;
 use mesh_proto::run::Dest;
+use mesh_proto::tuning::Tuning;
 use mesh_proto::{NodeId, TopicId};
 use tokio::sync::{broadcast, mpsc, watch};
 
@@ -39,7 +40,10 @@ mod beacon;
 pub(crate) mod clock;
 pub(crate) mod inbox;
 mod links;
+mod members;
+mod own_state;
 mod pings;
+mod reach;
 mod slots;
 
 /// Transport events that one turn takes in, at most: about 4 MiB of frames.
@@ -75,6 +79,10 @@ pub(crate) struct Parts {
     pub(crate) addrs: Vec<String>,
     pub(crate) key_file: Option<PathBuf>,
     pub(crate) dir: Option<DataDir>,
+    /// The addresses that the node was told to join.
+    pub(crate) joins: Vec<String>,
+    pub(crate) tuning: (LinkPolicy, Tuning),
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// What waits until a store ticket is on disk.
@@ -107,6 +115,9 @@ pub(crate) struct Driver {
     /// What the transports found wrong with frames before the core saw them, by name.
     framing_violations: BTreeMap<&'static str, u64>,
     names_stale: bool,
+    told: members::Told,
+    reach: reach::Reach,
+    own_state: own_state::OwnState,
     ready_after: Duration,
     rates: answers::Rates,
     stopping: Option<Answer<crate::api::Reply>>,
@@ -116,6 +127,7 @@ impl Driver {
     pub(crate) fn new(parts: Parts) -> Driver {
         let (done_sender, done) = mpsc::channel(DONE);
         let ready_after = parts.began.elapsed();
+        let began = parts.began;
         Driver {
             apps: Apps::new(parts.call_sender.clone()),
             parts,
@@ -136,6 +148,9 @@ impl Driver {
             degraded: None,
             framing_violations: BTreeMap::new(),
             names_stale: true,
+            told: members::Told::default(),
+            reach: reach::Reach::new(began),
+            own_state: own_state::OwnState::new(began),
             ready_after,
             rates: answers::Rates::default(),
             stopping: None,
@@ -144,7 +159,9 @@ impl Driver {
 
     /// Runs until the node is stopped.
     pub(crate) async fn run(mut self, inputs: Vec<Input>, writes: Vec<Write>) {
-        self.inputs = inputs;
+        // First, so that the very first record says it.
+        self.publish_own();
+        self.inputs.extend(inputs);
         self.writes = writes;
         self.turn();
         let mut look = tokio::time::interval(LOOK_EVERY);
@@ -282,7 +299,7 @@ impl Driver {
             TransportEvent::DialFailed { addr, token, error } => {
                 tracing::debug!(addr, %error, "dial failed");
                 if let Some(dial) = self.dials.remove(&token) {
-                    self.apps.last_dial_error.insert(addr, error.to_string());
+                    self.reach.on_failed(Instant::now(), &addr, &error.to_string());
                     self.inputs.push(Input::DialFailed(dial));
                 }
             }
@@ -322,6 +339,7 @@ impl Driver {
                     let name = self.name_of(&node);
                     self.tell(EventKind::PeerUp { node, name, addr, transport, dialed });
                 }
+                self.note_reach();
             }
             Output::NeighbourDown { peer, node } => {
                 let link = self.links.remove(&peer);
@@ -329,10 +347,11 @@ impl Driver {
                     link.and_then(|link| link.down).unwrap_or_else(|| "closed by this node".to_owned());
                 let name = self.name_of(&node);
                 self.tell(EventKind::PeerDown { node, name, reason });
+                self.note_reach();
             }
-            Output::Member { .. } | Output::Partitioned { .. } | Output::Merged { .. } => {
-                self.names_stale = true;
-            }
+            Output::Member { node, .. } => self.on_member(node),
+            Output::Partitioned { away } => self.on_partitioned(away),
+            Output::Merged { back } => self.on_merged(back),
         }
     }
 
@@ -393,6 +412,7 @@ impl Driver {
                     out.push(Write::Put { table: Table::Peers, key: node.0.to_vec(), value: bytes.into() });
                 }
                 CoreWrite::DropRecord { node } => {
+                    self.on_forgotten(&node);
                     out.push(Write::Delete { table: Table::Peers, key: node.0.to_vec() });
                 }
                 CoreWrite::Inbox { run, hops } => {
@@ -493,6 +513,8 @@ impl Driver {
     fn look(&mut self) {
         self.look_at_rates();
         self.expire_pings();
+        self.look_for_restarts();
+        self.publish_own();
     }
 
     /// Lets names be resolved that were heard in this turn.

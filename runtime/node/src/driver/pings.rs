@@ -7,7 +7,7 @@ use mesh_proto::node::Input;
 
 use super::Driver;
 use super::answers::count;
-use crate::api::{ApiError, Path, PathKind, PingReport, Reply, code};
+use crate::api::{ApiError, Path, PathKind, PingReport, Reply, RouteState, code};
 use crate::mesh::{Answer, resolve};
 
 /// How long a ping is waited for.
@@ -32,16 +32,26 @@ impl Driver {
             Ok(to) => to,
             Err(error) => return drop(answer.send(Err(error))),
         };
-        if to != self.parts.node.id() && !self.parts.node.ways(&to).iter().any(|way| way.feasible) {
-            let error = ApiError::new(&code::NO_WAY, format!("no way leads to {}", self.label(&to)))
-                .help("meshctl peers")
-                .help(format!("meshctl route explain {peer}"));
-            return drop(answer.send(Err(error)));
+        // Where a way may yet be found, the ping waits for it.
+        let is_gone = matches!(self.why_no_way(&to), RouteState::Dead | RouteState::Left);
+        if is_gone && !self.has_way(&to) {
+            return drop(answer.send(Err(self.no_way_to(&to))));
         }
         let left = count.clamp(1, MAX_PINGS);
         let pinging =
             Pinging { to, left, sent: 0, rtts_us: Vec::new(), hops: 0, began: Instant::now(), answer };
         self.next_ping(pinging);
+    }
+
+    fn has_way(&self, to: &NodeId) -> bool {
+        *to == self.parts.node.id() || self.parts.node.ways(to).iter().any(|way| way.feasible)
+    }
+
+    fn no_way_to(&self, to: &NodeId) -> ApiError {
+        let label = self.label(to);
+        ApiError::new(&code::NO_WAY, format!("no way leads to {label}"))
+            .help("meshctl members")
+            .help(format!("meshctl route explain {label}"))
     }
 
     fn next_ping(&mut self, mut pinging: Pinging) {
@@ -71,6 +81,9 @@ impl Driver {
     }
 
     fn end_ping(&self, mut pinging: Pinging) {
+        if pinging.rtts_us.is_empty() && !self.has_way(&pinging.to) {
+            return drop(pinging.answer.send(Err(self.no_way_to(&pinging.to))));
+        }
         if pinging.rtts_us.is_empty() {
             let message =
                 format!("no answer from {} within {} s", self.label(&pinging.to), PING_WITHIN.as_secs());

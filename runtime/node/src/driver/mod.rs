@@ -352,6 +352,8 @@ impl Driver {
             Output::Member { node, .. } => self.on_member(node),
             Output::Partitioned { away } => self.on_partitioned(away),
             Output::Merged { back } => self.on_merged(back),
+            // Who asks is told by the topology; nothing here hangs on it.
+            Output::ParentChanged { .. } | Output::RoleChanged { .. } | Output::LeaderElected { .. } => {}
         }
     }
 

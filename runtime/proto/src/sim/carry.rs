@@ -59,7 +59,7 @@ impl Network {
     }
 
     fn put(&mut self, batch: &mut Batch, host: usize, end: End, lane: usize, frame: Bytes) {
-        let Some(frame) = self.tamper(host, end, lane, frame) else { return };
+        let Some(frame) = self.tamper(host, lane, frame) else { return };
         if lane > 0 && self.is_lost(end) {
             return;
         }
@@ -112,6 +112,14 @@ impl Network {
             }
             _ => false,
         }
+    }
+
+    /// Puts one frame on its way that no node made.
+    pub(super) fn send_one(&mut self, end: End, lane: usize, frame: Bytes) {
+        let Some(link) = self.links.get(end.link) else { return };
+        let (host, bytes) = (link.sides[end.side].host as usize, frame.len() + LENGTH);
+        self.hosts[host].traffic.count_sent(lane, bytes);
+        self.launch(end, lane, vec![frame], bytes);
     }
 
     /// Puts frames on their way.
@@ -194,6 +202,7 @@ impl Network {
         } else if seq > seqs.start {
             traffic.repeated_bytes += len;
         }
+        self.overhear(host, frame);
     }
 
     /// The link takes more.

@@ -28,6 +28,8 @@ pub(super) enum Event {
     Recalled { host: u32, start: u32, what: Box<(NodeId, HeldKey)> },
     /// A host is started again.
     Start { host: u32 },
+    /// A malicious host acts.
+    Act { host: u32 },
     /// Some hosts fail, others come back.
     Churn,
 }

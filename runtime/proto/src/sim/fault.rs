@@ -77,7 +77,7 @@ impl Network {
         if !self.hosts[index].is_up() {
             return;
         }
-        self.ledger.excuse(index, Instant(self.now.0.saturating_sub(micros(GRACE))));
+        self.settle_accounts(index);
         self.hosts[index].halt(self.now);
         self.hosts[index].is_dark = notice == Notice::BySilence;
         for end in self.hosts[index].links.clone() {
@@ -90,6 +90,12 @@ impl Network {
                 Notice::BySilence => self.leave(index, end),
             }
         }
+    }
+
+    /// Nobody expects of a host that goes down what it had no time for.
+    fn settle_accounts(&mut self, index: usize) {
+        self.ledger.excuse(index, Instant(self.now.0.saturating_sub(micros(GRACE))));
+        self.ledger.lose_pending(index);
     }
 
     /// Stops a node in an orderly way: what it has to say reaches its neighbours.
@@ -108,7 +114,7 @@ impl Network {
         for end in &ends {
             self.flush(index, *end);
         }
-        self.ledger.excuse(index, Instant(self.now.0.saturating_sub(micros(GRACE))));
+        self.settle_accounts(index);
         self.hosts[index].halt(self.now);
         self.hosts[index].is_dark = false;
         for end in ends {

@@ -246,6 +246,13 @@ impl Ledger {
         self.settle(origin, index);
     }
 
+    /// The origin goes down: what it has not promised to anybody it need not keep.
+    pub(super) fn lose_pending(&mut self, origin: usize) {
+        for index in self.pending.get(&(origin as u32)).into_iter().flatten() {
+            self.publications[*index as usize].expected = Hosts::default();
+        }
+    }
+
     /// The origin has taken it over under these numbers.
     pub(super) fn accept(&mut self, index: usize, flow: Flow, first_seq: u64) {
         let Some(publication) = self.publications.get_mut(index) else { return };

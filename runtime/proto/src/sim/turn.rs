@@ -80,6 +80,7 @@ impl Network {
                 }
             }
             Event::Start { host } => self.start_if_down(host as usize),
+            Event::Act { host } => self.act(host as usize),
             Event::Churn => self.on_churn(),
         }
     }

@@ -8,6 +8,7 @@ mod hostile;
 mod membership;
 mod policy;
 mod routing;
+mod sim;
 mod vectors;
 
 use std::time::Duration;

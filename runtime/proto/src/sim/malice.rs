@@ -166,7 +166,6 @@ impl Network {
                 records.retain(|record| self.is_of_the_swarm(&record.node));
                 Some(body(&Control::Records(records)))
             }
-            Ok(Some(Control::Introduce(record))) if is_sybil && !self.is_of_the_swarm(&record.node) => None,
             _ => Some(frame),
         }
     }

@@ -124,7 +124,7 @@ impl Network {
         node.handle(now, host.inputs.drain(..), &mut *host.policies);
         node.share_verified(&mut self.verified);
         host.turns += 1;
-        if host.turns % GAUGED == 0
+        if host.turns.is_multiple_of(GAUGED)
             && let Some((gauge, size, bound)) = node.gauges().over()
         {
             self.breaches.note(self.now, index, Broken::OverBound { gauge, size, bound });

@@ -86,7 +86,8 @@ impl Command {
     }
 }
 
-fn point(text: &str) -> Result<(f64, f64), String> {
+/// Reads a position as LAT,LON in degrees.
+pub fn point(text: &str) -> Result<(f64, f64), String> {
     let number = |text: &str| text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
     let parsed = text.split_once(',').and_then(|(lat, lon)| Some((number(lat)?, number(lon)?)));
     let (lat, lon) = parsed.ok_or("a position is LAT,LON in degrees, such as 52.5163,13.3777")?;

@@ -1,7 +1,7 @@
 //! `meshctl events`: what happens, as it happens.
 
 use clap::Args;
-use mesh_node::api::{ApiError, Event, EventKind};
+use mesh_node::api::{ApiError, Event, EventKind, NamedNode};
 
 use super::Context;
 use crate::output::human::{self, BAD, DIM, GOOD, WARN, styled};
@@ -97,6 +97,17 @@ fn details(kind: &EventKind) -> String {
         }
         EventKind::Partitioned { away, of } => format!("{away} of {of} members are away"),
         EventKind::Merged { back } => format!("{back} members are back"),
+        EventKind::ParentChanged { from, to, why } => {
+            let or_none = |node: &Option<NamedNode>| {
+                node.as_ref().map_or_else(|| "none".to_owned(), |node| called(&node.node, &node.name))
+            };
+            format!("{} instead of {}: {why}", or_none(to), or_none(from))
+        }
+        EventKind::RoleChanged { role } => role.clone(),
+        EventKind::LeaderElected { leader, cell } => {
+            let leader = leader.as_ref().map_or_else(|| "nobody".to_owned(), |l| called(&l.node, &l.name));
+            if cell.is_empty() { leader } else { format!("{leader} leads {cell}") }
+        }
         EventKind::LinkViolation { node, addr, violation } => {
             format!("{} {addr}: {violation}", node.as_deref().unwrap_or("unknown"))
         }

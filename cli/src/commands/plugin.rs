@@ -67,7 +67,7 @@ Examples:
 The successor takes over the predecessor's state, and the switch lies between two batches of messages: none is
 lost, none is decided twice. If anything fails before the switch, the old one goes on.")]
     Swap {
-        /// The slot: route, qos or beacon.
+        /// The slot: route, qos, topology or beacon.
         slot: String,
         /// A name, NAME@VERSION, the first digits of a digest, built-in/NAME, or a file.
         plugin: String,
@@ -87,7 +87,7 @@ Examples:
   meshctl plugin rollback route
   meshctl plugin rollback route --dry-run")]
     Rollback {
-        /// The slot: route, qos or beacon.
+        /// The slot: route, qos, topology or beacon.
         slot: String,
     },
     /// Delete a revision that no slot uses.

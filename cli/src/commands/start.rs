@@ -4,7 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
-use mesh_node::api::{ApiError, Code, code};
+use mesh_node::api::{ApiError, Code, ProfileChange, code};
 use mesh_node::keys::{KEY_FILE, KeyError};
 use mesh_node::store::{LockError, OpenError};
 use mesh_node::{LinkPolicy, Mesh, StartError, Tuning};
@@ -28,6 +28,8 @@ pub struct Options {
     pub tuning: Tuning,
     /// What all nodes shall know of it, by key.
     pub labels: Vec<(String, String)>,
+    /// What it is in the hierarchy; `None` for what it was before.
+    pub profile: Option<ProfileChange>,
 }
 
 /// The port that a node listens on unless told otherwise; ux.md, section 2.7.
@@ -62,6 +64,9 @@ pub async fn node(options: Options) -> Result<Mesh, ApiError> {
     }
     for (key, value) in &options.labels {
         builder = builder.label(key, value);
+    }
+    if let Some(profile) = options.profile {
+        builder = builder.profile(profile);
     }
     builder = builder.links(options.links).tuning(options.tuning);
     builder.start().await.map_err(|error| refused(&error))
@@ -125,7 +130,7 @@ fn refused(error: &StartError) -> ApiError {
         }
         StartError::BadName { .. } => (&code::BAD_NAME, None),
         StartError::OutOfRange { what, value, .. } => (&code::BAD_VALUE, nearest(what, value)),
-        StartError::BadLabel { .. } => (&code::BAD_VALUE, None),
+        StartError::BadLabel { .. } | StartError::BadProfile(_) => (&code::BAD_VALUE, None),
         StartError::Plugins(_) => (&code::INTERNAL, None),
     };
     let told = ApiError::new(code, error);

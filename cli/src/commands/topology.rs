@@ -1,20 +1,27 @@
-//! `meshctl topology`: the mesh as this node knows it.
+//! `meshctl topology`: the mesh as this node knows it, and its place in the hierarchy.
 
 use std::collections::BTreeMap;
 
-use clap::Args;
-use mesh_node::api::{ApiError, Request, Topology as Report, TopologyNode};
+use clap::{Args, Subcommand};
+use mesh_node::api::{
+    ApiError, HierarchyReport, ProfileReport, Request, Topology as Report, TopologyNode, code,
+};
 use mesh_proto::NodeId;
 
 use super::Context;
 use crate::output::human;
 use crate::output::{Column, Rows, Show, View};
 
-/// The mesh as this node knows it.
+mod explain;
+pub mod profile;
+
+/// The mesh as this node knows it, and its place in the hierarchy.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(after_long_help = "\
 Examples:
   meshctl topology
+  meshctl topology explain
   meshctl topology --dot | dot -Tsvg > mesh.svg
   meshctl topology --mermaid >> README.md
   meshctl topology --json
@@ -28,17 +35,76 @@ pub struct Topology {
     /// As a Mermaid graph, for Markdown.
     #[arg(long, conflicts_with = "json")]
     mermaid: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// This node's role and parent, and why: the candidates with the arithmetic of their scores.
+    #[command(after_long_help = "\
+Examples:
+  meshctl topology explain
+  meshctl topology explain --json --fields parent,candidates
+
+The parts are what the native built-in sees; SCORE is what decided. A plugin in the slot topology may score
+otherwise: meshctl plugin swap topology built-in/steady")]
+    Explain,
+    /// Take part in the hierarchy, or as something else.
+    #[command(after_long_help = "\
+Examples:
+  meshctl topology set --level squad --cell alpha
+  meshctl topology set --battery 80
+  meshctl topology set --role leader --strategy static
+  meshctl topology set --weights tactical --at 52.5163,13.3777
+
+What is not given stays as it is. It is kept, and holds after a restart.")]
+    Set(Box<profile::Profile>),
+    /// Take part in the hierarchy no more.
+    #[command(after_long_help = "\
+Examples:
+  meshctl topology leave")]
+    Leave,
 }
 
 impl Topology {
     /// Asks and prints.
     pub async fn run(self, context: &Context) -> Result<(), ApiError> {
+        if let Some(command) = self.command {
+            return command.run(context).await;
+        }
         let mut connection = context.connect().await?;
         let report: Report = connection.call(&Request::Topology).await?;
         match (self.dot, self.mermaid) {
             (true, _) => context.out.data(&dot(&report)),
             (_, true) => context.out.data(&mermaid(&report)),
             _ => context.out.print(connection.node, &report),
+        }
+    }
+}
+
+impl Command {
+    async fn run(self, context: &Context) -> Result<(), ApiError> {
+        let dry_run = context.globals.dry_run;
+        let request = match &self {
+            Command::Explain => Request::TopologyExplain,
+            Command::Set(profile) if profile.change().is_empty() => {
+                return Err(ApiError::new(&code::USAGE, "nothing is to be different")
+                    .help("meshctl topology set --help"));
+            }
+            Command::Set(profile) => Request::TopologySet { change: Box::new(profile.change()), dry_run },
+            Command::Leave => Request::TopologyLeave { dry_run },
+        };
+        let mut connection = context.connect().await?;
+        match self {
+            Command::Explain => {
+                let report: HierarchyReport = connection.call(&request).await?;
+                context.out.print(connection.node, &report)
+            }
+            Command::Set(_) | Command::Leave => {
+                let report: ProfileReport = connection.call(&request).await?;
+                context.out.print(connection.node, &report)
+            }
         }
     }
 }

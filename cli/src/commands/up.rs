@@ -64,6 +64,8 @@ pub struct Up {
     /// Stop when stdin closes, so that the node does not outlive the process that started it.
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
+    #[command(flatten)]
+    place: super::topology::profile::Profile,
     /// Last, because its heading holds for all that follows.
     #[command(flatten)]
     pace: pace::Pace,
@@ -147,6 +149,7 @@ impl Up {
             links: self.pace.links(),
             tuning: self.pace.tuning(),
             labels: self.pace.labels().to_vec(),
+            profile: Some(self.place.change()).filter(|change| !change.is_empty()),
         }
     }
 

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub mod code;
 mod error;
 mod event;
+mod hierarchy;
 mod member;
 mod node;
 mod plugin;
@@ -27,6 +28,10 @@ mod time;
 
 pub use error::{ApiError, Code};
 pub use event::{Event, EventKind};
+pub use hierarchy::{
+    CandidateRow, ContenderRow, HierarchyReport, NamedNode, ParentInfo, ProfileChange, ProfileInfo,
+    ProfileReport, ScoreParts, WeightsInfo,
+};
 pub(crate) use member::shown;
 pub use member::{MemberCounts, MemberInfo, MemberState, Partition, Reach, ReachState, TuningInfo};
 pub use node::{
@@ -65,6 +70,20 @@ pub enum Request {
     Identity,
     /// The mesh as this node knows it; answered by [`Reply::Topology`].
     Topology,
+    /// The place in the hierarchy and why; answered by [`Reply::Hierarchy`].
+    TopologyExplain,
+    /// Takes part in the hierarchy, or as something else; answered by [`Reply::Profile`].
+    TopologySet {
+        /// What is to be different.
+        change: Box<ProfileChange>,
+        /// Only say what would be.
+        dry_run: bool,
+    },
+    /// Takes part in the hierarchy no more; answered by [`Reply::Profile`].
+    TopologyLeave {
+        /// Only say what would be.
+        dry_run: bool,
+    },
     /// The ways to a node and why one was chosen; answered by [`Reply::Route`].
     RouteExplain {
         /// As in [`Request::Ping`].
@@ -144,6 +163,10 @@ pub enum Reply {
     Identity(Identity),
     /// To [`Request::Topology`].
     Topology(Topology),
+    /// To [`Request::TopologyExplain`].
+    Hierarchy(Box<HierarchyReport>),
+    /// To [`Request::TopologySet`] and [`Request::TopologyLeave`].
+    Profile(ProfileReport),
     /// To [`Request::RouteExplain`].
     Route(RouteReport),
     /// To [`Request::PluginList`].
@@ -192,6 +215,8 @@ replies! {
     Ping PingReport, |report| report;
     Identity Identity, |identity| identity;
     Topology Topology, |topology| topology;
+    Hierarchy HierarchyReport, |report| *report;
+    Profile ProfileReport, |report| report;
     Route RouteReport, |report| report;
     Plugins Vec<PluginRow>, |rows| rows;
     Plugin PluginDetail, |detail| *detail;

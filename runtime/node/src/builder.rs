@@ -13,10 +13,12 @@ use mesh_proto::queue::HeldKey;
 use mesh_proto::tuning::Tuning;
 use tokio::sync::{broadcast, mpsc, watch};
 
-use crate::api::{Event, EventKind, Time};
+use crate::api::{ApiError, Event, EventKind, ProfileChange, Time};
 use crate::checks;
 use crate::driver::clock::{Clock, unix_ms};
+use crate::driver::hierarchy::META_PROFILE;
 use crate::driver::{Driver, Parts, inbox::Inbox};
+use crate::hierarchy::Place;
 use crate::keys::{KeyError, NodeKey};
 use crate::mesh::{CALLS, EVENTS, Mesh, PUBLISHES, Shared};
 use crate::plugins::{Plugins, StartError as PluginError};
@@ -57,6 +59,7 @@ pub struct Builder {
     links: LinkPolicy,
     tuning: Tuning,
     labels: BTreeMap<String, String>,
+    profile: Option<ProfileChange>,
     no_plugins: bool,
 }
 
@@ -100,6 +103,9 @@ pub enum StartError {
         /// What it can be.
         range: &'static str,
     },
+    /// The profile for the hierarchy cannot be used.
+    #[error("{}", .0.message)]
+    BadProfile(ApiError),
     /// A label cannot be used.
     #[error("the label '{label}' cannot be used: {why}")]
     BadLabel {
@@ -160,6 +166,14 @@ impl Builder {
         self
     }
 
+    /// Takes part in the hierarchy: as the store keeps it from before, with this change. Default: as the store
+    /// keeps it, and not at all in a new node.
+    #[must_use]
+    pub fn profile(mut self, change: ProfileChange) -> Builder {
+        self.profile = Some(change);
+        self
+    }
+
     /// Sets how fast the node beats and how much it remembers; see [`Tuning`].
     #[must_use]
     pub fn tuning(mut self, tuning: Tuning) -> Builder {
@@ -214,6 +228,7 @@ impl Builder {
         let dialable: Vec<String> = addrs.iter().flat_map(|addr| dialable(addr)).collect();
         let inputs = self.first_inputs(&store, &dialable)?;
         let inbox = Inbox::open(&store, epoch)?;
+        let place = self.place(&store)?;
 
         let (publishes, publish_calls) = mpsc::channel(PUBLISHES);
         let (calls, call_receiver) = mpsc::channel(CALLS);
@@ -265,6 +280,7 @@ impl Builder {
             joins: self.join,
             tuning: (self.links, self.tuning),
             labels: self.labels,
+            place,
         });
         tokio::spawn(driver.run(inputs, first));
         Ok(Mesh(Arc::new(shared)))
@@ -291,6 +307,12 @@ impl Builder {
             return Err(StartError::BadName { max });
         }
         Ok(name)
+    }
+
+    fn place(&self, store: &Store) -> Result<Option<Place>, StartError> {
+        let stored = store.get(Table::Meta, META_PROFILE)?.and_then(|bytes| Place::from_bytes(&bytes));
+        let Some(change) = &self.profile else { return Ok(stored) };
+        Ok(Some(Place::changed(stored.as_ref(), change).map_err(StartError::BadProfile)?))
     }
 
     fn transports(

@@ -28,6 +28,7 @@ mod checks;
 pub mod control;
 mod driver;
 mod handler;
+mod hierarchy;
 pub mod keys;
 mod mesh;
 pub mod message;

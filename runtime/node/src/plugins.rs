@@ -414,6 +414,7 @@ pub(crate) fn plugin_ref(slot: &str, revision: Option<&Revision>) -> PluginRef {
             let plugin = match slot {
                 "route" => "native/fastest",
                 "qos" => "native/as-asked",
+                "topology" => "native/weighted",
                 _ => "native/none",
             };
             let version = env!("CARGO_PKG_VERSION").to_owned();

@@ -123,7 +123,7 @@ node."
 If you trust them: chmod 600 FILE. Otherwise make a new node in another --data-dir."
 
     NO_SUCH_SLOT "MESH-P101" 3 "no slot has this name"
-"The slots are route, qos and beacon. 'meshctl plugin list' shows what runs in them."
+"The slots are route, qos, topology and beacon. 'meshctl plugin list' shows what runs in them."
 
     NO_SUCH_PLUGIN "MESH-P102" 3 "no such plugin is installed"
 "Plugins are given by name, NAME@VERSION, or the first six or more digits of the digest.

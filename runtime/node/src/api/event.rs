@@ -4,6 +4,7 @@ use mesh_proto::NodeId;
 use mesh_proto::policy::Class;
 use serde::{Deserialize, Serialize};
 
+use super::hierarchy::NamedNode;
 use super::plugin::PluginRef;
 use super::{Time, text};
 
@@ -119,6 +120,27 @@ pub enum EventKind {
     Merged {
         /// How many.
         back: u32,
+    },
+    /// This node has another parent in the hierarchy, or none any more.
+    ParentChanged {
+        /// The one before.
+        from: Option<NamedNode>,
+        /// The one now.
+        to: Option<NamedNode>,
+        /// Why.
+        why: String,
+    },
+    /// This node has another role in its cell.
+    RoleChanged {
+        /// `leader`, `member` or `standalone`.
+        role: String,
+    },
+    /// Another node leads this node's cell, or nobody does any more.
+    LeaderElected {
+        /// Who.
+        leader: Option<NamedNode>,
+        /// The cell.
+        cell: String,
     },
     /// A link was closed because the other side broke the protocol.
     LinkViolation {

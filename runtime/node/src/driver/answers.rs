@@ -58,6 +58,9 @@ impl Driver {
             Request::Ping { peer, count } => return self.start_ping(&peer, count, answer),
             Request::Identity => Ok(Reply::Identity(self.identity())),
             Request::Topology => Ok(Reply::Topology(self.topology())),
+            Request::TopologyExplain => self.hierarchy_report(),
+            Request::TopologySet { change, dry_run } => return self.set_profile(&change, dry_run, answer),
+            Request::TopologyLeave { dry_run } => return self.leave_hierarchy(dry_run, answer),
             Request::RouteExplain { peer } => self.explain(&peer),
             Request::PluginList => {
                 return self
@@ -286,7 +289,7 @@ impl Driver {
             next_hop: next.and_then(|next| self.parts.node.node_of(next)).map(|node| self.label(&node)),
             state,
             ways: rows.collect(),
-            chosen_by: self.chosen_by(reason),
+            chosen_by: self.chosen_by(PolicySlot::Route, reason),
             held: queued_of(self.parts.node.held()),
         }))
     }
@@ -308,8 +311,8 @@ impl Driver {
         self.name_of(node).unwrap_or_else(|| node.short())
     }
 
-    pub(super) fn chosen_by(&self, reason: String) -> ChosenBy {
-        let status = self.parts.plugins.set.status(PolicySlot::Route);
+    pub(super) fn chosen_by(&self, slot: PolicySlot, reason: String) -> ChosenBy {
+        let status = self.parts.plugins.set.status(slot);
         let plugin = plugin_ref(status.slot, status.active.as_ref());
         ChosenBy {
             slot: status.slot.to_owned(),
@@ -494,6 +497,8 @@ impl Driver {
             ("subscriber_skipped", self.apps.skipped),
             ("handler_skipped", self.parts.plugins.handler.skipped),
             ("policy_clamped", core.clamped),
+            ("parent_changes", core.parent_changes),
+            ("role_changes", core.role_changes),
             ("frames_received", core.frames),
             ("frames_skipped", core.skipped_frames),
             ("links_violated", core.violations.values().chain(self.framing_violations.values()).sum()),

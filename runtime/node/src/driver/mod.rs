@@ -20,6 +20,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::api::{ApiError, Event, EventKind, Time, code};
 use crate::builder::scheme_of;
+use crate::hierarchy::Place;
 use crate::mesh::{Answer, Call, Names, PublishCall};
 use crate::message::Receipt;
 use crate::plugins::Plugins;
@@ -38,6 +39,7 @@ mod answers;
 mod apps;
 mod beacon;
 pub(crate) mod clock;
+pub(crate) mod hierarchy;
 pub(crate) mod inbox;
 mod links;
 mod members;
@@ -83,6 +85,8 @@ pub(crate) struct Parts {
     pub(crate) joins: Vec<String>,
     pub(crate) tuning: (LinkPolicy, Tuning),
     pub(crate) labels: BTreeMap<String, String>,
+    /// What the node is in the hierarchy; `None` when it takes no part.
+    pub(crate) place: Option<Place>,
 }
 
 /// What waits until a store ticket is on disk.
@@ -163,6 +167,7 @@ impl Driver {
         self.publish_own();
         self.inputs.extend(inputs);
         self.writes = writes;
+        self.enter_hierarchy();
         self.turn();
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -353,7 +358,9 @@ impl Driver {
             Output::Partitioned { away } => self.on_partitioned(away),
             Output::Merged { back } => self.on_merged(back),
             // Who asks is told by the topology; nothing here hangs on it.
-            Output::ParentChanged { .. } | Output::RoleChanged { .. } | Output::LeaderElected { .. } => {}
+            Output::ParentChanged { .. } | Output::RoleChanged { .. } | Output::LeaderElected { .. } => {
+                self.on_hierarchy(output);
+            }
         }
     }
 

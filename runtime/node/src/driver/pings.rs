@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use mesh_plugin_host::PolicySlot;
 use mesh_proto::NodeId;
 use mesh_proto::node::Input;
 
@@ -116,7 +117,7 @@ impl Driver {
             min_s: seconds(rtts[0]),
             max_s: seconds(rtts[rtts.len() - 1]),
             candidates,
-            chosen_by: self.chosen_by(reason),
+            chosen_by: self.chosen_by(PolicySlot::Route, reason),
         };
         let _ = pinging.answer.send(Ok(Reply::Ping(report)));
     }

@@ -291,7 +291,7 @@ impl Driver {
     }
 
     /// Answers once what was written so far is on disk.
-    fn answer_when_kept(&mut self, reply: Result<Reply, ApiError>, answer: Answer<Reply>) {
+    pub(super) fn answer_when_kept(&mut self, reply: Result<Reply, ApiError>, answer: Answer<Reply>) {
         match reply {
             Ok(reply) => self.then.push(Box::new(move || drop(answer.send(Ok(reply))))),
             Err(error) => drop(answer.send(Err(error))),

@@ -147,6 +147,25 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Returns the name as programs see it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Parent => "parent",
+            Verdict::Behind => "behind",
+            Verdict::WithinMargin => "within-margin",
+            Verdict::Cooldown => "cooldown",
+            Verdict::NearerLevel => "nearer-level",
+            Verdict::WrongLevel => "wrong-level",
+            Verdict::NotAlive => "not-alive",
+            Verdict::Unfit(_) => "unfit",
+            Verdict::Full => "full",
+            Verdict::Loop => "loop",
+            Verdict::Unreachable => "unreachable",
+            Verdict::TooFar => "too-far",
+            Verdict::NotAsked => "not-asked",
+        }
+    }
+
     /// Returns the reason as users see it.
     pub fn reason(self) -> &'static str {
         match self {

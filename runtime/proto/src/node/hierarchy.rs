@@ -21,9 +21,12 @@ const UNMEASURED_US: u32 = 100_000;
 pub(super) struct Place {
     hierarchy: Hierarchy,
     kept: BTreeSet<NodeId>,
+    /// What the parent said last: of a large mesh it may not be in the sample that is known.
+    parent: Option<Told>,
 }
 
 /// What a member says, read from its record.
+#[derive(Debug)]
 struct Told {
     node: NodeId,
     profile: Profile,
@@ -68,14 +71,14 @@ impl Node {
             Some(place) => place.hierarchy.set_profile(now.instant, profile, weights),
             None => {
                 let hierarchy = Hierarchy::new(now.instant, self.id, profile, weights);
-                self.place = Some(Place { hierarchy, kept: BTreeSet::new() });
+                self.place = Some(Place { hierarchy, kept: BTreeSet::new(), parent: None });
             }
         }
         self.renew_soon(now);
     }
 
     fn leave_hierarchy(&mut self, now: Now) {
-        let Some(Place { hierarchy, kept }) = self.place.take() else { return };
+        let Some(Place { hierarchy, kept, .. }) = self.place.take() else { return };
         kept.iter().for_each(|node| self.directory.unkeep(node));
         if let Some(old) = hierarchy.parent() {
             self.outputs.push_back(Output::ParentChanged { old: Some(old), new: None, why: Why::Flat });
@@ -104,7 +107,8 @@ impl Node {
         if self.hierarchy_due().is_none_or(|due| due > now.instant) {
             return;
         }
-        let told = self.told();
+        let mut told = self.told();
+        self.recall_parent(&mut told);
         let Some(Place { hierarchy, .. }) = &mut self.place else { return };
         let seen: Vec<Seen<'_>> = told.iter().map(Told::seen).collect();
         let mut score = |asker: &_, candidates: &_, scores: &mut _| {
@@ -115,13 +119,29 @@ impl Node {
             self.on_change(now, change);
         }
         self.keep_family(&told);
+        if let Some(Place { hierarchy, parent, .. }) = &mut self.place {
+            *parent = told.into_iter().find(|told| Some(told.node) == hierarchy.parent());
+        }
         self.tell_standing(now);
+    }
+
+    /// Adds the parent that there is a link to, when it is not in the sample of the mesh that is known.
+    fn recall_parent(&mut self, told: &mut Vec<Told>) {
+        let Some(parent) = self.place.as_mut().and_then(|place| place.parent.take()) else { return };
+        let rtt_us = self.rtt_to(&parent.node);
+        if rtt_us.is_some() && self.members.state(&parent.node).is_none() {
+            told.push(Told { rtt_us, life: Life::Alive, ..parent });
+        }
+    }
+
+    /// Returns the round trip of the link to a node, if there is one.
+    fn rtt_to(&self, node: &NodeId) -> Option<u32> {
+        let neighbour = self.neighbours.get(self.by_node.get(node)?)?;
+        neighbour.is_greeted().then(|| neighbour.rtt_us().unwrap_or(UNMEASURED_US))
     }
 
     fn told(&self) -> Vec<Told> {
         let members = self.members.iter().filter_map(|member| {
-            let link = self.by_node.get(&member.record.node).and_then(|peer| self.neighbours.get(peer));
-            let link = link.filter(|neighbour| neighbour.is_greeted());
             Some(Told {
                 node: member.record.node,
                 profile: profile_of(&member.record.facts)?,
@@ -132,7 +152,7 @@ impl Node {
                     MemberState::Dead | MemberState::Left => Life::Gone,
                 },
                 since: member.since,
-                rtt_us: link.map(|neighbour| neighbour.rtt_us().unwrap_or(UNMEASURED_US)),
+                rtt_us: self.rtt_to(&member.record.node),
             })
         });
         members.collect()

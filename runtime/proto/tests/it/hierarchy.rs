@@ -5,9 +5,11 @@ use mesh_proto::directory::LinkPolicy;
 use mesh_proto::node::Input;
 use mesh_proto::policy::native::Native;
 use mesh_proto::policy::{Asker, Candidates, Load, Policies, QosBatch, RouteBatch, Shares, View};
-use mesh_proto::sim::Network;
+use mesh_proto::sim::{Network, Spec};
 use mesh_proto::topology::hierarchy::Verdict;
 use mesh_proto::topology::{Level, PROFILE_KEY, Profile, Role, STANDING_KEY, Standing, Strategy, Weights};
+
+use mesh_proto::tuning::Tuning;
 
 use crate::secs;
 
@@ -219,6 +221,33 @@ fn a_flat_mesh_says_nothing_of_levels_and_asks_nobody() {
 
     assert_eq!(parent(&net, 1), None);
     assert!(net.node(0).own_record().facts.state.is_empty());
+}
+
+// PM-80 in a mesh that is larger than what a node knows of it: the parent may not be in the sample.
+#[test]
+fn a_parent_with_a_link_stays_parent_also_when_the_sample_forgets_it() {
+    let mut net = Network::seeded(12);
+    for node in 0..40 {
+        let tuning = Tuning { members: 8, ..Tuning::default() };
+        net.add_spec(Spec { links: LinkPolicy::default(), tuning, ..Spec::default() });
+        if node > 0 {
+            net.join(node, 0);
+        }
+    }
+    set(&mut net, 0, Profile { max_children: 12, ..squad() });
+    set(&mut net, 1, platform());
+    net.run(secs(30));
+    assert_eq!(parent(&net, 1), Some(net.id(0)));
+
+    let mut forgotten = false;
+    for _ in 0..600 {
+        net.run(secs(1));
+        forgotten |= !net.node(1).records().any(|record| record.node == net.id(0));
+    }
+
+    assert!(forgotten, "the sample always had it");
+    assert_eq!(parent(&net, 1), Some(net.id(0)));
+    assert_eq!(net.node(1).counters().parent_changes, 1);
 }
 
 /// Scores the worst battery highest, far above what the host takes.

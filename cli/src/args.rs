@@ -8,7 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
     beacon, bench, completions, demo, down, events, explain, id, members, peers, ping, plugin, route, send,
-    status, sub, topology, up, version,
+    sim, status, sub, topology, up, version,
 };
 use crate::output::Format;
 
@@ -38,7 +38,8 @@ Examples:
 
 Exit codes:
   0 done · 1 failed · 2 usage · 3 not found · 4 node not running · 5 not authorised · 6 verification failed
-  7 incompatible · 8 timed out · 9 partial · 10 rolled back · 13 limit · 130 interrupted · 143 terminated
+  7 incompatible · 8 timed out · 9 partial · 10 rolled back · 11 findings · 13 limit · 130 interrupted
+  143 terminated
 
 Every option has an environment twin, such as MESH_NODE for --node."
 )]
@@ -202,6 +203,8 @@ pub enum Command {
     Events(events::Events),
     /// Three nodes, a policy swapped under load, nothing lost: in one minute.
     Demo(demo::Demo),
+    /// Simulated meshes: thousands of nodes, seeded, repeatable to the bit.
+    Sim(sim::Sim),
     /// Measure this machine.
     Bench(bench::Bench),
     /// What an error code means.

@@ -22,6 +22,7 @@ pub mod ping;
 pub mod plugin;
 pub mod route;
 pub mod send;
+pub mod sim;
 pub mod start;
 pub mod status;
 pub mod sub;
@@ -61,6 +62,7 @@ pub fn run(cli: Cli) -> Result<(), ApiError> {
         Command::Completions(command) => command.run(context),
         Command::Up(command) => command.run(context),
         Command::Bench(command) => command.run(context),
+        Command::Sim(command) => command.run(context),
         Command::Demo(command) => block_on(command.run(context)),
         Command::Down(command) => block_on(command.run(context)),
         Command::Status(command) => block_on(command.run(context)),

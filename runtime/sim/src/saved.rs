@@ -11,7 +11,7 @@ use crate::scenario::{Scenario, ScenarioError};
 pub const FORMAT: &str = "meshwork-sim-run/1";
 
 /// A run that can be repeated.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SavedRun {
     /// [`FORMAT`].
     pub format: String,

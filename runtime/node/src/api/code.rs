@@ -48,6 +48,21 @@ address of this machine, and port 0 takes any free port."
 "Neither --data-dir nor XDG_DATA_HOME nor a home directory says where the node's data belongs.
 Give --data-dir DIR, or --ephemeral for a node that keeps nothing."
 
+    BAD_SCENARIO "MESH-C105" 2 "a scenario that cannot be run"
+"The scenario has an unknown key, a quantity without its unit, or a number that cannot be. The message names file,
+line and column, and what was probably meant. 'meshctl sim show steady' prints one that is right."
+
+    NO_SUCH_SCENARIO "MESH-C106" 3 "no scenario has this name"
+"A scenario is the path of a TOML file or the name of one that comes with the program.
+'meshctl sim list' lists those."
+
+    NOT_A_SAVED_RUN "MESH-C107" 2 "the file is no saved run"
+"The file was not written by 'meshctl sim run --save', is damaged, or is of a version that this program does not
+read."
+
+    FILE_FAILED "MESH-C108" 1 "a file cannot be read or written"
+"The operating system refuses the file that an option names; the message says why."
+
     INTERNAL "MESH-C199" 1 "a failure without a code of its own"
 "Something failed that should not. The message is the operating system's or the library's own.
 Run again with -v for the log, and report it with the output of 'meshctl version --json'."
@@ -240,6 +255,19 @@ is unknown; messages that were acknowledged as stored are safe."
 
     BENCH_FAILED "MESH-A109" 1 "the measurement could not be taken"
 "A process of the benchmark failed or did not end in time."
+
+    EXPECTATION_FAILED "MESH-A112" 11 "a simulation is not as expected"
+"The scenario ran to its end and no invariant broke, but a figure of the report is not what its [expect] section
+asks for, or was not measured. The facts name the figures. The same seed gives the same run again."
+
+    INVARIANT_BROKEN "MESH-A113" 1 "a simulation broke an invariant"
+"Something happened that must not happen whatever the network does: a message was delivered twice, something
+forged was accepted, a queue outgrew its bound, or the mesh did not come together again after the faults. The
+facts name the first cases. The same seed gives the same run again."
+
+    REPLAY_DIFFERS "MESH-A114" 1 "the run is another one than the saved one"
+"A saved run was repeated and went another way: the program, a plugin or the scenario has changed since. The facts
+name the first interval of virtual time that differs."
 
     INTERRUPTED "MESH-A111" 130 "interrupted"
 "The command was stopped by Ctrl-C or a signal, and has cleaned up behind itself."

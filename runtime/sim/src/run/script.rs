@@ -47,7 +47,7 @@ pub(super) enum Step {
     /// A policy is exchanged on one node.
     Swap { node: usize, slot: String, source: String },
     /// A node begins to mean ill.
-    Corrupt { node: usize, lie: Lie, target: usize },
+    Corrupt { node: usize, lie: Lie, target: usize, per_second: u32 },
     /// A message is published.
     Publish(Message),
 }
@@ -164,7 +164,8 @@ impl<'a> Writer<'a> {
             self.band(from, self.scenario.total(), &malicious_label(malicious, nodes.len()));
             for node in nodes {
                 self.presence.turns_bad(node);
-                self.push(from, Step::Corrupt { node, lie: malicious.lie, target });
+                let (lie, per_second) = (malicious.lie, malicious.per_second);
+                self.push(from, Step::Corrupt { node, lie, target, per_second });
             }
         }
     }

@@ -101,8 +101,11 @@ impl<'a> Stage<'a> {
             Step::Thaw { nodes } => nodes.iter().for_each(|&node| self.net.thaw(node)),
             Step::Clock { nodes, step_ms, drift_ppm } => self.clock(nodes, *step_ms, *drift_ppm),
             Step::Swap { node, slot, source } => self.swap(*node, slot, source),
-            Step::Corrupt { node, lie, target } => {
-                malices(*lie, *target).into_iter().for_each(|malice| self.net.corrupt(*node, malice));
+            Step::Corrupt { node, lie, target, per_second } => {
+                self.net.corrupt(*node, malice(*lie, *target, *per_second));
+                if *lie == Lie::Sybil {
+                    self.net.join(*node, *target);
+                }
             }
             Step::Publish(message) => self.publish(message),
         }
@@ -229,10 +232,15 @@ fn model(links: &Links) -> LinkModel {
     }
 }
 
-fn malices(lie: Lie, target: usize) -> Vec<Malice> {
+fn malice(lie: Lie, target: usize, per_second: u32) -> Malice {
     match lie {
-        Lie::Mute => vec![Malice::Mute],
-        Lie::Censor => vec![Malice::Censor { origin: target }],
-        _ => Vec::new(),
+        Lie::Mute => Malice::Mute,
+        Lie::Censor => Malice::Censor { origin: target },
+        Lie::Accuser => Malice::Accuser { per_second },
+        Lie::Poisoner => Malice::Poisoner { per_second },
+        Lie::Forger => Malice::Forger { per_second },
+        Lie::Replayer => Malice::Replayer { per_second },
+        Lie::Lure => Malice::LureRoutes,
+        Lie::Sybil => Malice::Sybil,
     }
 }

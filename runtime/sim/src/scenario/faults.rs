@@ -145,6 +145,8 @@ pub struct Malicious {
     pub from: Duration,
     /// The node they aim at; `None` for the first sender.
     pub target: Option<usize>,
+    /// What each says in a second, for those who say something of their own. Default 10.
+    pub per_second: u32,
 }
 
 /// What a node that means ill does.
@@ -449,5 +451,6 @@ pub(super) fn read_malicious(
     let who = who(reader, nodes, findings);
     let from = reader.time("from", findings).unwrap_or_default();
     let target = reader.count("target", 0..=MAX_NODES.min(nodes.saturating_sub(1) as u64), findings);
-    Some(Malicious { lie, who: who?, from, target: target.map(|node| node as usize) })
+    let per_second = reader.count("per_second", 1..=10_000, findings).unwrap_or(10) as u32;
+    Some(Malicious { lie, who: who?, from, target: target.map(|node| node as usize), per_second })
 }

@@ -62,7 +62,7 @@ pub use model::{LinkModel, Loss, PACKET, PACKET_OVERHEAD};
 use event::Events;
 use host::{Host, addr};
 use ledger::Ledger;
-use link::Links;
+use link::{Chunks, Links};
 use measure::Sightings;
 
 /// When virtual time starts.
@@ -119,6 +119,7 @@ pub struct Network {
     pair_models: BTreeMap<(u32, u32), u32>,
     hosts: Vec<Host>,
     links: Links,
+    chunks: Chunks,
     events: Events,
     due: Vec<u32>,
     outputs: Vec<Output>,
@@ -148,6 +149,7 @@ impl Network {
             pair_models: BTreeMap::new(),
             hosts: Vec::new(),
             links: Links::default(),
+            chunks: Chunks::default(),
             events: Events::default(),
             due: Vec::new(),
             outputs: Vec::new(),

@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 
 use super::Network;
 use super::event::Event;
-use super::link::{BLIND_BYTES, Chunk, End, LANES, Link, LinkRef, Pipe, Side};
+use super::link::{End, LANES, Link, LinkRef, Pipe, Side};
 use super::model::{PACKET, PACKET_OVERHEAD};
 use crate::frame;
 use crate::node::{Input, Transmit};
@@ -27,33 +27,29 @@ struct Batch {
 }
 
 impl Network {
-    /// Sends what a node has for one of its links and the link takes.
-    pub(super) fn transmit(&mut self, host: usize, end: End) {
-        let Some((lane, frame)) = self.next_frame(host, end) else { return };
+    /// Sends what a node has for one of its links and the link takes; returns whether there may be more.
+    pub(super) fn transmit(&mut self, host: usize, end: End) -> bool {
+        let Some((lane, frame)) = self.next_frame(host, end) else { return false };
         let mut batch = Batch::default();
         self.put(&mut batch, host, end, lane, frame);
-        while let Some((lane, frame)) = self.next_frame(host, end) {
+        let mut is_shut = self.shut(host, end);
+        while !is_shut && let Some((lane, frame)) = self.next_frame(host, end) {
             self.put(&mut batch, host, end, lane, frame);
+            is_shut = self.shut(host, end);
         }
         for (lane, frames) in batch.frames.into_iter().enumerate() {
             if !frames.is_empty() {
                 self.launch(end, lane, frames, batch.bytes[lane]);
             }
         }
+        is_shut
     }
 
     /// Sends all that a node has for one of its links, however slow the link is.
     pub(super) fn flush(&mut self, host: usize, end: End) {
-        loop {
-            let Some(link) = self.links.get_mut(end.link) else { return };
-            let pipe = &mut link.sides[end.side].out;
-            let is_waiting = pipe.busy_until > self.now;
-            (pipe.polling, pipe.busy_until) = (false, self.now);
-            self.transmit(host, end);
-            let Some(link) = self.links.get(end.link) else { return };
-            let pipe = &link.sides[end.side].out;
-            if !pipe.polling && !is_waiting {
-                return;
+        while self.transmit(host, end) {
+            if let Some(link) = self.links.get_mut(end.link) {
+                link.sides[end.side].out.busy_until = self.now;
             }
         }
     }
@@ -71,30 +67,36 @@ impl Network {
         }
     }
 
-    /// Takes the next frame from the node if the link can take one.
+    /// Takes the next frame from the node.
     fn next_frame(&mut self, host: usize, end: End) -> Option<(usize, Bytes)> {
-        let pipe = &mut self.links.get_mut(end.link)?.sides[end.side].out;
-        if pipe.polling || (pipe.is_blind && pipe.blind >= BLIND_BYTES) {
-            return None;
-        }
-        if pipe.busy_until > self.now + LINK_AHEAD {
-            pipe.polling = true;
-            let from = end.side as u8;
-            self.events.push(pipe.busy_until, Event::Open { link: end.link, from });
-            return None;
-        }
         let host = &mut self.hosts[host];
         let transmit = host.node.as_mut()?.poll_transmit(host.clock.now(self.now), end.peer)?;
         let lane = usize::from(transmit.lane);
         let frame = whole(transmit);
-        pipe.busy_until =
-            pipe.busy_until.max(self.now) + self.models[pipe.model as usize].sending(frame.len() + LENGTH);
-        if pipe.is_blind {
-            pipe.blind += frame.len() + LENGTH;
-        }
+        let bytes = frame.len() + LENGTH;
         self.frames[usize::from(frame.first().copied().unwrap_or(0))] += 1;
-        host.traffic.count_sent(lane, frame.len() + LENGTH);
+        host.traffic.count_sent(lane, bytes);
+        let pipe = &mut self.links.get_mut(end.link)?.sides[end.side].out;
+        let sending = self.models[pipe.model as usize].sending(bytes);
+        pipe.busy_until = pipe.busy_until.max(self.now) + sending;
+        pipe.blind += if pipe.is_blind { bytes } else { 0 };
         Some((lane, frame))
+    }
+
+    /// Asks a link no more for a while if it is full; returns whether it is.
+    fn shut(&mut self, host: usize, end: End) -> bool {
+        let Some(link) = self.links.get_mut(end.link) else { return false };
+        let pipe = &mut link.sides[end.side].out;
+        if !pipe.is_full(self.now + LINK_AHEAD) {
+            return false;
+        }
+        self.hosts[host].set_shut(end.peer, true);
+        if pipe.busy_until > self.now && !pipe.is_polling {
+            pipe.is_polling = true;
+            let from = end.side as u8;
+            self.events.push(pipe.busy_until, Event::Open { link: end.link, from });
+        }
+        true
     }
 
     /// Says whether a message frame is lost for good.
@@ -141,44 +143,46 @@ impl Network {
             self.look_again(end.link);
             return;
         };
-        let way = &mut pipe.lanes[lane];
-        way.chunks.push_back(Chunk { frames });
         if pipe.cut.is_some() {
-            way.late += 1;
+            pipe.late.push((lane as u8, frames));
             return;
         }
-        way.last = way.last.max(pipe.busy_until.max(self.now) + delay);
-        let event = Event::Arrive { link: end.link, to: 1 - end.side as u8, lane: lane as u8 };
-        self.events.push(way.last, event);
+        let at = pipe.last[lane].max(pipe.busy_until.max(self.now) + delay);
+        pipe.last[lane] = at;
+        let (chunk, to) = (self.chunks.insert(frames), 1 - end.side as u8);
+        self.events.push(at, Event::Arrive { link: end.link, to, lane: lane as u8, chunk });
     }
 
-    /// The oldest chunk of a lane is there, unless it was lost with the link.
-    pub(super) fn arrive(&mut self, link: LinkRef, to: usize, lane: usize) {
+    /// A chunk is there, unless it was lost with the link or is held up.
+    pub(super) fn arrive(&mut self, link: LinkRef, to: u8, lane: u8, chunk: u32) {
+        let frames = self.chunks.take(chunk);
         let Some(found) = self.links.get_mut(link) else { return };
-        let (host, peer, is_gone) =
-            (found.sides[to].host as usize, found.sides[to].peer, found.sides[to].is_gone);
-        let from = found.sides[1 - to].host as usize;
-        let pipe = &mut found.sides[1 - to].out;
-        let way = &mut pipe.lanes[lane];
-        if way.chunks.is_empty() {
+        let [from, to_side] = [1 - usize::from(to), usize::from(to)];
+        let (peer, is_gone) = (found.sides[to_side].peer, found.sides[to_side].is_gone);
+        let [from_host, host] = [from, to_side].map(|side| found.sides[side].host as usize);
+        let pipe = &mut found.sides[from].out;
+        if pipe.is_dead || is_gone {
             return;
         }
         if pipe.cut.is_some() || self.hosts[host].is_frozen {
-            way.late += 1;
-            return;
+            pipe.late.push((lane, frames));
+        } else if pipe.held_until > self.now {
+            let chunk = self.chunks.insert(frames);
+            self.events.push(pipe.held_until, Event::Arrive { link, to, lane, chunk });
+        } else {
+            self.note_frames(from_host, host, lane, &frames);
+            self.give(host, Input::Frames { peer, lane, frames });
         }
-        let Some(Chunk { frames }) = way.chunks.pop_front() else { return };
-        if is_gone {
-            return;
-        }
-        for frame in &frames {
-            let way = (from as u64) << 32 | host as u64;
-            self.trace.add([self.now.0, way, (lane as u64) << 32 | frame.len() as u64], frame);
+    }
+
+    fn note_frames(&mut self, from: usize, host: usize, lane: u8, frames: &[Bytes]) {
+        let way = (from as u64) << 32 | host as u64;
+        for frame in frames {
+            self.trace.add([self.now.0, way, u64::from(lane) << 32 | frame.len() as u64], frame);
             if lane > 0 {
                 self.note_run(host, frame);
             }
         }
-        self.give(host, Input::Frames { peer, lane: lane as u8, frames });
     }
 
     /// Counts a copy of messages that came to a host.
@@ -209,11 +213,13 @@ impl Network {
     pub(super) fn open(&mut self, link: LinkRef, from: usize) {
         let Some(found) = self.links.get_mut(link) else { return };
         let side = &mut found.sides[from];
-        side.out.polling = false;
-        let (host, peer, is_gone) = (side.host as usize, side.peer, side.is_gone);
-        if !is_gone && !self.hosts[host].is_frozen {
-            self.transmit(host, End { peer, link, side: from });
+        side.out.is_polling = false;
+        let (host, peer) = (side.host as usize, side.peer);
+        if side.is_gone || side.out.is_full(self.now + LINK_AHEAD) || self.hosts[host].is_frozen {
+            return;
         }
+        self.hosts[host].set_shut(peer, false);
+        self.transmit(host, End::new(peer, link, from));
     }
 
     pub(super) fn link_up(&mut self, from: usize, to: usize, addr: String) {
@@ -224,8 +230,8 @@ impl Network {
         let sides = [side(from, to), side(to, from)];
         let (mine, theirs) = (sides[0].peer, sides[1].peer);
         let link = self.links.insert(Link { sides });
-        self.hosts[from].links.push(End { peer: mine, link, side: 0 });
-        self.hosts[to].links.push(End { peer: theirs, link, side: 1 });
+        self.hosts[from].links.push(End::new(mine, link, 0));
+        self.hosts[to].links.push(End::new(theirs, link, 1));
         let (from_id, to_id) = (self.hosts[from].id, self.hosts[to].id);
         self.give(from, Input::LinkUp { peer: mine, node: to_id, dialed: Some(addr) });
         self.give(to, Input::LinkUp { peer: theirs, node: from_id, dialed: None });
@@ -235,9 +241,11 @@ impl Network {
     pub(super) fn close(&mut self, host: usize, end: End) {
         self.leave(host, end);
         let Some(link) = self.links.get_mut(end.link) else { return };
-        link.lose(0);
-        link.lose(1);
-        self.announce_close(end, self.now);
+        let is_dead = link.sides[end.side].out.is_dead;
+        link.lose();
+        if !is_dead {
+            self.announce_close(end, self.now);
+        }
     }
 
     /// The far end hears of a close no earlier than `after`, unless it cannot.
@@ -246,7 +254,7 @@ impl Network {
         let pipe = &mut link.sides[end.side].out;
         let model = &self.models[pipe.model as usize];
         let fate = model.fate(&mut pipe.weather, self.now, 1, &mut self.rng);
-        if let Some(delay) = fate.delay.filter(|_| pipe.cut.is_none() && !pipe.is_dead) {
+        if let Some(delay) = fate.delay.filter(|_| pipe.cut.is_none()) {
             let at = after.max(self.now + delay);
             self.events.push(at, Event::Closed { link: end.link, side: 1 - end.side as u8 });
         }
@@ -270,7 +278,7 @@ impl Network {
         let Some(found) = self.links.get(link) else { return };
         let (host, peer) = (found.sides[side].host as usize, found.sides[side].peer);
         if !found.sides[side].is_gone {
-            self.leave(host, End { peer, link, side });
+            self.leave(host, End::new(peer, link, side));
         }
     }
 

@@ -14,8 +14,8 @@ use crate::time::Instant;
 pub(super) enum Event {
     /// A host asked to be called, or something waits for it.
     Wake { host: u32 },
-    /// The oldest chunk of a lane is there.
-    Arrive { link: LinkRef, to: u8, lane: u8 },
+    /// A chunk is there.
+    Arrive { link: LinkRef, to: u8, lane: u8, chunk: u32 },
     /// The link takes more from this side.
     Open { link: LinkRef, from: u8 },
     /// This side learns that the other one has closed.

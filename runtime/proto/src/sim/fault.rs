@@ -82,8 +82,7 @@ impl Network {
         self.hosts[index].is_dark = notice == Notice::BySilence;
         for end in self.hosts[index].links.clone() {
             if let Some(link) = self.links.get_mut(end.link) {
-                link.lose(0);
-                link.lose(1);
+                link.lose();
             }
             match notice {
                 Notice::AtOnce => self.tear(end.link),
@@ -118,8 +117,8 @@ impl Network {
         self.hosts[index].halt(self.now);
         self.hosts[index].is_dark = false;
         for end in ends {
-            let last = self.links.get(end.link).map_or(self.now, |link| link.last_arrival(end.side));
-            self.announce_close(end, last + Duration::from_micros(1));
+            let last = self.links.get(end.link).map(|link| link.sides[end.side].out.last_arrival());
+            self.announce_close(end, last.unwrap_or(self.now) + Duration::from_micros(1));
             self.leave(index, end);
         }
     }
@@ -261,13 +260,13 @@ impl Network {
         if found.sides[from].out.cut.is_some() {
             return;
         }
-        for lane in 0..LANES {
-            let way = &mut found.sides[from].out.lanes[lane];
-            way.last = way.last.max(at);
-            for _ in 0..std::mem::take(&mut way.late) {
-                let event = Event::Arrive { link, to: 1 - from as u8, lane: lane as u8 };
-                self.events.push(way.last, event);
-            }
+        let pipe = &mut found.sides[from].out;
+        // After all that is under way, which is held up in turn: the order in a lane is kept.
+        let at = at.max(pipe.last_arrival() + Duration::from_micros(1));
+        (pipe.held_until, pipe.last) = (at, [at; LANES]);
+        for (lane, frames) in std::mem::take(&mut pipe.late) {
+            let chunk = self.chunks.insert(frames);
+            self.events.push(at, Event::Arrive { link, to: 1 - from as u8, lane, chunk });
         }
         for from in [0, 1] {
             self.events.push(at, Event::Open { link, from });

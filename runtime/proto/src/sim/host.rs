@@ -183,6 +183,12 @@ impl Host {
         self.links.iter().find(|end| end.peer == peer).copied()
     }
 
+    pub(super) fn set_shut(&mut self, peer: Peer, is_shut: bool) {
+        if let Some(end) = self.links.iter_mut().find(|end| end.peer == peer) {
+            end.is_shut = is_shut;
+        }
+    }
+
     /// The node has no use for this link any more.
     pub(super) fn drop_end(&mut self, peer: Peer) {
         self.links.retain(|end| end.peer != peer);

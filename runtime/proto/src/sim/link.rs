@@ -1,7 +1,5 @@
 //! Links: what is under way in each direction, and the list of all of them. Knows no nodes.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 
 use super::model::Weather;
@@ -14,21 +12,6 @@ pub(super) const LANES: usize = 6;
 /// frozen: about what a congestion window has.
 pub(super) const BLIND_BYTES: usize = 64 * 1024;
 
-/// Frames of one lane that were sent together.
-pub(super) struct Chunk {
-    pub(super) frames: Vec<Bytes>,
-}
-
-/// What is under way on one lane in one direction, oldest first.
-#[derive(Default)]
-pub(super) struct Lane {
-    pub(super) chunks: VecDeque<Chunk>,
-    /// When the last chunk arrives: nothing overtakes within a lane.
-    pub(super) last: Instant,
-    /// Chunks whose arrival was due while nothing could arrive.
-    pub(super) late: u32,
-}
-
 /// One direction of a link.
 #[derive(Default)]
 pub(super) struct Pipe {
@@ -36,18 +19,50 @@ pub(super) struct Pipe {
     pub(super) model: u32,
     /// The link sends until then.
     pub(super) busy_until: Instant,
-    /// An event will ask for more.
-    pub(super) polling: bool,
-    pub(super) lanes: [Lane; LANES],
-    pub(super) weather: Weather,
+    /// When the last chunk of each lane arrives: nothing overtakes within a lane.
+    pub(super) last: [Instant; LANES],
+    /// Nothing arrives before: what was held up goes first.
+    pub(super) held_until: Instant,
     /// Since when nothing arrives, because the way is cut.
     pub(super) cut: Option<Instant>,
-    /// Nothing arrives any more, whatever happens: too many probes were lost.
+    /// Nothing arrives any more, whatever happens: the link is closed, or too many probes were lost.
     pub(super) is_dead: bool,
     /// No acknowledgement comes back now.
     pub(super) is_blind: bool,
-    /// Bytes sent since then.
+    /// An event will ask for more.
+    pub(super) is_polling: bool,
+    /// Bytes sent since it is blind.
     pub(super) blind: usize,
+    pub(super) weather: Weather,
+    /// Chunks whose arrival was due while nothing could arrive, oldest first.
+    pub(super) late: Vec<(u8, Vec<Bytes>)>,
+}
+
+/// Frames of one lane that were sent together and are under way.
+#[derive(Default)]
+pub(super) struct Chunks {
+    slots: Vec<Vec<Bytes>>,
+    free: Vec<u32>,
+}
+
+impl Chunks {
+    pub(super) fn insert(&mut self, frames: Vec<Bytes>) -> u32 {
+        match self.free.pop() {
+            Some(index) => {
+                self.slots[index as usize] = frames;
+                index
+            }
+            None => {
+                self.slots.push(frames);
+                self.slots.len() as u32 - 1
+            }
+        }
+    }
+
+    pub(super) fn take(&mut self, index: u32) -> Vec<Bytes> {
+        self.free.push(index);
+        std::mem::take(&mut self.slots[index as usize])
+    }
 }
 
 /// One end of a link.
@@ -78,6 +93,14 @@ pub(super) struct End {
     pub(super) link: LinkRef,
     /// Which of the two sides this host is.
     pub(super) side: usize,
+    /// The link takes nothing now. Kept in the list of its host only.
+    pub(super) is_shut: bool,
+}
+
+impl End {
+    pub(super) fn new(peer: Peer, link: LinkRef, side: usize) -> End {
+        End { peer, link, side, is_shut: false }
+    }
 }
 
 #[derive(Default)]
@@ -134,6 +157,18 @@ impl Links {
     }
 }
 
+impl Pipe {
+    /// Returns when the last of what is under way arrives.
+    pub(super) fn last_arrival(&self) -> Instant {
+        self.last.iter().copied().max().unwrap_or_default()
+    }
+
+    /// Says whether it takes nothing from the queue now, given how far it may be ahead.
+    pub(super) fn is_full(&self, ahead: Instant) -> bool {
+        self.busy_until > ahead || (self.is_blind && self.blind >= BLIND_BYTES)
+    }
+}
+
 impl Link {
     /// Looks again whether acknowledgements come back to this side, given whether the other end reads.
     pub(super) fn look_again(&mut self, from: usize, reads: bool) {
@@ -144,18 +179,12 @@ impl Link {
         pipe.blind = if pipe.is_blind { pipe.blind } else { 0 };
     }
 
-    /// Everything under way from this side is lost.
-    pub(super) fn lose(&mut self, from: usize) {
-        for lane in &mut self.sides[from].out.lanes {
-            lane.chunks.clear();
-            lane.late = 0;
+    /// Everything under way is lost.
+    pub(super) fn lose(&mut self) {
+        for side in &mut self.sides {
+            side.out.is_dead = true;
+            side.out.late.clear();
         }
-    }
-
-    /// Returns when the last of what is under way from this side arrives.
-    pub(super) fn last_arrival(&self, from: usize) -> Instant {
-        let lanes = self.sides[from].out.lanes.iter();
-        lanes.map(|lane| lane.last).max().unwrap_or_default()
     }
 }
 

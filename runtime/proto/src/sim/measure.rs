@@ -254,7 +254,8 @@ impl Network {
         self.breaches.count
     }
 
-    /// Returns how often hosts closed links for violations: by the violation's name and by who committed it.
+    /// Returns how often honest hosts closed links for violations: by the violation's name and by who committed
+    /// it.
     pub fn violations(&self) -> &BTreeMap<(&'static str, usize), u64> {
         &self.violations
     }

@@ -59,7 +59,7 @@ impl Network {
     pub(super) fn on_event(&mut self, event: Event) {
         match event {
             Event::Wake { host } => self.on_wake(host as usize),
-            Event::Arrive { link, to, lane } => self.arrive(link, to.into(), lane.into()),
+            Event::Arrive { link, to, lane, chunk } => self.arrive(link, to, lane, chunk),
             Event::Open { link, from } => self.open(link, from.into()),
             Event::Closed { link, side } => self.on_closed(link, side.into()),
             Event::Dialed { from, to, start, reached, dial } => {
@@ -150,7 +150,9 @@ impl Network {
     fn transmit_all(&mut self, index: usize) {
         let mut at = 0;
         while let Some(end) = self.hosts[index].links.get(at).copied() {
-            self.transmit(index, end);
+            if !end.is_shut {
+                self.transmit(index, end);
+            }
             at += 1;
         }
     }
@@ -296,10 +298,10 @@ impl Network {
     fn disconnect(&mut self, index: usize, peer: Peer, reason: Disconnect) {
         let end = self.hosts[index].end(peer);
         let far = end.and_then(|end| Some(self.links.get(end.link)?.sides[1 - end.side].host as usize));
-        if let (Disconnect::Violation(violation), Some(far)) = (&reason, far) {
+        if let (Disconnect::Violation(violation), Some(far), true) = (&reason, far, self.is_honest(index)) {
             let name = violation.name();
             *self.violations.entry((name, far)).or_default() += 1;
-            if self.hosts[far].is_honest() && self.hosts[index].is_honest() {
+            if self.is_honest(far) {
                 self.breaches.note(self.now, index, Broken::Accused { of: far, name });
             }
         }

@@ -173,7 +173,7 @@ impl Profile {
         }
     }
 
-    /// Returns the one encoding of a profile that passes [`Profile::check`], at most 64 bytes.
+    /// Returns the one encoding of a profile that passes [`Profile::check`], 21 to 61 bytes; docs/topology.md has the table.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![
             LAYOUT,
@@ -299,7 +299,7 @@ mod tests {
         for profile in [full(), Profile::default()] {
             let bytes = profile.to_bytes();
 
-            assert!(bytes.len() <= 64);
+            assert!((21..=61).contains(&bytes.len()));
             assert_eq!(Profile::from_bytes(&bytes), Some(profile));
             for len in 0..bytes.len() {
                 assert_eq!(Profile::from_bytes(&bytes[..len]), None, "{len} bytes");
@@ -307,6 +307,14 @@ mod tests {
             let longer = [bytes.as_slice(), &[0]].concat();
             assert_eq!(Profile::from_bytes(&longer), None);
         }
+    }
+
+    // The example of docs/topology.md.
+    #[test]
+    fn the_bytes_are_those_of_the_documentation() {
+        let hex: String = full().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+
+        assert_eq!(hex, "01020601500c22080000400000e80300000f0001c0c9e9eb004a1f5a05616c706861");
     }
 
     #[test]

@@ -173,7 +173,8 @@ impl Profile {
         }
     }
 
-    /// Returns the one encoding of a profile that passes [`Profile::check`], 21 to 61 bytes; docs/topology.md has the table.
+    /// Returns the one encoding of a profile that passes [`Profile::check`], 21 to 61 bytes; docs/topology.md
+    /// has the table.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![
             LAYOUT,

@@ -169,7 +169,7 @@ impl From<Color> for anstream::ColorChoice {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start a node.
-    Up(up::Up),
+    Up(Box<up::Up>),
     /// Stop a node; its data is kept.
     Down(down::Down),
     /// How the node is, problems first.

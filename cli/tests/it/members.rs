@@ -49,7 +49,7 @@ impl Watch {
     fn until(&self, wanted: &str) -> Vec<String> {
         let deadline = Instant::now() + DEADLINE;
         let mut told = Vec::new();
-        while !told.last().is_some_and(|last| last == wanted) {
+        while told.last().is_none_or(|last| last != wanted) {
             let left = deadline.saturating_duration_since(Instant::now());
             let event =
                 self.0.recv_timeout(left).unwrap_or_else(|_| panic!("{wanted} was not told: {told:?}"));

@@ -14,7 +14,7 @@ pub struct Pace {
     /// How many links: adaptive, MIN..MAX, or explicit for the --join addresses only.
     ///
     /// Adaptive is 2..3 in a mesh of up to 16 nodes and 5..7 in a larger one.
-    #[arg(long, value_parser = links, default_value = "adaptive", value_name = "MIN..MAX|adaptive|explicit", hide_default_value = true)]
+    #[arg(long, value_parser = links, default_value = "adaptive", value_name = "BOUNDS")]
     links: LinkPolicy,
     /// Four times as patient: for links of some hundred milliseconds that lose packets.
     #[arg(long, conflicts_with = "large")]

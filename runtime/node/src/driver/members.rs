@@ -108,14 +108,17 @@ impl Driver {
         let Record { node: id, version, facts, .. } = member.record;
         let link = node.link_to(id);
         let neighbour = link.and_then(|peer| node.neighbours().into_iter().find(|n| n.peer == peer));
+        let this = *id == node.id();
+        // Its own record may be a moment behind.
+        let links = if this { node.neighbours().len() } else { facts.neighbours.len() };
         MemberInfo {
             node: *id,
             name: facts.name.clone(),
-            this: *id == node.id(),
+            this,
             state: member.state.into(),
             since_s: now.since(member.since).as_secs_f64(),
             started: Time(facts.epoch),
-            links: u32::try_from(facts.neighbours.len()).unwrap_or(u32::MAX),
+            links: u32::try_from(links).unwrap_or(u32::MAX),
             version: Time(*version),
             version_age_s: age_s(*version),
             phi: neighbour.as_ref().and_then(|n| node.phi(now, n.peer)),

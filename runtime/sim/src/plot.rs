@@ -43,8 +43,10 @@ impl Outcome {
                 names.collect::<Vec<_>>().join(", ")
             }
         };
+        let what =
+            if report.description.is_empty() { String::new() } else { format!("{} · ", report.description) };
         let line = format!(
-            "{} nodes · seed {} · {plugins} · {:.0} s simulated · trace {short}",
+            "{what}{} nodes · seed {} · {plugins} · {:.0} s simulated · trace {short}",
             report.nodes, report.seed, report.simulated_s
         );
         canvas.text(LEFT - 48.0, 72.0, 15.0, "#4b5563", "400", &line);
@@ -52,7 +54,7 @@ impl Outcome {
 
     fn time(&self) -> Axis {
         let last = self.timeline.points.last().map_or(1.0, |point| point.at_s);
-        Axis::new("simulated time, s", 0.0, last.max(1.0), Scale::Linear)
+        Axis::until("simulated time, s", last.max(1.0))
     }
 
     fn delivery(&self, canvas: &mut Canvas) {
@@ -72,6 +74,7 @@ impl Outcome {
         panel.frame(canvas);
         panel.line(canvas, &points, GREEN);
         panel.dots(canvas, &points, GREEN);
+        self.band_labels(canvas, &panel);
     }
 
     fn bytes(&self, canvas: &mut Canvas) {
@@ -115,7 +118,7 @@ impl Outcome {
         let most = bars.iter().map(|&(_, nodes)| nodes).fold(1.0, f64::max);
         let widest = bars.iter().map(|&(links, _)| links).fold(1.0, f64::max);
         let x = Axis::new("links", -0.5, widest + 0.5, Scale::Whole);
-        let y = Axis::new("nodes", 0.0, most, Scale::Linear);
+        let y = Axis::new("nodes", 0.0, most, Scale::Whole);
         let title = format!("Links at the end: {:.1} a node", self.report.links_mean);
         let panel = Panel::new(RIGHT, LOWER, WIDTH, HEIGHT, &title, x, y);
         panel.frame(canvas);
@@ -124,7 +127,24 @@ impl Outcome {
 
     fn bands(&self, canvas: &mut Canvas, panel: &Panel) {
         for (n, band) in self.timeline.bands.iter().enumerate() {
-            panel.band(canvas, band.from_s, band.to_s, &band.label, RED, n);
+            // Neighbours that touch are told apart by their shade.
+            let opacity = if n % 2 == 0 { 0.08 } else { 0.14 };
+            panel.band(canvas, band.from_s, band.to_s, RED, opacity);
+        }
+    }
+
+    /// Names what goes wrong; what is repeated is named once.
+    fn band_labels(&self, canvas: &mut Canvas, panel: &Panel) {
+        let bands = &self.timeline.bands;
+        let mut named: Vec<&str> = Vec::new();
+        for band in bands {
+            if named.contains(&band.label.as_str()) {
+                continue;
+            }
+            let times = bands.iter().filter(|other| other.label == band.label).count();
+            let label = if times > 1 { format!("{}, {times} times", band.label) } else { band.label.clone() };
+            panel.band_label(canvas, band.from_s, &label, RED, named.len());
+            named.push(&band.label);
         }
     }
 }

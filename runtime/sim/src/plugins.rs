@@ -128,6 +128,7 @@ fn read(source: &str, base: &Path) -> Result<Vec<u8>, String> {
         ("built-in/latency@0.1.0", builtin::LATENCY),
         ("built-in/latency@0.2.0", builtin::LATENCY_NEXT),
         ("built-in/class-fair", builtin::CLASS_FAIR),
+        ("built-in/steady", builtin::STEADY),
         ("built-in/faulty", builtin::FAULTY),
     ];
     if let Some((_, bytes)) = built_in.iter().find(|(name, _)| *name == source) {

@@ -9,6 +9,8 @@ use crate::scenario::Scenario;
 pub struct Report {
     /// The scenario's name.
     pub scenario: String,
+    /// What it shows.
+    pub description: String,
     /// Nodes, honest and others.
     pub nodes: u64,
     /// The seed.

@@ -111,6 +111,13 @@ impl Axis {
         }
     }
 
+    /// Makes an axis from nothing that ends at the value itself, as time does.
+    pub(super) fn until(label: &'static str, to: f64) -> Axis {
+        let mut axis = Axis::new(label, 0.0, to, Scale::Linear);
+        axis.ticks.retain(|tick| *tick <= to);
+        Axis { to, ..axis }
+    }
+
     /// Returns where a value lies, from 0 to 1.
     fn place(&self, value: f64) -> f64 {
         let place = match self.scale {
@@ -214,24 +221,27 @@ impl Panel {
         }
     }
 
-    /// Shades a time; `number` keeps the labels of neighbours apart.
-    pub(super) fn band(
+    /// Shades a time.
+    pub(super) fn band(&self, canvas: &mut Canvas, from: f64, to: f64, colour: &str, opacity: f64) {
+        let left = self.at((from, self.up.from)).0;
+        let right = self.at((to, self.up.from)).0;
+        canvas.area(left, self.y, (right - left).max(1.5), self.height, colour, opacity);
+    }
+
+    /// Names a time; `number` keeps the names of neighbours apart.
+    pub(super) fn band_label(
         &self,
         canvas: &mut Canvas,
         from: f64,
-        to: f64,
         label: &str,
         colour: &str,
         number: usize,
     ) {
-        let left = self.at((from, self.up.from)).0;
-        let right = self.at((to, self.up.from)).0;
-        canvas.area(left, self.y, (right - left).max(1.5), self.height, colour, 0.10);
         let row = (number % 3) as f64;
-        let (x, y) = (left + 4.0, self.y + self.height - 8.0 - row * 13.0);
+        let (x, y) = (self.at((from, self.up.from)).0 + 4.0, self.y + self.height - 8.0 - row * 14.0);
         let label = escape(label);
         canvas.add(format_args!(
-            "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"11\" fill=\"{colour}\" fill-opacity=\"0.85\">{label}</text>"
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"11\" fill=\"{colour}\">{label}</text>"
         ));
     }
 

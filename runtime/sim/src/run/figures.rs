@@ -29,6 +29,7 @@ struct Counted<'a> {
 pub(super) fn of(stage: &mut Stage<'_>, scenario: &Scenario, script: &Script) -> Outcome {
     let mut report = Report {
         scenario: scenario.name.clone(),
+        description: scenario.description.clone(),
         nodes: scenario.nodes as u64,
         seed: scenario.seed,
         trace_hash: hex(&stage.net.trace_hash()),

@@ -122,6 +122,10 @@ impl<'a> Writer<'a> {
         lots.name(named(scenario));
         let senders = scenario.traffic.iter().map(|traffic| lots.senders(traffic)).collect::<Vec<_>>();
         lots.spare(senders.iter().flatten().map(|(from, _)| *from));
+        if scenario.mesh.join == Join::Seed {
+            // Whom everybody was told of is an honest node that stays, as an operator's would be.
+            lots.spare([0]);
+        }
         Writer {
             scenario,
             lots,

@@ -44,6 +44,7 @@ pub(super) struct Stage<'a> {
     /// Answers of policies that the host overruled, on nodes that have stopped since.
     pub(super) clamps: u64,
     every: Duration,
+    has_liars: bool,
 }
 
 impl<'a> Stage<'a> {
@@ -71,6 +72,7 @@ impl<'a> Stage<'a> {
             failed_swaps: Vec::new(),
             clamps: 0,
             every: super::point_every(scenario.total()),
+            has_liars: !scenario.malicious.is_empty(),
         })
     }
 
@@ -181,15 +183,26 @@ impl<'a> Stage<'a> {
             let hash = hex(&self.net.trace_hash());
             self.checkpoints.push(Checkpoint { at_s: at.as_secs_f64(), hash });
         }
-        let may_have = at >= script.calm_from && script.probes_at.is_none_or(|probes| at <= probes);
-        if may_have && self.converged_at.is_none() && self.is_whole() {
-            self.converged_at = Some(at);
+        let until = script.probes_at.unwrap_or(Duration::MAX);
+        if at >= script.calm_from && at <= until {
+            self.watch_convergence(at, at == until);
         }
     }
 
-    /// Says whether all honest nodes are connected and agree on who is there.
-    pub(super) fn is_whole(&self) -> bool {
-        self.net.connected_components().len() <= 1 && self.net.agree_on_members()
+    /// Notes since when the mesh has been whole. Once it is, it is looked at now and then only, and at last.
+    fn watch_convergence(&mut self, at: Duration, is_last: bool) {
+        let is_due = self.converged_at.is_none() || is_last || at.as_millis().is_multiple_of(5_000);
+        if is_due {
+            let since = self.converged_at.unwrap_or(at);
+            self.converged_at = self.is_whole().then_some(since);
+        }
+    }
+
+    /// Says whether all honest nodes are connected and agree on who is there. Where some mean ill, a node may
+    /// have none but those for neighbours: that is counted as isolation, and no promise of convergence.
+    fn is_whole(&self) -> bool {
+        let is_connected = self.has_liars || self.net.connected_components().len() <= 1;
+        is_connected && self.net.agree_on_members()
     }
 }
 

@@ -20,7 +20,8 @@ pub struct Fault {
     pub kind: FaultKind,
 }
 
-/// Which nodes a fault strikes. Those that are drawn by lot are never senders.
+/// Which nodes a fault strikes. Those that are drawn by lot are never senders, nor the first node when all know
+/// that one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Who {
     /// This share of the nodes, drawn by lot.

@@ -10,7 +10,9 @@ use mesh_node::api::code;
 fn sources() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut dirs: Vec<PathBuf> =
-        ["runtime/node/src", "runtime/plugin-host/src", "cli/src"].map(|dir| root.join(dir)).into();
+        ["runtime/node/src", "runtime/plugin-host/src", "runtime/sim/src", "cli/src"]
+            .map(|dir| root.join(dir))
+            .into();
     let mut sources = Vec::new();
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(dir).unwrap() {

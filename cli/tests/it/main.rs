@@ -11,6 +11,7 @@ mod members;
 mod node;
 mod offline;
 mod several;
+mod sim;
 mod socket;
 mod story;
 mod topology;

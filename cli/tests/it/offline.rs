@@ -75,6 +75,7 @@ fn help_goes_to_stdout_and_lists_every_command() {
         "beacon",
         "events",
         "demo",
+        "sim",
         "bench",
         "explain",
         "version",

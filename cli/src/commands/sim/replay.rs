@@ -40,8 +40,10 @@ const MAX_SAVED: usize = 64 << 20;
 /// Reads a saved run.
 pub(super) fn load(path: &Path) -> Result<SavedRun, ApiError> {
     let text = read_bounded(path, MAX_SAVED)?;
-    SavedRun::from_json(&text)
-        .map_err(|error| ApiError::new(&code::NOT_A_SAVED_RUN, format!("{}: {error}", path.display())))
+    SavedRun::from_json(&text).map_err(|error| {
+        ApiError::new(&code::NOT_A_SAVED_RUN, format!("{}: {error}", path.display()))
+            .help("meshctl sim run steady --save run.json")
+    })
 }
 
 impl Replay {

@@ -72,9 +72,9 @@ struct Content {
     /// How long the messages are worth delivering, such as 30s or 2h.
     #[arg(long, value_parser = duration, value_name = "TIME")]
     ttl: Option<Duration>,
-    /// How many hops they may take.
-    #[arg(long, default_value_t = SendOptions::HOP_LIMIT, value_name = "N")]
-    hop_limit: u8,
+    /// How many hops they may take; 10 to a node and 64 to a topic when not given.
+    #[arg(long, value_name = "N")]
+    hop_limit: Option<u8>,
     /// Send it so many times.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,

@@ -16,18 +16,13 @@ pub struct SendOptions {
     /// Whether the call returns only after the messages are on this node's disk. Such messages survive a
     /// crash of every node that acknowledged them, and wait for a recipient that is away.
     pub durable: bool,
-    /// How many hops they may take.
-    pub hop_limit: u8,
-}
-
-impl SendOptions {
-    /// Enough for a chain across a large mesh; a loop dies after as many.
-    pub const HOP_LIMIT: u8 = 16;
+    /// How many hops they may take; `None` for 10 to a node and 64 to a topic.
+    pub hop_limit: Option<u8>,
 }
 
 impl Default for SendOptions {
     fn default() -> Self {
-        Self { class: Class::Normal, ttl: None, durable: false, hop_limit: Self::HOP_LIMIT }
+        Self { class: Class::Normal, ttl: None, durable: false, hop_limit: None }
     }
 }
 

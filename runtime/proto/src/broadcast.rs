@@ -23,8 +23,11 @@ pub const MAX_MISSING: usize = 5_000;
 pub const GRAFT_AGAIN: Duration = Duration::from_millis(250);
 /// How old a message may be to be offered to a neighbour that has just come, in ms.
 pub const RECENT_MS: u64 = 60_000;
-/// How long offers are gathered before they are sent.
-pub const OFFER_EVERY: Duration = Duration::from_millis(25);
+/// How long offers are gathered before they are sent, by the one of two neighbours that offers first.
+pub const OFFER_EVERY: Duration = Duration::from_millis(100);
+
+/// The same for the other one: what it has been offered meanwhile it need not offer.
+pub const OFFER_LATER: Duration = Duration::from_millis(300);
 
 /// The topic under which messages to the whole mesh travel.
 pub const MESH: TopicId = TopicId([0; 32]);
@@ -59,8 +62,9 @@ pub struct Trees {
     cache_order: VecDeque<(Flow, u64)>,
     cache_bytes: usize,
     missing: BTreeMap<(Flow, u64), Missing>,
-    offers: BTreeMap<(Peer, TopicId), Vec<Offer>>,
-    offers_due: Option<Instant>,
+    offers: BTreeMap<(Peer, TopicId), (Instant, Vec<Offer>)>,
+    /// The neighbours that are left to offer first.
+    second_to: BTreeSet<Peer>,
 }
 
 impl Trees {
@@ -74,7 +78,7 @@ impl Trees {
             cache_bytes: 0,
             missing: BTreeMap::new(),
             offers: BTreeMap::new(),
-            offers_due: None,
+            second_to: BTreeSet::new(),
         }
     }
 
@@ -117,6 +121,9 @@ impl Trees {
             lazy.remove(&from);
         }
         self.remember(run, hops);
+        if !self.missing.is_empty() {
+            self.forget_missing(run);
+        }
         let lazy = self.lazy.get(&tree);
         let others = neighbours.into_iter().filter(|peer| Some(*peer) != from);
         let (late, eager): (Vec<Peer>, Vec<Peer>) =
@@ -131,8 +138,8 @@ impl Trees {
     pub fn offer(&mut self, now: Instant, peer: Peer, run: &Run) {
         let Some(tree) = tree_of(&run.head().flow.dest) else { return };
         let (flow, seqs) = (run.head().flow, run.seqs());
-        let offers = self.offers.entry((peer, tree)).or_default();
-        self.offers_due.get_or_insert(now + OFFER_EVERY);
+        let after = if self.second_to.contains(&peer) { OFFER_LATER } else { OFFER_EVERY };
+        let (_, offers) = self.offers.entry((peer, tree)).or_insert_with(|| (now + after, Vec::new()));
         if let Some(last) = offers.last_mut()
             && (last.origin, last.epoch, last.first + u64::from(last.count))
                 == (flow.origin, flow.epoch, seqs.start)
@@ -158,6 +165,11 @@ impl Trees {
         self.make_lazy(from, tree);
     }
 
+    /// Says whether no tree pushes to this neighbour.
+    pub fn is_lazy(&self, peer: Peer) -> bool {
+        !self.lazy.is_empty() && self.lazy.values().all(|lazy| lazy.contains(&peer))
+    }
+
     fn make_lazy(&mut self, peer: Peer, tree: TopicId) -> bool {
         if self.lazy.len() >= MAX_TOPICS && !self.lazy.contains_key(&tree) {
             return false;
@@ -180,6 +192,34 @@ impl Trees {
             out.extend(cached.filter(|(_, (run, _))| run.seqs().end > first).map(|(_, run)| run.clone()));
         }
         out
+    }
+
+    /// What has come needs no graft.
+    fn forget_missing(&mut self, run: &Run) {
+        let (flow, seqs) = (run.head().flow, run.seqs());
+        let within = self.missing.range((flow, seqs.start)..(flow, seqs.end));
+        let came = within.filter(|((_, first), missing)| first + u64::from(missing.count) <= seqs.end);
+        for key in came.map(|(key, _)| *key).collect::<Vec<_>>() {
+            self.missing.remove(&key);
+        }
+    }
+
+    /// The neighbour has this range: it needs no offer of it.
+    pub fn on_known(&mut self, from: Peer, tree: TopicId, offer: &Offer) {
+        if let Some((_, offers)) = self.offers.get_mut(&(from, tree)) {
+            offers.retain(|own| own != offer);
+            if offers.is_empty() {
+                self.offers.remove(&(from, tree));
+            }
+        }
+    }
+
+    /// A neighbour has come; `offers_first` says which side of the link does. Without an order both would tell
+    /// each other the same at about the same time.
+    pub fn add_link(&mut self, peer: Peer, offers_first: bool) {
+        if !offers_first {
+            self.second_to.insert(peer);
+        }
     }
 
     /// The neighbour offers a range of which these parts are missing here.
@@ -232,11 +272,8 @@ impl Trees {
 
     /// Returns the offers to send, if they are due.
     pub fn take_offers(&mut self, now: Instant) -> BTreeMap<(Peer, TopicId), Vec<Offer>> {
-        if self.offers_due.is_none_or(|due| due > now) {
-            return BTreeMap::new();
-        }
-        self.offers_due = None;
-        std::mem::take(&mut self.offers)
+        let due = self.offers.extract_if(.., |_, (due, _)| *due <= now);
+        due.map(|(key, (_, offers))| (key, offers)).collect()
     }
 
     /// Forgets a neighbour.
@@ -245,6 +282,7 @@ impl Trees {
             lazy.remove(&peer);
         }
         self.offers.retain(|(to, _), _| *to != peer);
+        self.second_to.remove(&peer);
         for missing in self.missing.values_mut() {
             missing.offered_by.retain(|by| *by != peer);
         }
@@ -252,7 +290,8 @@ impl Trees {
 
     /// Returns when something is due.
     pub fn next_due(&self) -> Option<Instant> {
-        self.missing.values().map(|missing| missing.due).chain(self.offers_due).min()
+        let offers = self.offers.values().map(|(due, _)| *due);
+        self.missing.values().map(|missing| missing.due).chain(offers).min()
     }
 
     fn remember(&mut self, run: &Arc<Run>, hops: u8) {

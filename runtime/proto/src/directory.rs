@@ -25,8 +25,8 @@ pub const FEELER: Duration = Duration::from_secs(30);
 /// Whom a node links to by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LinkPolicy {
-    /// Two to three links in a mesh of up to [`SMALL_MESH`] nodes (MN-01), five to seven in a larger one:
-    /// HyParView paper, section 5.1, has an active view of log10(n) + 1, 5 for 10 000 nodes.
+    /// Two to three links in a mesh of up to [`SMALL_MESH`] nodes (MN-01), four to eight in a larger one, six on average. HyParView paper, section 5.1, has an active view of
+    /// log10(n) + 1, 5 for 10 000 nodes.
     #[default]
     Adaptive,
     /// At least `min` links, and at most `max` when it has settled.
@@ -45,7 +45,7 @@ impl LinkPolicy {
     pub fn bounds(&self, nodes: usize) -> (usize, usize) {
         match *self {
             LinkPolicy::Adaptive if nodes <= SMALL_MESH => (2, 3),
-            LinkPolicy::Adaptive => (5, 7),
+            LinkPolicy::Adaptive => (4, 8),
             LinkPolicy::Auto { min, max } => {
                 let max = max.clamp(1, crate::node::MAX_LINKS / 2);
                 (min.clamp(1, max), max)
@@ -181,17 +181,18 @@ impl Directory {
         }
     }
 
-    /// Returns the dials to make now, given who is linked.
+    /// Returns the dials to make now, given who is linked and how many nodes there are.
     pub fn dials(
         &mut self,
         now: Instant,
         linked: &BTreeMap<NodeId, Peer>,
         members: &Members,
+        nodes: usize,
         rng: &mut fastrand::Rng,
     ) -> Vec<Dial> {
         let mut out = Vec::new();
         let mut room = MAX_DIALS.saturating_sub(self.under_way());
-        let (min, _) = self.policy.bounds(members.len() + 1);
+        let (min, _) = self.policy.bounds(nodes);
         // To one that links by itself a seed is a way in, not a link to keep: else all would hang on it.
         let is_in = self.policy != LinkPolicy::Explicit && linked.len() >= min;
         for (addr, seed) in self.seeds.iter_mut().filter(|_| !is_in) {
@@ -273,7 +274,8 @@ impl Directory {
         Some(Dial { addr, expect: Some(record.node) })
     }
 
-    fn under_way(&self) -> usize {
+    /// Returns how many dials are under way.
+    pub fn under_way(&self) -> usize {
         let seeds = self.seeds.values().map(|seed| &seed.attempt);
         seeds.chain(self.attempts.values()).filter(|attempt| attempt.under_way).count()
     }
@@ -317,7 +319,7 @@ mod tests {
         for _ in 0..10 {
             let before = now;
             let dial = loop {
-                match directory.dials(now, &BTreeMap::new(), &members(0), &mut rng).pop() {
+                match directory.dials(now, &BTreeMap::new(), &members(0), 1, &mut rng).pop() {
                     Some(dial) => break dial,
                     None => now = now + Duration::from_millis(10),
                 }
@@ -338,9 +340,12 @@ mod tests {
         let members = members(20);
         let linked = BTreeMap::from([(NodeId([99; 32]), Peer(1))]);
 
-        assert_eq!(directory.dials(Instant(0), &linked, &members, &mut rng).len(), 2);
-        assert!(directory.dials(Instant(0), &linked, &members, &mut rng).is_empty());
-        assert_eq!(directory.dials(Instant(0), &BTreeMap::new(), &members, &mut rng).len(), MAX_DIALS - 2);
+        assert_eq!(directory.dials(Instant(0), &linked, &members, 20, &mut rng).len(), 2);
+        assert!(directory.dials(Instant(0), &linked, &members, 20, &mut rng).is_empty());
+        assert_eq!(
+            directory.dials(Instant(0), &BTreeMap::new(), &members, 20, &mut rng).len(),
+            MAX_DIALS - 2
+        );
     }
 
     #[test]
@@ -350,11 +355,11 @@ mod tests {
         let members = members(3);
         let kept = members.records().next().expect("three are known").node;
         let linked = BTreeMap::from([(NodeId([99; 32]), Peer(1))]);
-        assert!(directory.dials(Instant(0), &linked, &members, &mut rng).is_empty());
+        assert!(directory.dials(Instant(0), &linked, &members, 20, &mut rng).is_empty());
 
         directory.keep(kept);
 
-        let dials = directory.dials(Instant(0), &linked, &members, &mut rng);
+        let dials = directory.dials(Instant(0), &linked, &members, 20, &mut rng);
         assert_eq!(dials.iter().map(|dial| dial.expect).collect::<Vec<_>>(), [Some(kept)]);
     }
 }

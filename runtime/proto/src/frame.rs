@@ -46,8 +46,8 @@ const PART: u8 = 0x0f;
 const LINKS: u8 = 0x11;
 const HEARTBEAT: u8 = 0x12;
 const ACCUSATIONS: u8 = 0x13;
-const INTRODUCE: u8 = 0x14;
-const WAY_REQUEST: u8 = 0x15;
+const WAY_REQUEST: u8 = 0x14;
+const SHUFFLE: u8 = 0x15;
 const OPTIONAL: u8 = 0x80;
 const MAGIC: [u8; 4] = *b"MESH";
 
@@ -174,6 +174,8 @@ pub enum Control {
         epoch: u64,
         /// How often it will send a heartbeat, in ms.
         heartbeat_ms: u32,
+        /// It knows the mesh by a sample, because it is large.
+        samples: bool,
     },
     /// Asks for a pong.
     Ping {
@@ -192,6 +194,8 @@ pub enum Control {
     },
     /// What nodes say of themselves.
     Records(Vec<Arc<Record>>),
+    /// A few of the nodes that the sender knows, itself among them, because the mesh is too large to know all.
+    Shuffle(Vec<Arc<Record>>),
     /// What the sender knows, summed up.
     Digest(Digest),
     /// All versions that the sender knows of nodes from `first` to `last`.
@@ -216,8 +220,6 @@ pub enum Control {
     },
     /// Neighbours that went silent.
     Accusations(Vec<Accusation>),
-    /// Asks for a link to this node, so that the sender can let one of the two go.
-    Introduce(Arc<Record>),
     /// Ways that changed.
     Routes(Vec<Route>),
     /// Asks for a fresher way to a node.
@@ -288,6 +290,7 @@ impl Control {
                 Control::Ack { runs }
             }
             RECORDS => Control::Records(rows(&mut reader, |r| Record::read(r).map(Arc::new))?),
+            SHUFFLE => Control::Shuffle(rows(&mut reader, |r| Record::read(r).map(Arc::new))?),
             DIGEST => {
                 let mut sums = Digest::default();
                 for sum in &mut sums {
@@ -309,7 +312,6 @@ impl Control {
             LINKS => Control::Links(rows(&mut reader, |r| r.array().map(NodeId))?),
             HEARTBEAT => Control::Heartbeat { count: reader.u32()? },
             ACCUSATIONS => Control::Accusations(rows(&mut reader, Accusation::read)?),
-            INTRODUCE => Control::Introduce(Arc::new(Record::read(&mut reader)?)),
             ROUTES => Control::Routes(rows(&mut reader, read_route)?),
             SEQNO_REQUEST => Control::SeqnoRequest {
                 node: NodeId(reader.array()?),
@@ -339,12 +341,13 @@ impl Control {
     pub fn encode(&self) -> Bytes {
         let mut out = vec![0; 4];
         match self {
-            Control::Hello { epoch, heartbeat_ms } => {
+            Control::Hello { epoch, heartbeat_ms, samples } => {
                 out.push(HELLO);
                 out.extend_from_slice(&MAGIC);
                 out.extend_from_slice(&VERSION.to_le_bytes());
                 out.extend_from_slice(&epoch.to_le_bytes());
                 out.extend_from_slice(&heartbeat_ms.to_le_bytes());
+                out.push(u8::from(*samples));
             }
             Control::Ping { nonce } => put_u64(&mut out, PING, *nonce),
             Control::Pong { nonce } => put_u64(&mut out, PONG, *nonce),
@@ -354,6 +357,10 @@ impl Control {
             }
             Control::Records(records) => {
                 out.push(RECORDS);
+                put_rows(&mut out, records, |record, out| record.put(out));
+            }
+            Control::Shuffle(records) => {
+                out.push(SHUFFLE);
                 put_rows(&mut out, records, |record, out| record.put(out));
             }
             Control::Digest(sums) => {
@@ -379,10 +386,6 @@ impl Control {
             Control::Accusations(accusations) => {
                 out.push(ACCUSATIONS);
                 put_rows(&mut out, accusations, Accusation::put);
-            }
-            Control::Introduce(record) => {
-                out.push(INTRODUCE);
-                record.put(&mut out);
             }
             Control::Routes(routes) => {
                 out.push(ROUTES);
@@ -421,7 +424,13 @@ fn read_hello(reader: &mut Reader<'_>) -> Result<Control, Violation> {
     if theirs != VERSION {
         return Err(Violation::OtherVersion { theirs });
     }
-    Ok(Control::Hello { epoch: reader.u64()?, heartbeat_ms: reader.u32()? })
+    let (epoch, heartbeat_ms) = (reader.u64()?, reader.u32()?);
+    let samples = match reader.u8()? {
+        0 => false,
+        1 => true,
+        _ => return Err(Violation::BadField { field: "flags" }),
+    };
+    Ok(Control::Hello { epoch, heartbeat_ms, samples })
 }
 
 fn rows<T>(
@@ -507,11 +516,12 @@ mod tests {
         let topic = TopicId::of("chat");
         let offers = vec![Offer { origin: node, epoch: 1, first: 2, count: 3 }];
         vec![
-            Control::Hello { epoch: 9, heartbeat_ms: 500 },
+            Control::Hello { epoch: 9, heartbeat_ms: 500, samples: true },
             Control::Ping { nonce: 1 },
             Control::Pong { nonce: 1 },
             Control::Ack { runs: [1, 2, 3, 4, 5] },
             Control::Records(vec![]),
+            Control::Shuffle(vec![]),
             Control::Routes(vec![Route { node, seqno: 1, cost_us: 2, hops: 3 }]),
             Control::SeqnoRequest { node, seqno: 4, hops: 5 },
             Control::WayRequest { node, hops: 5 },
@@ -526,11 +536,6 @@ mod tests {
             Control::Links(vec![node, NodeId([4; 32])]),
             Control::Heartbeat { count: 3 },
             Control::Accusations(vec![Accusation::sign(&SigningKey::from_bytes(&[1; 32]), node, 6)]),
-            Control::Introduce(Arc::new(Record::sign(
-                &SigningKey::from_bytes(&[1; 32]),
-                1,
-                crate::record::Facts::default(),
-            ))),
         ]
     }
 

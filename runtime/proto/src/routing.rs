@@ -73,6 +73,10 @@ struct Entry {
     wanted: Option<Instant>,
     /// When a request for it was last sent or passed on, and how often in vain.
     asked: Option<(Instant, u32)>,
+    /// A neighbour waits for a fresher way.
+    is_asked_fresher: bool,
+    /// The newest counter that was asked for through this node, and when.
+    passed_on: Option<(u32, Instant)>,
 }
 
 /// What came of a neighbour's request for a way.
@@ -94,6 +98,8 @@ impl Entry {
             told_to: BTreeSet::new(),
             wanted: None,
             asked: None,
+            is_asked_fresher: false,
+            passed_on: None,
         }
     }
 
@@ -119,6 +125,8 @@ pub struct Table {
     next_number: u32,
     links: BTreeMap<Peer, u32>,
     changed: BTreeSet<NodeId>,
+    /// What is only fresher or a little cheaper: told together, now and then.
+    renewed: BTreeSet<NodeId>,
     /// Whose last feasible way was lost since the last look.
     starved: BTreeSet<NodeId>,
     is_small: bool,
@@ -152,6 +160,7 @@ impl Table {
             next_number: 0,
             links: BTreeMap::new(),
             changed: BTreeSet::new(),
+            renewed: BTreeSet::new(),
             starved: BTreeSet::new(),
             is_small: true,
         }
@@ -160,7 +169,8 @@ impl Table {
     /// Says how many nodes there are, as far as is known; `None` for more than are known.
     pub fn set_size(&mut self, nodes: Option<usize>) {
         let is_small = nodes.is_some_and(|nodes| nodes <= SMALL_MESH);
-        if is_small && !self.is_small {
+        // What was told to all is withdrawn from those who do not ask, or the other way round.
+        if is_small != self.is_small {
             self.changed.extend(self.entries.keys().copied());
         }
         self.is_small = is_small;
@@ -228,10 +238,17 @@ impl Table {
         let before = entry.ways.insert(peer, way);
         let same = before.is_some_and(|b| (b.cost_us, b.hops) == (way.cost_us, way.hops));
         let fresher = before.is_none_or(|b| newer(way.seqno, b.seqno));
-        if !same || fresher {
+        let opened = before.is_none_or(|before| entry.is_feasible(&before) != entry.is_feasible(&way));
+        let about = |a: u32, b: u32| a.abs_diff(b) <= a / 4;
+        let is_small_change = before.is_some_and(|b| b.hops == way.hops && about(b.cost_us, way.cost_us));
+        if opened && before.is_none_or(|before| !entry.is_feasible(&before)) || !is_small_change {
             self.changed.insert(route.node);
+        } else if fresher && std::mem::take(&mut entry.is_asked_fresher) {
+            self.changed.insert(route.node);
+        } else if !same || fresher {
+            self.renewed.insert(route.node);
         }
-        !same || before.is_some_and(|before| entry.is_feasible(&before) != entry.is_feasible(&way))
+        !same || opened
     }
 
     fn add(&mut self, node: NodeId) {
@@ -284,7 +301,12 @@ impl Table {
     /// Announces this node afresh: its counter goes up, and that is told on from node to node.
     pub fn refresh(&mut self) {
         self.seqno = self.seqno.wrapping_add(1);
-        self.changed.insert(self.own);
+        self.renewed.insert(self.own);
+    }
+
+    /// Lets small changes be told with the next news; called now and then.
+    pub fn tell_renewed(&mut self) {
+        self.changed.append(&mut self.renewed);
     }
 
     /// There is something to send to this node, now and for a while.
@@ -402,7 +424,7 @@ impl Table {
         let best = self.best(&node);
         let entry = self.entries.get_mut(&node)?;
         let Some((via, cost_us, way)) = best else {
-            if !entry.ways.is_empty() {
+            if !entry.ways.is_empty() && (self.is_small || entry.is_of_interest()) {
                 self.starved.insert(node);
             }
             let seqno = entry.feasible.map_or(0, |feasible| feasible.seqno);
@@ -430,8 +452,11 @@ impl Table {
 
     /// Returns the request to send when a node has ways but none of them is feasible: the counter wanted.
     pub fn starving(&self) -> Vec<(NodeId, u32)> {
-        let none_feasible =
-            |entry: &Entry| !entry.ways.is_empty() && !entry.ways.values().any(|w| entry.is_feasible(w));
+        let none_feasible = |entry: &Entry| {
+            (self.is_small || entry.is_of_interest())
+                && !entry.ways.is_empty()
+                && !entry.ways.values().any(|w| entry.is_feasible(w))
+        };
         let hungry = self.entries.iter().filter(|(_, entry)| none_feasible(entry));
         hungry.filter_map(|(node, e)| Some((*node, e.feasible?.seqno.wrapping_add(1)))).collect()
     }
@@ -444,7 +469,7 @@ impl Table {
     }
 
     /// Answers a neighbour's request for a fresher way. `Some(peer)` is whom to pass it on to.
-    pub fn on_request(&mut self, from: Peer, node: NodeId, seqno: u32) -> Option<Peer> {
+    pub fn on_request(&mut self, now: Instant, from: Peer, node: NodeId, seqno: u32) -> Option<Peer> {
         if node == self.own {
             if newer(seqno, self.seqno) {
                 self.seqno = seqno;
@@ -460,7 +485,14 @@ impl Table {
         }
         // RFC 8966, section 3.8.1.2: towards the destination also over a way that is not feasible, for whoever
         // is asked here may be starving too.
-        let ways = self.entries.get(&node)?.ways.iter().filter(|(peer, _)| **peer != from);
+        let entry = self.entries.get_mut(&node)?;
+        let lately = |(passed, at): (u32, Instant)| !newer(seqno, passed) && now.since(at) < ASK_EVERY;
+        if entry.passed_on.is_some_and(lately) {
+            return None;
+        }
+        entry.passed_on = Some((seqno, now));
+        entry.is_asked_fresher = true;
+        let ways = entry.ways.iter().filter(|(peer, _)| **peer != from);
         ways.min_by_key(|(peer, way)| (way.cost_us, **peer)).map(|(peer, _)| *peer)
     }
 

@@ -24,8 +24,12 @@ pub const MAX_PAYLOAD: usize = 512 * 1024;
 /// messages, small enough to be one write.
 pub const MAX_RUN_BYTES: usize = 256 * 1024;
 
-/// Hops of one message, at most (peat-mesh: 10).
+/// Hops of a message to a node, at most, when its author does not say (peat-mesh: 10).
 pub const DEFAULT_HOP_LIMIT: u8 = 10;
+
+/// Hops of a message to many, at most, when its author does not say: a broadcast tree of thousands of nodes is
+/// some 15 deep, and twice that after failures.
+pub const BROADCAST_HOP_LIMIT: u8 = 64;
 
 /// The time a message may live, at most: 7 days, the longest of the class table.
 pub const MAX_TTL_MS: u64 = 7 * 24 * 3600 * 1000;
@@ -59,6 +63,14 @@ impl Dest {
             1 => Ok(Dest::Topic(TopicId(id))),
             2 if id == [0; 32] => Ok(Dest::Mesh),
             _ => Err(Violation::BadField { field: "destination" }),
+        }
+    }
+
+    /// Returns the hops that a message may take, at most, when its author does not say.
+    pub fn hop_limit(&self) -> u8 {
+        match self {
+            Dest::Node(_) => DEFAULT_HOP_LIMIT,
+            Dest::Topic(_) | Dest::Mesh => BROADCAST_HOP_LIMIT,
         }
     }
 

@@ -5,8 +5,9 @@
 //! parent, says nothing about itself and is not asked. Links and routes do not depend on it either; what a
 //! hierarchy adds is a link that is kept to the parent, and names for who leads.
 //!
-//! - A **parent** has a higher level. Candidates are scored by the topology slot ([`crate::policy::Policies::score`]);
-//!   the conditions, hysteresis, cooldown and tie-break are the host's, whatever a policy says ([`hierarchy`]).
+//! - A **parent** has a higher level. Candidates are scored by the topology slot, that is by
+//!   [`crate::policy::Policies::score`]; the conditions, hysteresis, cooldown and tie-break are the host's,
+//!   whatever a policy says ([`hierarchy`]).
 //! - A **leader** is elected among the nodes of one level and cell, by what they say of themselves, with the
 //!   lower id between equals ([`election`]).
 //!

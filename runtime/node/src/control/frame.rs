@@ -146,7 +146,7 @@ pub struct Batch {
     /// Whether the receipt waits for the disk.
     pub durable: bool,
     /// How many hops they may take.
-    pub hop_limit: u8,
+    pub hop_limit: Option<u8>,
 }
 
 impl Batch {

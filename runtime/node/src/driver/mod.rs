@@ -258,7 +258,7 @@ impl Driver {
             dest: call.dest,
             class: call.options.class,
             ttl_ms: call.options.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
-            hop_limit: call.options.hop_limit,
+            hop_limit: call.options.hop_limit.unwrap_or(call.dest.hop_limit()),
             durable: call.options.durable,
             want_ids: false,
             payloads: call.payloads,

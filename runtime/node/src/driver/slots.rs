@@ -8,7 +8,7 @@ use mesh_plugin_host::{
 };
 use mesh_proto::TopicId;
 use mesh_proto::node::{Input, Publish};
-use mesh_proto::run::{DEFAULT_HOP_LIMIT, Dest};
+use mesh_proto::run::{BROADCAST_HOP_LIMIT, Dest};
 use tokio::sync::oneshot;
 
 use super::Driver;
@@ -401,7 +401,7 @@ impl Driver {
                         dest: Dest::Topic(TopicId::of(&topic)),
                         class,
                         ttl_ms: Some(ttl_ms.into()),
-                        hop_limit: DEFAULT_HOP_LIMIT,
+                        hop_limit: BROADCAST_HOP_LIMIT,
                         durable: false,
                         want_ids: false,
                         payloads: vec![payload.into()],

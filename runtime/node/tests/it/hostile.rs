@@ -80,7 +80,7 @@ impl Stranger {
 
     async fn greeted(victim: &Mesh) -> Stranger {
         let stranger = Stranger::at(victim).await;
-        stranger.send(0, Control::Hello { epoch: 1, heartbeat_ms: 500 }.encode());
+        stranger.send(0, Control::Hello { epoch: 1, heartbeat_ms: 500, samples: false }.encode());
         stranger
     }
 
@@ -149,7 +149,7 @@ struct Offence {
 
 fn offences(victim: NodeId, honest: NodeId) -> Vec<Offence> {
     let stranger = NodeKey::generate().expect("there is randomness");
-    let hello = Control::Hello { epoch: 1, heartbeat_ms: 500 }.encode();
+    let hello = Control::Hello { epoch: 1, heartbeat_ms: 500, samples: false }.encode();
     let ping = Control::Ping { nonce: 1 }.encode();
     let forged = wire(&run(stranger.signing(), honest, victim, b"forged"));
     let own = wire(&run(stranger.signing(), stranger.id(), victim, b"own"));

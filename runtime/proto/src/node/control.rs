@@ -47,10 +47,11 @@ impl Node {
             self.outputs.push_back(Output::Disconnect { peer, reason: Disconnect::TooManyLinks });
             return;
         }
+        let samples = self.samples();
         let mut neighbour = Neighbour::new(now.instant, node, dialed.is_some(), self.tuning.heartbeat);
         neighbour.queue.share(&self.shares);
         let heartbeat_ms = u32::try_from(self.tuning.heartbeat.as_millis()).unwrap_or(u32::MAX);
-        neighbour.say(&Control::Hello { epoch: self.epoch, heartbeat_ms });
+        neighbour.say(&Control::Hello { epoch: self.epoch, heartbeat_ms, samples });
         neighbour.ping(now.instant, self.rng.u64(..));
         self.neighbours.insert(peer, neighbour);
         self.by_node.insert(node, peer);
@@ -115,16 +116,21 @@ impl Node {
             return Err(Violation::NotGreeted);
         }
         match control {
-            Control::Hello { epoch, heartbeat_ms } => self.on_hello(now, peer, epoch, heartbeat_ms),
+            Control::Hello { epoch, heartbeat_ms, samples } => {
+                neighbour.samples = samples;
+                self.on_hello(now, peer, epoch, heartbeat_ms);
+            }
             Control::Heartbeat { .. } => neighbour.detector.on_heartbeat(now.instant),
             Control::Ping { nonce } => neighbour.say(&Control::Pong { nonce }),
             Control::Pong { nonce } => {
+                neighbour.is_ready = true;
                 if let Some(rtt_us) = neighbour.on_pong(now.instant, nonce) {
                     self.table.set_link(peer, rtt_us);
                     self.view_stale = true;
                 }
             }
             Control::Ack { runs } => {
+                neighbour.is_ready = true;
                 let done = neighbour.queue.acknowledge(&runs).ok_or(Violation::BadAck)?;
                 for item in done {
                     self.delete_held(item.key, &item.run);
@@ -132,12 +138,18 @@ impl Node {
                 self.ways_changed |= self.held.has_spilled();
             }
             Control::Records(records) => self.on_records(now, peer, records)?,
-            Control::Digest(sums) => self.on_digest(peer, &sums),
+            Control::Shuffle(records) => {
+                neighbour.samples = true;
+                self.on_records(now, peer, records)?;
+            }
+            Control::Digest(sums) => {
+                neighbour.samples = false;
+                self.on_digest(peer, &sums);
+            }
             Control::Versions { first, last, rows } => self.on_versions(peer, first, last, &rows),
-            Control::Want(nodes) => self.answer(peer, &nodes),
+            Control::Want(nodes) => self.on_want(peer, &nodes),
             Control::Accusations(accusations) => self.on_accusations(now, peer, accusations)?,
             Control::Links(nodes) => neighbour.others = nodes,
-            Control::Introduce(record) => self.on_introduced(now, peer, record)?,
             Control::Part(reason) => self.on_part(now, peer, reason),
             Control::Routes(routes) => {
                 for route in &routes {
@@ -147,7 +159,7 @@ impl Node {
                 }
             }
             Control::SeqnoRequest { node, seqno, hops } => {
-                if let Some(next) = self.table.on_request(peer, node, seqno)
+                if let Some(next) = self.table.on_request(now.instant, peer, node, seqno)
                     && let Some(hops) = hops.checked_sub(1)
                 {
                     self.say(next, &Control::SeqnoRequest { node, seqno, hops });
@@ -157,7 +169,10 @@ impl Node {
             Control::Prune { topic } => self.trees.on_prune(peer, topic),
             Control::Graft { topic, offers } => self.on_graft(now, peer, topic, &offers),
             Control::IHave { topic, offers } => self.on_offers(now, peer, topic, &offers),
-            Control::Goodbye => neighbour.leaving = true,
+            Control::Goodbye => {
+                neighbour.leaving = true;
+                neighbour.send_ack(now.instant, true);
+            }
         }
         Ok(())
     }
@@ -171,6 +186,7 @@ impl Node {
         self.table.set_link(peer, neighbour.rtt_us().unwrap_or(100_000));
         self.outputs.push_back(Output::NeighbourUp { peer, node });
         self.resolve_doubt(node, epoch);
+        self.trees.add_link(peer, self.id < node);
         self.view_stale = true;
         self.ways_changed = true;
         self.watch_silence(now.instant);
@@ -186,11 +202,16 @@ impl Node {
         if self.members.is_heard(now.instant, &node) || was_alone {
             self.rejoin(now);
         }
-        if self.members.is_sample() {
+        // Whoever was dialed knows others; whoever dialed looks for them.
+        let was_dialed = self.neighbours.get(&peer).is_some_and(|neighbour| !neighbour.dialed);
+        self.size_up();
+        if self.samples() && was_dialed {
             self.shuffle_to(peer);
         } else {
             let record = self.record.clone();
             self.tell_records(peer, vec![record]);
+        }
+        if !self.samples() {
             self.say(peer, &Control::Digest(self.members.digest()));
         }
         let routes = self.table.tell_all(peer);
@@ -215,6 +236,7 @@ impl Node {
             let flow = offer.flow(dest);
             let range: Range<u64> = offer.first..offer.first + u64::from(offer.count);
             let parts = self.seen.missing(&flow, range);
+            self.trees.on_known(peer, topic, offer);
             self.trees.on_offer(now.instant, peer, flow, &parts);
         }
     }

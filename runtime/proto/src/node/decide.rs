@@ -192,7 +192,7 @@ impl Node {
         // With room the sender's window opens at once; without, it opens when this has gone out.
         let owed = if has_room { None } else { pending.owed.take() };
         let hops = pending.hops + 1;
-        neighbour.queue.push(class, Item { run: pending.run, hops, key: pending.key, owed });
+        neighbour.push(class, Item { run: pending.run, hops, key: pending.key, owed });
         self.settle(pending.owed);
     }
 
@@ -233,7 +233,7 @@ impl Node {
     pub(super) fn push_broadcast(&mut self, now: Now, peer: Peer, class: Class, run: Arc<Run>, hops: u8) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         if neighbour.queue.has_room(class) {
-            neighbour.queue.push(class, Item { run, hops, key: None, owed: None });
+            neighbour.push(class, Item { run, hops, key: None, owed: None });
         } else {
             self.load.dropped[class as usize] += run.len() as u64;
             self.trees.offer(now.instant, peer, &run);

@@ -23,6 +23,7 @@ const REJOIN_WITHIN: Duration = Duration::from_secs(5);
 /// Members that come back at about the same time before this node takes itself for one that was apart.
 const REJOINED: u32 = 2;
 /// Records that a neighbour is told of a mesh that is known by a sample (HyParView paper: shuffles of 3 + 4).
+/// Nine records of at most 3.4 KiB fit into one control frame.
 const SHUFFLE: usize = 8;
 /// At most one refutation in this time.
 const REFUTE_EVERY: Duration = Duration::from_millis(200);
@@ -42,7 +43,7 @@ impl Node {
     pub(super) fn on_links_changed(&mut self, now: Now) {
         self.links_stale = true;
         self.on_hierarchy_news(now);
-        if self.members.is_sample() {
+        if self.samples() {
             return;
         }
         let nodes = self.members.len();
@@ -63,6 +64,23 @@ impl Node {
         self.record = Arc::new(Record::sign(&self.key, version, self.facts.clone()));
         self.members.note_own(version);
         self.spread(now, self.id, None);
+    }
+
+    /// Says whether the mesh is known by a sample: there are more nodes than are known, or a newcomer hears so
+    /// from most of its neighbours.
+    pub(super) fn samples(&self) -> bool {
+        let say_so = self.neighbours.values().filter(|neighbour| neighbour.samples).count();
+        self.members.is_sample() || say_so * 2 > self.neighbours.len()
+    }
+
+    /// Returns how many nodes there are, as far as is known.
+    pub(super) fn mesh_size(&self) -> usize {
+        if self.samples() { usize::MAX } else { self.members.len() + 1 }
+    }
+
+    pub(super) fn size_up(&mut self) {
+        let nodes = (!self.samples()).then(|| self.members.len() + 1);
+        self.table.set_size(nodes);
     }
 
     /// Notes a node of which there is news to tell.
@@ -133,14 +151,20 @@ impl Node {
         self.resolve_doubt(node, record.facts.epoch);
         let has_moved = |known: &Arc<Record>| known.facts.addrs != record.facts.addrs;
         let moved = self.members.record(&node).is_none_or(has_moved);
-        let was_sample = self.members.is_sample();
+        let was_sample = self.samples();
         let learnt = self.members.learn(now, record.clone(), &mut self.rng);
         if learnt == Learnt::Nothing {
             return;
         }
         self.on_hierarchy_news(now);
+        // Of a sample only those are worth a place on disk that have been neighbours: the way back in after all
+        // others are gone.
+        let is_anchor = !was_sample || self.by_node.contains_key(&node);
         if moved {
             self.directory.on_moved(&node);
+        }
+        if is_anchor && (moved || !self.anchors.contains(&node)) {
+            self.anchors.insert(node);
             self.writes.push(Write::PutRecord { node, bytes: record.to_bytes() });
         }
         if learnt == Learnt::Back {
@@ -205,10 +229,12 @@ impl Node {
                 self.refute(now, &accusation);
                 continue;
             }
-            // A neighbour that is heard right now lives, whatever is said.
-            if self.by_node.contains_key(&accusation.subject)
-                || !self.members.is_accusation_news(now.instant, &accusation)
-            {
+            // A neighbour that is heard right now lives, whatever is said; but it has to hear of it.
+            if let Some(peer) = self.by_node.get(&accusation.subject).copied() {
+                self.say(peer, &Control::Accusations(vec![accusation]));
+                continue;
+            }
+            if !self.members.is_accusation_news(now.instant, &accusation) {
                 continue;
             }
             if !accusation.is_signed(&mut self.verified) {
@@ -221,7 +247,7 @@ impl Node {
 
     fn on_accusation(&mut self, now: Now, accusation: Accusation, from: Option<Peer>) {
         let is_news = self.members.accuse(now.instant, &accusation, self.tuning.suspicion);
-        if is_news && !self.members.is_sample() && self.accusations.len() < MAX_ACCUSATIONS {
+        if is_news && !self.samples() && self.accusations.len() < MAX_ACCUSATIONS {
             self.accusations.push((accusation, from));
             self.due.spread.get_or_insert(now.instant + SPREAD_AFTER);
         }
@@ -239,7 +265,7 @@ impl Node {
     pub(super) fn gossip(&mut self) {
         let peers: Vec<Peer> = self.greeted().collect();
         let Some(peer) = self.rng.choice(peers) else { return };
-        if self.members.is_sample() {
+        if self.samples() {
             self.shuffle_to(peer);
         } else {
             self.say(peer, &Control::Digest(self.members.digest()));
@@ -249,11 +275,11 @@ impl Node {
     pub(super) fn shuffle_to(&mut self, peer: Peer) {
         let mut records = self.members.sample(SHUFFLE, &mut self.rng);
         records.push(self.record.clone());
-        self.tell_records(peer, records);
+        self.say(peer, &Control::Shuffle(records));
     }
 
     pub(super) fn on_digest(&mut self, peer: Peer, theirs: &Digest) {
-        if self.members.is_sample() {
+        if self.samples() {
             return;
         }
         let own = self.members.digest();
@@ -270,7 +296,7 @@ impl Node {
     }
 
     pub(super) fn on_versions(&mut self, peer: Peer, first: NodeId, last: NodeId, rows: &[(NodeId, u64)]) {
-        if self.members.is_sample() {
+        if self.samples() {
             return;
         }
         let (tell, want) = self.members.compare(first, last, rows, self.record.version);
@@ -280,8 +306,21 @@ impl Node {
         }
     }
 
+    /// A neighbour asks for the records of these nodes; of some to dial, when it names nobody.
+    pub(super) fn on_want(&mut self, peer: Peer, nodes: &[NodeId]) {
+        if !nodes.is_empty() {
+            self.answer(peer, nodes);
+        } else if self.samples() {
+            self.shuffle_to(peer);
+        } else {
+            let some: Vec<NodeId> =
+                self.members.sample(SHUFFLE, &mut self.rng).iter().map(|record| record.node).collect();
+            self.answer(peer, &some);
+        }
+    }
+
     /// Tells a neighbour the records of these nodes, as many as it may be told in a second.
-    pub(super) fn answer(&mut self, peer: Peer, nodes: &[NodeId]) {
+    fn answer(&mut self, peer: Peer, nodes: &[NodeId]) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         let count = nodes.len().min(neighbour.allowance);
         neighbour.allowance -= count;
@@ -298,9 +337,12 @@ impl Node {
             changed = true;
         }
         for node in self.members.take_forgotten() {
-            self.writes.push(Write::DropRecord { node });
+            if self.anchors.remove(&node) {
+                self.writes.push(Write::DropRecord { node });
+            }
         }
         if changed {
+            self.size_up();
             self.on_hierarchy_news(now);
             self.watch_partition();
         }

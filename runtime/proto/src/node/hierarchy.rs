@@ -1,10 +1,10 @@
 //! The node in a hierarchy, if it has a profile: what members say goes in, kept links, own state and outputs
 //! come out. What it comes to is decided in [`crate::topology`].
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::{Node, Output};
-use crate::directory::MAX_KEPT;
+use crate::directory::{LinkPolicy, MAX_KEPT};
 use crate::id::NodeId;
 use crate::members::MemberState;
 use crate::policy::Policies;
@@ -20,13 +20,12 @@ const UNMEASURED_US: u32 = 100_000;
 #[derive(Debug)]
 pub(super) struct Place {
     hierarchy: Hierarchy,
-    kept: BTreeSet<NodeId>,
-    /// What the parent said last: of a large mesh it may not be in the sample that is known.
-    parent: Option<Told>,
+    /// What those said last to whom links are kept: of a large mesh they may not be in the sample that is known.
+    family: BTreeMap<NodeId, Told>,
 }
 
 /// What a member says, read from its record.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Told {
     node: NodeId,
     profile: Profile,
@@ -71,15 +70,15 @@ impl Node {
             Some(place) => place.hierarchy.set_profile(now.instant, profile, weights),
             None => {
                 let hierarchy = Hierarchy::new(now.instant, self.id, profile, weights);
-                self.place = Some(Place { hierarchy, kept: BTreeSet::new(), parent: None });
+                self.place = Some(Place { hierarchy, family: BTreeMap::new() });
             }
         }
         self.renew_soon(now);
     }
 
     fn leave_hierarchy(&mut self, now: Now) {
-        let Some(Place { hierarchy, kept, .. }) = self.place.take() else { return };
-        kept.iter().for_each(|node| self.directory.unkeep(node));
+        let Some(Place { hierarchy, family }) = self.place.take() else { return };
+        family.keys().for_each(|node| self.directory.unkeep(node));
         if let Some(old) = hierarchy.parent() {
             self.outputs.push_back(Output::ParentChanged { old: Some(old), new: None, why: Why::Flat });
         }
@@ -108,7 +107,8 @@ impl Node {
             return;
         }
         let mut told = self.told();
-        self.recall_parent(&mut told);
+        self.recall_family(&mut told);
+        self.leave_who_may_be_dialed(&mut told);
         let Some(Place { hierarchy, .. }) = &mut self.place else { return };
         let seen: Vec<Seen<'_>> = told.iter().map(Told::seen).collect();
         let mut score = |asker: &_, candidates: &_, scores: &mut _| {
@@ -118,20 +118,27 @@ impl Node {
         for change in changes {
             self.on_change(now, change);
         }
-        self.keep_family(&told);
-        if let Some(Place { hierarchy, parent, .. }) = &mut self.place {
-            *parent = told.into_iter().find(|told| Some(told.node) == hierarchy.parent());
-        }
+        self.keep_family(told);
         self.tell_standing(now);
     }
 
-    /// Adds the parent that there is a link to, when it is not in the sample of the mesh that is known.
-    fn recall_parent(&mut self, told: &mut Vec<Told>) {
-        let Some(parent) = self.place.as_mut().and_then(|place| place.parent.take()) else { return };
-        let rtt_us = self.rtt_to(&parent.node);
-        if rtt_us.is_some() && self.members.state(&parent.node).is_none() {
-            told.push(Told { rtt_us, life: Life::Alive, ..parent });
-        }
+    /// Adds parent and children that there are links to and that are not in the sample of the mesh that is known.
+    fn recall_family(&self, told: &mut Vec<Told>) {
+        let family = self.place.iter().flat_map(|place| place.family.values());
+        let forgotten = family.filter(|kin| self.members.state(&kin.node).is_none());
+        told.extend(forgotten.filter_map(|kin| {
+            let rtt_us = Some(self.rtt_to(&kin.node)?);
+            Some(Told { rtt_us, life: Life::Alive, ..kin.clone() })
+        }));
+    }
+
+    /// A node that links only to whom it was told to finds its parent among those.
+    fn leave_who_may_be_dialed(&self, told: &mut Vec<Told>) {
+        let (LinkPolicy::Explicit, Some(place)) = (self.directory.policy(), &self.place) else { return };
+        let (parent, level) = (place.hierarchy.parent(), place.hierarchy.profile().level);
+        told.retain(|told| {
+            !told.profile.is_above(level) || told.rtt_us.is_some() || Some(told.node) == parent
+        });
     }
 
     /// Returns the round trip of the link to a node, if there is one.
@@ -177,15 +184,20 @@ impl Node {
     }
 
     /// Keeps the links to the parent and to the children, of which the parent's counts most.
-    fn keep_family(&mut self, told: &[Told]) {
+    fn keep_family(&mut self, told: Vec<Told>) {
         let Some(place) = &mut self.place else { return };
-        let is_child = |told: &&Told| told.standing.parent == Some(self.id) && told.life != Life::Gone;
-        let children = told.iter().filter(is_child).map(|told| told.node);
-        let family: BTreeSet<NodeId> =
-            place.hierarchy.parent().into_iter().chain(children).take(MAX_KEPT).collect();
-        place.kept.difference(&family).for_each(|node| self.directory.unkeep(node));
-        family.difference(&place.kept).for_each(|node| self.directory.keep(*node));
-        place.kept = family;
+        let parent = place.hierarchy.parent();
+        let is_kin = |told: &Told| {
+            Some(told.node) == parent || told.standing.parent == Some(self.id) && told.life != Life::Gone
+        };
+        let mut kin: Vec<Told> = told.into_iter().filter(is_kin).collect();
+        kin.sort_by_key(|told| (Some(told.node) != parent, told.node));
+        let family: BTreeMap<NodeId, Told> =
+            kin.into_iter().take(MAX_KEPT).map(|told| (told.node, told)).collect();
+        let gone = place.family.keys().filter(|node| !family.contains_key(node));
+        gone.for_each(|node| self.directory.unkeep(node));
+        family.keys().for_each(|node| self.directory.keep(*node));
+        place.family = family;
     }
 
     /// Lets all know of a new parent or role, and has the parent dialed.

@@ -9,7 +9,7 @@ use crate::detector::Detector;
 use crate::frame::{Control, Violation};
 use crate::id::NodeId;
 use crate::policy::Class;
-use crate::queue::{Outgoing, WINDOW_BYTES};
+use crate::queue::{Item, Outgoing, WINDOW_BYTES};
 use crate::time::Instant;
 
 /// Bytes of control frames that may wait for one neighbour; one that reads so little is let go.
@@ -18,6 +18,8 @@ pub(super) const CONTROL_BYTES: usize = 4 * 1024 * 1024;
 const ACK_BYTES: usize = WINDOW_BYTES / 16;
 /// How long an acknowledgement may wait for company.
 const ACK_AFTER: Duration = Duration::from_millis(20);
+/// Nobody waits for so little room: its acknowledgement goes along with the next heartbeat.
+const ACK_LITTLE: usize = 8 * 1024;
 /// What may come beyond the window: the run that closed it.
 const WINDOW_SLACK: usize = crate::frame::MAX_FRAME;
 
@@ -64,6 +66,10 @@ pub(super) struct Neighbour {
     pub(super) others: Vec<NodeId>,
     /// It was asked to close this link, then.
     pub(super) parting: Option<Instant>,
+    /// Something may have come that it can be sent.
+    pub(super) is_ready: bool,
+    /// It says that it knows the mesh by a sample.
+    pub(super) samples: bool,
     /// Records that it may still be told in this second.
     pub(super) allowance: usize,
     /// It said goodbye: what it did not acknowledge it did not take.
@@ -89,6 +95,8 @@ impl Neighbour {
             detector: Detector::new(now, heartbeat),
             others: Vec::new(),
             parting: None,
+            is_ready: true,
+            samples: false,
             allowance: ALLOWANCE,
             leaving: false,
             epoch: None,
@@ -126,6 +134,7 @@ impl Neighbour {
     }
 
     pub(super) fn say_encoded(&mut self, frame: Bytes) {
+        self.is_ready = true;
         self.control_bytes += frame.len();
         self.control.push_back(frame);
     }
@@ -192,7 +201,13 @@ impl Neighbour {
 
     pub(super) fn ack_due(&self) -> Option<Instant> {
         // A run may be settled between two turns of `handle`, by `poll_transmit`.
-        if self.unsaid_bytes > 0 { Some(self.ack_due.unwrap_or(Instant(0))) } else { None }
+        if self.unsaid_bytes >= ACK_LITTLE { Some(self.ack_due.unwrap_or(Instant(0))) } else { None }
+    }
+
+    /// Appends to what it is to be sent.
+    pub(super) fn push(&mut self, class: Class, item: Item) {
+        self.is_ready = true;
+        self.queue.push(class, item);
     }
 
     /// Says what has been dealt with, if it is time or `urgent`.
@@ -200,8 +215,11 @@ impl Neighbour {
         if self.unsaid_bytes == 0 {
             return;
         }
-        let due = *self.ack_due.get_or_insert(now + ACK_AFTER);
-        if urgent || self.ack_now || due <= now {
+        if self.unsaid_bytes >= ACK_LITTLE && self.ack_due.is_none() {
+            self.ack_due = Some(now + ACK_AFTER);
+        }
+        let due = self.ack_due.is_some_and(|due| due <= now);
+        if urgent || self.ack_now || due {
             let runs = std::array::from_fn(|lane| self.lanes[lane].first);
             self.say(&Control::Ack { runs });
             self.unsaid_bytes = 0;

@@ -100,6 +100,7 @@ pub struct Node {
     members: Members,
     facts: Facts,
     record: Arc<Record>,
+    started: Instant,
     /// When the own record was last written.
     renewed: Instant,
     /// Nodes of which there is news to tell, and the neighbour that told it.
@@ -108,6 +109,8 @@ pub struct Node {
     /// Nodes that are dialed to find out whether they live, and when, if not yet.
     probes: BTreeMap<NodeId, Option<Instant>>,
     links_stale: bool,
+    /// Members whose records stand in the store.
+    anchors: BTreeSet<NodeId>,
     alone_since: Option<Instant>,
     /// Members that came back of late: since when, and how many.
     back: (Instant, u32),
@@ -171,11 +174,13 @@ impl Node {
             members,
             facts,
             record,
+            started: now.instant,
             renewed: now.instant,
             news: BTreeMap::new(),
             accusations: Vec::new(),
             probes: BTreeMap::new(),
             links_stale: false,
+            anchors: BTreeSet::new(),
             alone_since: None,
             back: (now.instant, 0),
             away: None,
@@ -235,7 +240,8 @@ impl Node {
         if let Some(frame) = neighbour.pop_control() {
             return Some(Transmit { lane: 0, chunks: [frame, Bytes::new(), Bytes::new()] });
         }
-        if !neighbour.is_greeted() {
+        // The class lanes may overtake the hello. The first pong says that the hello is there.
+        if neighbour.rtt_us().is_none() {
             return None;
         }
         loop {
@@ -252,6 +258,15 @@ impl Node {
                 Popped::Expired(class, item) => self.drop_expired(class, item),
             }
         }
+    }
+
+    /// Returns a neighbour to which something may have become sendable since it was last returned. Whoever
+    /// drains it after every [`Node::handle`] needs [`Node::poll_transmit`] for no other links than these and
+    /// those that have just become writable.
+    pub fn poll_ready(&mut self) -> Option<Peer> {
+        let (peer, neighbour) = self.neighbours.iter_mut().find(|(_, neighbour)| neighbour.is_ready)?;
+        neighbour.is_ready = false;
+        Some(*peer)
     }
 
     /// Returns the next thing to do. Drain it after every `handle`.
@@ -343,7 +358,7 @@ impl Node {
 
     /// Says whether the mesh is larger than what this node knows of it: then [`Node::members`] is a sample.
     pub fn knows_a_sample(&self) -> bool {
-        self.members.is_sample()
+        self.samples()
     }
 
     /// Exchanges the memo of good signatures with one that many nodes share, before and after
@@ -460,6 +475,7 @@ impl Node {
             }
             Input::RestoreRecord(bytes) => {
                 if let Some(record) = Record::from_bytes(&bytes) {
+                    self.anchors.insert(record.node);
                     self.members.learn(now, Arc::new(record), &mut self.rng);
                 }
             }
@@ -489,7 +505,7 @@ impl Node {
         self.tell_news(now);
         self.send_acks(now);
         self.emit_writes();
-        self.wanted = self.poll_timeout().unwrap_or(now.instant);
+        self.wanted = self.due.first();
     }
 
     fn emit_writes(&mut self) {

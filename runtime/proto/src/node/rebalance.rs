@@ -1,26 +1,29 @@
 //! How many links, and to whom: rebalancing that never disconnects the graph, feelers, and probes of
 //! neighbours that vanished.
 //!
-//! A link is let go only when it is the heaviest of a triangle, by a weight that both ends compute alike. A
+//! A link is let go only when it is the heaviest of a cycle, by a weight that everybody computes alike. A
 //! minimum spanning tree has no heaviest edge of any cycle, so that the graph stays connected also when all
 //! nodes let go at once.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Disconnect, Node, Output};
 use crate::directory::{Dial, FEELER, LinkPolicy};
-use crate::frame::{Control, Parting, Violation};
+use crate::frame::{Control, Parting};
 use crate::id::{NodeId, Peer};
 use crate::members::MemberState;
-use crate::record::Record;
 use crate::time::{Instant, Now};
 
 /// How long a neighbour has to close a link that it was asked to.
 const PART_WITHIN: Duration = Duration::from_secs(2);
 /// A vanished neighbour is dialed within this time, at random.
 const PROBE_WITHIN: Duration = Duration::from_millis(200);
+/// How many times rarer feelers are in a mesh that is known by a sample: one that succeeds exchanges a link, which
+/// costs a broadcast tree a repair.
+const SAMPLE_FEELERS: u32 = 2;
+/// As long as it is young a node feels in every round: newcomers that know each other only are an island.
+const YOUNG: Duration = Duration::from_secs(60);
 /// Neighbours told to all neighbours, at most.
 const MAX_TOLD: usize = 64;
 
@@ -45,7 +48,7 @@ impl Node {
     }
 
     fn bounds(&self) -> (usize, usize) {
-        self.directory.policy().bounds(self.members.len() + 1)
+        self.directory.policy().bounds(self.mesh_size())
     }
 
     /// One round: too many links are made fewer, or somebody without a link is tried.
@@ -75,62 +78,65 @@ impl Node {
         }
     }
 
-    /// Asks one neighbour to part that the graph can do without; when there is none, makes one so.
+    /// Asks one neighbour to part that the graph can do without.
     fn let_one_go(&mut self, now: Now) {
-        match self.spare() {
-            Some(peer) => self.part(now, peer, Parting::Enough),
-            None => self.introduce(),
+        if let Some(peer) = self.spare() {
+            self.part(now, peer, Parting::Enough);
         }
     }
 
-    /// Returns the link that is the heaviest of some triangle; of several the heaviest.
+    /// Returns a link that the graph can do without, best one that the other side dialed and that carries no
+    /// broadcasts.
+    ///
+    /// Where all members are known that is one whose ends are connected by lighter links alone. Of a mesh that
+    /// is known by a sample only the neighbours' numbers of links are known: there it is one to a neighbour
+    /// with more than enough. Random graphs of five links a node are connected but for a chance that shrinks
+    /// with a power of their size, and feelers mend the rest.
     fn spare(&self) -> Option<Peer> {
+        let (min, _) = self.bounds();
         let settled: Vec<(Peer, NodeId)> = self.settled().collect();
-        let ids: BTreeSet<NodeId> = settled.iter().map(|(_, node)| *node).collect();
+        let is_sample = self.samples();
+        let graph = if is_sample { BTreeMap::new() } else { self.graph(&settled) };
         let is_spare = |(peer, node): &&(Peer, NodeId)| {
-            let own = weight(&self.id, node);
-            let neighbour = &self.neighbours[peer];
-            let mut common = neighbour.others.iter().filter(|other| ids.contains(other));
-            !self.directory.keeps(node)
-                && common.any(|other| weight(&self.id, other) < own && weight(node, other) < own)
+            let has_enough = self.neighbours[peer].others.len() > min;
+            !self.directory.keeps(node) && if is_sample { has_enough } else { self.is_bridged(node, &graph) }
         };
-        settled.iter().filter(is_spare).max_by_key(|(_, node)| weight(&self.id, node)).map(|(peer, _)| *peer)
+        let rank = |(peer, node): &&(Peer, NodeId)| {
+            (!self.neighbours[peer].dialed, self.trees.is_lazy(*peer), weight(&self.id, node))
+        };
+        settled.iter().filter(is_spare).max_by_key(rank).map(|(peer, _)| *peer)
     }
 
-    /// Asks two neighbours to link to each other, so that next time there is a triangle.
-    fn introduce(&mut self) {
-        let settled: Vec<(Peer, NodeId)> = self.settled().collect();
-        let mut pairs = Vec::new();
-        for (at, (peer, node)) in settled.iter().enumerate() {
-            let strangers = settled[at + 1..].iter();
-            let strangers = strangers.filter(|(_, other)| !self.neighbours[peer].others.contains(other));
-            pairs.extend(strangers.map(|(_, other)| (*peer, *node, *other)));
+    /// Who has links to whom: as the neighbours say now, and of the others as their records say.
+    fn graph(&self, settled: &[(Peer, NodeId)]) -> BTreeMap<NodeId, Vec<NodeId>> {
+        let living = self.members.iter().filter(|member| member.state == MemberState::Alive);
+        let mut graph: BTreeMap<NodeId, Vec<NodeId>> =
+            living.map(|member| (member.record.node, member.record.facts.neighbours.clone())).collect();
+        for (peer, node) in settled {
+            graph.insert(*node, self.neighbours[peer].others.clone());
         }
-        let Some((peer, _, other)) = self.rng.choice(pairs) else { return };
-        if let Some(record) = self.members.record(&other).cloned() {
-            self.say(peer, &Control::Introduce(record));
-        }
+        graph.insert(self.id, settled.iter().map(|(_, node)| *node).collect());
+        graph
     }
 
-    pub(super) fn on_introduced(
-        &mut self,
-        now: Now,
-        from: Peer,
-        record: Arc<Record>,
-    ) -> Result<(), Violation> {
-        let node = record.node;
-        if self.members.is_news(now, &record) {
-            if !record.is_signed_by_memo(&mut self.verified) {
-                return Err(Violation::BadSignature);
+    /// Says whether a path of links that are all lighter than the one to `node` leads there. Both ends of each
+    /// of them must tell of it, so that a link that is just being let go does not count.
+    fn is_bridged(&self, node: &NodeId, graph: &BTreeMap<NodeId, Vec<NodeId>>) -> bool {
+        let own = weight(&self.id, node);
+        let tells = |of: &NodeId, other: &NodeId| graph.get(of).is_some_and(|links| links.contains(other));
+        let mut known = BTreeSet::from([self.id]);
+        let mut ahead = vec![self.id];
+        while let Some(at) = ahead.pop() {
+            for next in graph.get(&at).into_iter().flatten() {
+                if weight(&at, next) < own && tells(next, &at) && known.insert(*next) {
+                    if next == node {
+                        return true;
+                    }
+                    ahead.push(*next);
+                }
             }
-            self.learn(now, record, Some(from));
         }
-        let (_, max) = self.bounds();
-        let has_room = self.directory.policy() != LinkPolicy::Explicit && self.by_node.len() <= max;
-        if has_room && node != self.id && !self.by_node.contains_key(&node) {
-            self.dial(now, &node);
-        }
-        Ok(())
+        false
     }
 
     fn dial(&mut self, now: Now, node: &NodeId) -> bool {
@@ -162,14 +168,18 @@ impl Node {
     /// has heard of others, as with a join in HyParView. When none can, the newcomer is sent to others.
     pub(super) fn relieve(&mut self, now: Now, newcomer: Peer) {
         let links = self.settled().count();
-        if links <= self.directory.policy().capacity(self.members.len() + 1) {
+        if links <= self.directory.policy().capacity(self.mesh_size()) {
             return;
         }
         let can_go = |(peer, node): &(Peer, NodeId)| {
             *peer != newcomer && !self.directory.keeps(node) && self.neighbours[peer].others.len() > 1
         };
-        let others: Vec<Peer> = self.settled().filter(can_go).map(|(peer, _)| peer).collect();
-        match self.spare().filter(|peer| *peer != newcomer).or_else(|| self.rng.choice(others)) {
+        // Nobody who dials can push out those that this node has dialed itself, nor those that have been there
+        // for long: else a swarm of made-up nodes would be all its neighbours in the end.
+        let dialed_in = |peer: &Peer| !self.neighbours[peer].dialed;
+        let all: Vec<Peer> = self.settled().filter(can_go).map(|(peer, _)| peer).filter(dialed_in).collect();
+        let young = all.get(all.len() / 2..).unwrap_or_default().to_vec();
+        match self.rng.choice(young) {
             Some(peer) => self.part(now, peer, Parting::Enough),
             None => {
                 self.shuffle_to(newcomer);
@@ -181,9 +191,14 @@ impl Node {
     /// Tries somebody without a link: a part of the mesh that was cut off is found by it, and nodes that
     /// nobody watches any more.
     fn feel(&mut self, now: Now) {
-        let orphans = if self.members.is_sample() { Vec::new() } else { self.members.orphans() };
-        let chance = self.tuning.rebalance.as_secs_f64() / FEELER.as_secs_f64();
-        if self.rng.f64() >= chance.clamp(0.05, 1.0) {
+        let orphans = if self.samples() { Vec::new() } else { self.members.orphans() };
+        let is_young = now.instant.since(self.started) < YOUNG;
+        let every = match self.samples() {
+            true if is_young => FEELER,
+            true => FEELER * SAMPLE_FEELERS,
+            false => FEELER,
+        };
+        if self.rng.f64() * every.as_secs_f64() >= self.tuning.rebalance.as_secs_f64() {
             return;
         }
         let orphan = self.rng.choice(orphans).filter(|node| !self.by_node.contains_key(node));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::decide::STALL;
 use super::{Node, Output, Write};
+use crate::directory::LinkPolicy;
 use crate::frame::{Control, MAX_ROWS};
 use crate::policy::Policies;
 use crate::routing::REFRESH;
@@ -16,6 +17,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 const PING_SWEEPS: u32 = 5;
 /// How often the QoS policy divides the links.
 const DIVIDE: Duration = Duration::from_secs(5);
+/// How often a neighbour is asked for nodes to dial, when none is known.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How often dials are looked at while there are too few links.
 const DIAL_EVERY: Duration = Duration::from_millis(100);
 
@@ -134,17 +137,27 @@ impl Node {
     }
 
     fn look_for_links(&mut self, now: Now) {
-        for dial in self.directory.dials(now.instant, &self.by_node, &self.members, &mut self.rng) {
-            self.outputs.push_back(Output::Dial(dial));
+        let nodes = self.mesh_size();
+        let dials = self.directory.dials(now.instant, &self.by_node, &self.members, nodes, &mut self.rng);
+        let is_hungry = self.directory.is_hungry(&self.by_node, nodes);
+        let knows_nobody = dials.is_empty() && self.directory.under_way() == 0;
+        self.outputs.extend(dials.into_iter().map(Output::Dial));
+        let mut pause = DIAL_EVERY;
+        if is_hungry && knows_nobody && self.directory.policy() != LinkPolicy::Explicit {
+            let peers: Vec<_> = self.greeted().collect();
+            if let Some(peer) = self.rng.choice(peers) {
+                self.say(peer, &Control::Want(Vec::new()));
+            }
+            pause = ASK_EVERY;
         }
-        let is_hungry = self.directory.is_hungry(&self.by_node, self.members.len() + 1);
-        self.due.dial = is_hungry.then_some(now.instant + DIAL_EVERY);
+        self.due.dial = is_hungry.then_some(now.instant + pause);
     }
 
     fn beat(&mut self, now: Now) {
         self.beats = self.beats.wrapping_add(1);
         let heartbeat = Control::Heartbeat { count: self.beats }.encode();
         for neighbour in self.neighbours.values_mut().filter(|neighbour| neighbour.is_greeted()) {
+            neighbour.send_ack(now.instant, true);
             neighbour.say_encoded(heartbeat.clone());
         }
         self.tell_links();
@@ -158,13 +171,16 @@ impl Node {
         self.seek_ways(now);
         self.sweeps = self.sweeps.wrapping_add(1);
         let measures = self.sweeps.is_multiple_of(PING_SWEEPS);
+        if measures {
+            self.table.tell_renewed();
+        }
         for neighbour in self.neighbours.values_mut() {
             neighbour.allowance = super::link::ALLOWANCE;
             if measures {
                 neighbour.ping(now.instant, self.rng.u64(..));
             }
         }
-        if self.directory.is_hungry(&self.by_node, self.members.len() + 1) {
+        if self.directory.is_hungry(&self.by_node, self.mesh_size()) {
             self.due.dial_soon(now.instant);
         }
         self.release_stalled(now);
@@ -207,7 +223,12 @@ impl Node {
                 self.say(peer, &Control::Graft { topic, offers: some.to_vec() });
             }
         }
-        for ((peer, topic), offers) in self.trees.take_offers(now.instant) {
+        let offers = self.trees.take_offers(now.instant);
+        if !offers.is_empty() {
+            // There is a turn in any case: what is owed goes along.
+            self.neighbours.values_mut().for_each(|neighbour| neighbour.send_ack(now.instant, true));
+        }
+        for ((peer, topic), offers) in offers {
             self.say(peer, &Control::IHave { topic, offers });
         }
     }

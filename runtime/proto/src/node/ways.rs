@@ -34,8 +34,6 @@ impl Node {
 
     /// Sends the requests that are due.
     pub(super) fn seek_ways(&mut self, now: Now) {
-        let nodes = (!self.members.is_sample()).then(|| self.members.len() + 1);
-        self.table.set_size(nodes);
         for (node, seqno) in self.table.starving() {
             self.ask_for_fresher(node, seqno);
         }

@@ -2,7 +2,8 @@
 //! best says so. No votes are sent.
 //!
 //! Nodes that know different things for a moment may both say that they lead; as soon as they hear of each
-//! other, the same rule picks the same one at both, and the other steps down.
+//! other, the same rule picks the same one at both, and the other steps down. Whoever is best and does not say
+//! so is passed over after a while: it may be cut off, or lie.
 
 use super::score::{battery, mobility, resources};
 use super::{Profile, Role, Standing, Strategy};
@@ -64,13 +65,21 @@ impl Contender {
     }
 }
 
+/// What a node may do of its own accord.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Its last change of role was long enough ago to take over from one who leads and lives.
+    pub may_challenge: bool,
+    /// How many that go before it have had their time to say that they lead, while nobody did.
+    pub passed_over: usize,
+}
+
 fn best<'a>(contenders: impl Iterator<Item = &'a Contender>) -> Option<&'a Contender> {
     contenders.filter(|c| c.rank > 0).reduce(|best, c| if c.goes_before(best) { c } else { best })
 }
 
-/// Returns the role of `own` among `others`, and who leads then. `may_challenge`: its last change of role was
-/// long enough ago to take over from one who leads and lives.
-pub fn elect(own: &Contender, others: &[Contender], may_challenge: bool) -> (Role, Option<NodeId>) {
+/// Returns the role of `own` among `others`, and who leads then.
+pub fn elect(own: &Contender, others: &[Contender], patience: Patience) -> (Role, Option<NodeId>) {
     if own.rank == 4 {
         return (Role::Leader, Some(own.node));
     }
@@ -78,12 +87,14 @@ pub fn elect(own: &Contender, others: &[Contender], may_challenge: bool) -> (Rol
         return (Role::Standalone, None);
     }
     let all = || others.iter().chain([own]);
-    let is_best = best(all()).is_some_and(|best| best.node == own.node);
+    let before = others.iter().filter(|other| other.goes_before(own)).count();
     match best(all().filter(|c| c.leads)) {
         Some(leader) if leader.node == own.node => (Role::Leader, Some(own.node)),
-        Some(leader) if is_best && may_challenge && own.overtakes(leader) => (Role::Leader, Some(own.node)),
+        Some(leader) if before == 0 && patience.may_challenge && own.overtakes(leader) => {
+            (Role::Leader, Some(own.node))
+        }
         Some(leader) => (Role::Member, Some(leader.node)),
-        None if is_best => (Role::Leader, Some(own.node)),
+        None if own.rank > 0 && before <= patience.passed_over => (Role::Leader, Some(own.node)),
         None => (Role::Member, None),
     }
 }
@@ -97,6 +108,8 @@ mod tests {
         Contender { node: NodeId([id; 32]), rank: 2, score, leads }
     }
 
+    const READY: Patience = Patience { may_challenge: true, passed_over: 0 };
+
     fn id(id: u8) -> Option<NodeId> {
         Some(NodeId([id; 32]))
     }
@@ -108,7 +121,7 @@ mod tests {
             for own in cell.iter_mut() {
                 let others: Vec<Contender> =
                     before.iter().filter(|other| other.node != own.node).copied().collect();
-                own.leads = elect(own, &others, true).0 == Role::Leader;
+                own.leads = elect(own, &others, READY).0 == Role::Leader;
             }
         }
         cell.iter().filter(|c| c.leads).map(|c| c.node).collect()
@@ -140,8 +153,21 @@ mod tests {
         for (score, may_challenge, want) in [(549, true, 1), (550, false, 1), (550, true, 2)] {
             let own = contender(2, score, false);
 
-            assert_eq!(elect(&own, &[leader], may_challenge).1, id(want), "{score}");
+            let patience = Patience { may_challenge, passed_over: 0 };
+            assert_eq!(elect(&own, &[leader], patience).1, id(want), "{score}");
         }
+    }
+
+    #[test]
+    fn whoever_is_best_and_does_not_say_so_is_passed_over() {
+        let (silent, next) = ([contender(1, 900, false), contender(2, 900, false)], contender(3, 900, false));
+        for (passed_over, want) in [(0, None), (1, None), (2, id(3))] {
+            let patience = Patience { may_challenge: false, passed_over };
+
+            assert_eq!(elect(&next, &silent, patience).1, want, "{passed_over}");
+        }
+        let never = Contender { rank: 0, ..next };
+        assert_eq!(elect(&never, &silent, Patience { passed_over: 9, ..READY }), (Role::Member, None));
     }
 
     #[test]
@@ -150,9 +176,9 @@ mod tests {
         let preferred = Contender { rank: 3, ..contender(2, 1, false) };
         let never = Contender { rank: 0, ..contender(3, 1000, false) };
 
-        assert_eq!(elect(&preferred, &[dynamic], true), (Role::Leader, id(2)));
-        assert_eq!(elect(&never, &[contender(4, 0, false)], true), (Role::Member, None));
-        assert_eq!(elect(&never, &[], true), (Role::Standalone, None));
+        assert_eq!(elect(&preferred, &[dynamic], READY), (Role::Leader, id(2)));
+        assert_eq!(elect(&never, &[contender(4, 0, false)], READY), (Role::Member, None));
+        assert_eq!(elect(&never, &[], READY), (Role::Standalone, None));
     }
 
     #[test]

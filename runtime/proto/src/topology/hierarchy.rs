@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::election::{self, Contender, MAX_CONTENDERS};
+use super::election::{self, Contender, MAX_CONTENDERS, Patience};
 use super::{Lack, Level, Parts, Profile, Role, Standing, Weights, distance_m, parts};
 use crate::id::NodeId;
 use crate::policy::{Asker, Candidates, MAINS, MAX_SCORE, UNKNOWN};
@@ -251,6 +251,8 @@ pub struct Hierarchy {
     role: Role,
     role_since: Option<Instant>,
     leader: Option<NodeId>,
+    /// Since when there is a cell and nobody leads it.
+    leaderless: Option<Instant>,
     parent: Option<Parent>,
     exchanged: Option<Instant>,
     lateral: Vec<NodeId>,
@@ -273,6 +275,7 @@ impl Hierarchy {
             role: Role::Standalone,
             role_since: None,
             leader: None,
+            leaderless: None,
             parent: None,
             exchanged: None,
             lateral: Vec::new(),
@@ -457,21 +460,32 @@ impl Hierarchy {
             others.filter_map(|seen| Contender::of(seen.node, seen.profile, &seen.standing)).collect();
         others.sort_unstable_by_key(|contender| contender.node);
         others.truncate(MAX_CONTENDERS);
-        let may_challenge = self.role_since.is_none_or(|since| now.since(since) >= COOLDOWN);
+        let patience = self.patience(now);
         let (role, leader) = match Contender::of(self.own, &self.profile, &standing) {
-            Some(own) => election::elect(&own, &others, may_challenge),
+            Some(own) => election::elect(&own, &others, patience),
             None => (Role::Standalone, None),
         };
         if role != self.role {
             (self.role, self.role_since) = (role, Some(now));
             changes.push(Change::Role(role));
         }
+        let is_leaderless = leader.is_none() && !others.is_empty();
+        self.leaderless = is_leaderless.then(|| self.leaderless.unwrap_or(now));
         if leader != self.leader {
             self.leader = leader;
             changes.push(Change::Leader(leader));
         }
         others.extend(Contender::of(self.own, &self.profile, &self.standing()));
         self.contenders = others;
+    }
+
+    /// Of those who go before it, one more is passed over with every evaluation without a leader.
+    fn patience(&self, now: Instant) -> Patience {
+        let rounds = self.leaderless.map_or(0, |since| now.since(since).as_secs() / EVALUATE.as_secs());
+        Patience {
+            may_challenge: self.role_since.is_none_or(|since| now.since(since) >= COOLDOWN),
+            passed_over: usize::try_from(rounds).unwrap_or(usize::MAX),
+        }
     }
 
     /// Says whether a member is of this node's level and cell.

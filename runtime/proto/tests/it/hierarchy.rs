@@ -165,21 +165,25 @@ fn equal_nodes_elect_exactly_one_leader_and_another_when_it_dies() {
 // PM-82: a cell that was cut in two has a leader in each part, and one again when it is whole.
 #[test]
 fn two_leaders_become_one_when_a_partition_heals() {
-    let mut net = network(7, 6);
-    (0..6).for_each(|node| set(&mut net, node, platform()));
-    net.run(secs(15));
-    for a in 0..3 {
-        (3..6).for_each(|b| net.cut(a, b));
-    }
-    net.run(secs(30));
-    assert_eq!((leaders(&net, 0..3).len(), leaders(&net, 3..6).len()), (1, 1));
+    // With the second seed nobody here has a link to two of those over there.
+    for seed in [7, 404] {
+        let mut net = network(seed, 6);
+        (0..6).for_each(|node| set(&mut net, node, platform()));
+        net.run(secs(15));
+        for a in 0..3 {
+            (3..6).for_each(|b| net.cut(a, b));
+        }
+        // Those on the other side whom nobody here had a link to may be taken for living, and are passed over.
+        net.run(secs(150));
+        assert_eq!((leaders(&net, 0..3).len(), leaders(&net, 3..6).len()), (1, 1), "seed {seed}");
 
-    for a in 0..3 {
-        (3..6).for_each(|b| net.heal(a, b));
-    }
-    net.run(secs(90));
+        for a in 0..3 {
+            (3..6).for_each(|b| net.heal(a, b));
+        }
+        net.run(secs(120));
 
-    assert_eq!(leaders(&net, 0..6).len(), 1);
+        assert_eq!(leaders(&net, 0..6).len(), 1, "seed {seed}");
+    }
 }
 
 // PM-82: the strategies side by side.
@@ -236,8 +240,15 @@ fn a_parent_with_a_link_stays_parent_also_when_the_sample_forgets_it() {
     }
     set(&mut net, 0, Profile { max_children: 12, ..squad() });
     set(&mut net, 1, platform());
+    for _ in 0..300 {
+        net.run(secs(1));
+        if parent(&net, 1).is_some() {
+            break;
+        }
+    }
     net.run(secs(30));
     assert_eq!(parent(&net, 1), Some(net.id(0)));
+    let changes = net.node(1).counters().parent_changes;
 
     let mut forgotten = false;
     for _ in 0..600 {
@@ -247,7 +258,7 @@ fn a_parent_with_a_link_stays_parent_also_when_the_sample_forgets_it() {
 
     assert!(forgotten, "the sample always had it");
     assert_eq!(parent(&net, 1), Some(net.id(0)));
-    assert_eq!(net.node(1).counters().parent_changes, 1);
+    assert_eq!(net.node(1).counters().parent_changes, changes);
 }
 
 /// Scores the worst battery highest, far above what the host takes.
@@ -276,6 +287,21 @@ impl Policies for Upside {
         scores.clear();
         scores.extend(candidates.battery.iter().map(|battery| 900 - u32::from(*battery) * 5));
     }
+}
+
+// MN-53: explicit links stay explicit.
+#[test]
+fn a_node_with_explicit_links_has_a_parent_among_its_neighbours() {
+    let mut net = Network::seeded(53);
+    net.chain(3);
+    set(&mut net, 0, squad());
+    set(&mut net, 1, Profile { battery: Some(20), ..squad() });
+    set(&mut net, 2, platform());
+
+    net.run(secs(30));
+
+    assert_eq!(parent(&net, 2), Some(net.id(1)));
+    assert_eq!(net.node(2).neighbours().len(), 1);
 }
 
 // PM-81: the policy of a node decides on its parent, and an exchange of policies is acted on at once.

@@ -25,7 +25,7 @@ fn after(lane: u8, frames: &[&[u8]]) -> Network {
 // P03, P04, P08, I7: one violation closes that link, is counted, and the node goes on.
 #[test]
 fn every_kind_of_bad_frame_closes_its_link_only() {
-    let hello = Control::Hello { epoch: 1, heartbeat_ms: 500 }.encode();
+    let hello = Control::Hello { epoch: 1, heartbeat_ms: 500, samples: false }.encode();
     let ack = Control::Ack { runs: [u32::MAX; 5] }.encode();
     let cases: [(u8, &[u8], Violation); 7] = [
         (0, b"", Violation::Truncated),

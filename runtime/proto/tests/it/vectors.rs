@@ -59,11 +59,12 @@ fn controls() -> Vec<(&'static str, Control)> {
     facts.set("load", Some(vec![42])).expect("short");
     let record = Arc::new(Record::sign(&key(), 1_790_000_000_123, facts));
     vec![
-        ("hello", Control::Hello { epoch: 1_790_000_000_000, heartbeat_ms: 500 }),
+        ("hello", Control::Hello { epoch: 1_790_000_000_000, heartbeat_ms: 500, samples: false }),
         ("ping", Control::Ping { nonce: 0x0102_0304_0506_0708 }),
         ("pong", Control::Pong { nonce: 0x0102_0304_0506_0708 }),
         ("ack", Control::Ack { runs: [1, 2, 3, 4, 500] }),
         ("records", Control::Records(vec![record.clone()])),
+        ("shuffle", Control::Shuffle(vec![record])),
         ("routes", Control::Routes(vec![Route { node, seqno: 9, cost_us: 1500, hops: 2 }])),
         ("seqno-request", Control::SeqnoRequest { node, seqno: 10, hops: 32 }),
         ("prune", Control::Prune { topic }),
@@ -77,7 +78,6 @@ fn controls() -> Vec<(&'static str, Control)> {
         ("links", Control::Links(vec![node])),
         ("heartbeat", Control::Heartbeat { count: 9 }),
         ("accusations", Control::Accusations(vec![Accusation::sign(&key(), node, 1_790_000_000_123)])),
-        ("introduce", Control::Introduce(record)),
         ("way-request", Control::WayRequest { node, hops: 32 }),
     ]
 }

@@ -77,7 +77,7 @@ impl Hierarchy {
     ) -> Option<Verdict> {
         let is_parent = self.parent() == Some(seen.node);
         let lives = seen.life == Life::Alive || is_parent && seen.life == Life::Suspect;
-        if seen.profile.level <= self.profile.level {
+        if !seen.profile.is_above(self.profile.level) {
             return Some(Verdict::WrongLevel);
         }
         if !lives {

@@ -6,6 +6,7 @@ mod lint;
 mod process;
 mod scan;
 mod setup;
+mod sim;
 mod stage;
 mod test;
 
@@ -17,12 +18,13 @@ use stage::Stage;
 const USAGE: &str = "\
 cargo xtask test [--stage NAME]   all tests, or one stage of them
 cargo xtask demo [ARGS]           `meshctl demo` with ARGS, in release
+cargo xtask sim [ARGS]            every shipped scenario at small sizes; --baseline REV compares
 cargo xtask lint [--stage NAME]   formatting, lints, docs, floors, licences
 cargo xtask ci                    all of the above, the quick checks first
 ";
 
 /// The quick ones first; the workspace's tests at the end, so that their count is the last thing printed.
-const CI: [Stage; 10] = [
+const CI: [Stage; 11] = [
     lint::FMT,
     test::PURITY,
     test::PLUGINS,
@@ -30,6 +32,7 @@ const CI: [Stage; 10] = [
     lint::CLIPPY,
     lint::DOCS,
     Stage { name: "demo", run: || demo(&["--json".to_owned(), "--no-input".to_owned()]) },
+    Stage { name: "sim", run: sim::in_ci },
     test::EXAMPLES,
     test::DOCTESTS,
     Stage { name: "workspace", run: test::workspace_in_ci },
@@ -53,6 +56,7 @@ fn run(args: &[String]) -> Result {
         "lint" => stage::run(command, &lint::STAGES, rest),
         "ci" => stage::run(command, &CI, rest),
         "demo" => demo(rest),
+        "sim" => sim::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())

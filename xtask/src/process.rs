@@ -103,6 +103,15 @@ impl Command {
         if status.success() { Ok(stdout) } else { Err(Failure::new(format!("`{}` failed", self.shown))) }
     }
 
+    /// Runs it silently and returns what it printed, however it ended; what it says on stderr is kept back.
+    pub fn printed(mut self) -> Result<Vec<u8>> {
+        let output = self.inner.output().map_err(|error| self.cannot_start(&error))?;
+        if output.stdout.is_empty() {
+            eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(output.stdout)
+    }
+
     /// Runs it silently and says whether it could and did.
     pub fn succeeds(mut self) -> bool {
         self.inner.stdin(Stdio::null()).output().is_ok_and(|output| output.status.success())

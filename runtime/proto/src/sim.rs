@@ -33,7 +33,7 @@ use crate::id::{NodeId, Peer, TopicId};
 use crate::node::{Disconnect, Input, Node, Output, Publish, PublishError};
 use crate::policy::native::Native;
 use crate::policy::{Class, Policies};
-use crate::run::{Dest, Flow, Verified};
+use crate::run::{DEFAULT_HOP_LIMIT, Dest, Flow, Verified};
 use crate::time::Instant;
 use crate::tuning::Tuning;
 
@@ -258,7 +258,7 @@ impl Network {
             dest,
             class: Class::Normal,
             ttl_ms: None,
-            hop_limit: dest.hop_limit(),
+            hop_limit: DEFAULT_HOP_LIMIT,
             durable: false,
             want_ids: true,
             payloads: vec![Bytes::copy_from_slice(payload)],
@@ -314,15 +314,15 @@ impl Network {
     pub fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
         loop {
-            while let Some((_, event)) = self.events.pop_until(self.now) {
+            while let Some(event) = self.events.pop_until(self.now) {
                 self.on_event(event);
             }
             if self.take_turns() {
                 continue;
             }
-            match self.events.next_at() {
-                Some(at) if at <= end => self.now = at,
-                _ => break,
+            match self.events.next_until(end) {
+                Some(at) => self.now = at,
+                None => break,
             }
         }
         self.now = end;

@@ -220,6 +220,8 @@ impl Network {
         }
         self.hosts[host].set_shut(peer, false);
         self.transmit(host, End::new(peer, link, from));
+        // What left the queue may be acknowledged upstream now.
+        self.set_alarm(host);
     }
 
     pub(super) fn link_up(&mut self, from: usize, to: usize, addr: String) {

@@ -72,6 +72,8 @@ pub(super) struct Host {
     pub(super) is_due: bool,
     /// The earliest wake-up that is scheduled; others are void.
     pub(super) wake_at: Option<Instant>,
+    /// When its node wants to be called.
+    pub(super) due_at: Option<Instant>,
     /// Turns since it was made.
     pub(super) turns: u64,
     /// Members that it does not take for alive.
@@ -117,6 +119,7 @@ impl Host {
             inputs: Vec::new(),
             is_due: false,
             wake_at: None,
+            due_at: None,
             turns: 0,
             doubted: BTreeSet::new(),
             villain: None,
@@ -168,7 +171,7 @@ impl Host {
 
     /// Stops the node; what it has not written is lost.
     pub(super) fn halt(&mut self, now: Instant) {
-        self.node = None;
+        (self.node, self.due_at) = (None, None);
         self.since = now;
         self.is_frozen = false;
         self.inputs.clear();

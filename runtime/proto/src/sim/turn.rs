@@ -97,11 +97,20 @@ impl Network {
             return;
         }
         host.wake_at = None;
-        let due = host.node.as_ref().and_then(Node::poll_timeout);
-        match due.map(|due| host.clock.truth(due)) {
+        match host.due_at {
             Some(due) if due <= self.now => self.call(index),
             Some(due) => self.wake(index, due),
             None => {}
+        }
+    }
+
+    /// Asks a node again when it wants to be called.
+    pub(super) fn set_alarm(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        let due = host.node.as_ref().and_then(Node::poll_timeout);
+        host.due_at = due.map(|due| host.clock.truth(due).max(self.now + Duration::from_micros(1)));
+        if let Some(due) = host.due_at {
+            self.wake(index, due);
         }
     }
 
@@ -140,11 +149,7 @@ impl Network {
         outputs.drain(..).for_each(|output| self.on_output(index, output));
         self.outputs = outputs;
         self.transmit_all(index);
-        let host = &self.hosts[index];
-        if let Some(due) = host.node.as_ref().and_then(Node::poll_timeout) {
-            let due = host.clock.truth(due).max(self.now + Duration::from_micros(1));
-            self.wake(index, due);
-        }
+        self.set_alarm(index);
     }
 
     fn transmit_all(&mut self, index: usize) {

@@ -21,7 +21,7 @@ const PART_WITHIN: Duration = Duration::from_secs(2);
 const PROBE_WITHIN: Duration = Duration::from_millis(200);
 /// How many times rarer feelers are in a mesh that is known by a sample: one that succeeds exchanges a link, which
 /// costs a broadcast tree a repair.
-const SAMPLE_FEELERS: u32 = 2;
+const SAMPLE_FEELERS: u32 = 20;
 /// As long as it is young a node feels in every round: newcomers that know each other only are an island.
 const YOUNG: Duration = Duration::from_secs(60);
 /// Neighbours told to all neighbours, at most.

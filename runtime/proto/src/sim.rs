@@ -33,7 +33,7 @@ use crate::id::{NodeId, Peer, TopicId};
 use crate::node::{Disconnect, Input, Node, Output, Publish, PublishError};
 use crate::policy::native::Native;
 use crate::policy::{Class, Policies};
-use crate::run::{DEFAULT_HOP_LIMIT, Dest, Flow, Verified};
+use crate::run::{Dest, Flow, Verified};
 use crate::time::Instant;
 use crate::tuning::Tuning;
 
@@ -258,7 +258,7 @@ impl Network {
             dest,
             class: Class::Normal,
             ttl_ms: None,
-            hop_limit: DEFAULT_HOP_LIMIT,
+            hop_limit: dest.hop_limit(),
             durable: false,
             want_ids: true,
             payloads: vec![Bytes::copy_from_slice(payload)],

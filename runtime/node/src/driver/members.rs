@@ -187,7 +187,13 @@ impl Driver {
         let isolated = isolation(&self.reach_report());
         let cut = self.partition().map(|cut| Warning {
             code: code::PARTITIONED.id.to_owned(),
-            message: format!("{} of {} members are away since {}", cut.away, cut.of, cut.since),
+            message: format!(
+                "{} of {} members {} away since {}",
+                cut.away,
+                cut.of,
+                verb(cut.away),
+                cut.since
+            ),
             help: Some("meshctl members".to_owned()),
         });
         let silent = if cut.is_some() { None } else { self.silent_members() };
@@ -215,9 +221,13 @@ fn of_all(counts: &MemberCounts) -> u32 {
     counts.alive + counts.suspect + counts.dead
 }
 
+fn verb(count: u32) -> &'static str {
+    if count == 1 { "is" } else { "are" }
+}
+
 /// Returns such as "2 members are dead: ada, bob".
 fn sentence(word: &str, names: &[&str]) -> String {
-    let is = if names.len() == 1 { "is" } else { "are" };
+    let is = verb(u32::try_from(names.len()).unwrap_or(u32::MAX));
     let more = if names.len() > MAX_NAMED { ", …" } else { "" };
     let named = names.iter().take(MAX_NAMED).copied().collect::<Vec<_>>().join(", ");
     format!("{} {is} {word}: {named}{more}", count(names.len(), "member"))

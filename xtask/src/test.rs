@@ -18,7 +18,7 @@ pub const DOCTESTS: Stage = Stage { name: "doctests", run: doctests };
 pub const STAGES: [Stage; 5] =
     [Stage { name: "workspace", run: workspace }, DOCTESTS, PLUGINS, PURITY, EXAMPLES];
 
-const EXAMPLE_NAMES: [&str; 3] = ["two_nodes", "publish_subscribe", "swap_a_policy"];
+const EXAMPLE_NAMES: [&str; 4] = ["two_nodes", "publish_subscribe", "swap_a_policy", "simulate_a_policy"];
 
 fn workspace() -> Result {
     units_and_integration("default")

@@ -296,3 +296,36 @@ delivery_ratio = ">= 99.9%"
     assert_eq!((scenario.malicious[0].lie, scenario.malicious[0].target), (Lie::Censor, Some(3)));
     assert_eq!(scenario.expect[0].bound, 0.999);
 }
+
+/// The scenario in the documentation is right, and every figure, fault and lie is written of.
+#[test]
+fn the_documentation_says_what_is_read() {
+    let text = include_str!("../../../../docs/simulate.md");
+    let scenario = text.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+
+    let parsed = Scenario::parse("simulate.md", scenario, &[]).unwrap_or_else(|error| panic!("{error}"));
+
+    assert_eq!(parsed.name, "office-moves");
+    for kind in [
+        "crash",
+        "leave",
+        "freeze",
+        "churn",
+        "partition",
+        "cut",
+        "ring",
+        "links",
+        "clock",
+        "swap",
+        "mute",
+        "censor",
+        "accuser",
+        "poisoner",
+        "forger",
+        "replayer",
+        "lure",
+        "sybil",
+    ] {
+        assert!(text.contains(&format!("\n| `{kind}` |")), "{kind}");
+    }
+}

@@ -145,7 +145,7 @@ impl Network {
         self.hosts[host].links.len()
     }
 
-    /// Returns the hosts that a host has links to, and those to whom it has two twice.
+    /// Returns the hosts at the far ends of a host's links; one with two links is named twice.
     pub fn neighbours(&self, host: usize) -> Vec<usize> {
         let ends = self.hosts[host].links.iter();
         let far = ends.filter_map(|end| Some(self.links.get(end.link)?.sides[1 - end.side].host as usize));

@@ -1,9 +1,11 @@
 //! The network with everything around it: performs the steps of a script and looks at the mesh now and then.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mesh_plugin_host::Settings;
 use mesh_proto::directory::LinkPolicy;
+use mesh_proto::members::MemberState;
 use mesh_proto::node::Input;
 use mesh_proto::run::Dest;
 use mesh_proto::sim::{LinkModel, Loss, Malice, Network, Notice, START_MS, Skew, Spec, Traffic};
@@ -199,10 +201,25 @@ impl<'a> Stage<'a> {
     }
 
     /// Says whether all honest nodes are connected and agree on who is there. Where some mean ill, a node may
-    /// have none but those for neighbours: that is counted as isolation, and no promise of convergence.
+    /// have none but those for neighbours: that is counted as isolation, and the others must agree.
     fn is_whole(&self) -> bool {
-        let is_connected = self.has_liars || self.net.connected_components().len() <= 1;
-        is_connected && self.net.agree_on_members()
+        let parts = self.net.connected_components();
+        match parts.as_slice() {
+            [] => true,
+            [_] if !self.has_liars => self.net.agree_on_members(),
+            [largest, ..] if self.has_liars => largest.iter().all(|&node| self.agrees(node, largest)),
+            _ => false,
+        }
+    }
+
+    /// Says whether a node takes all of these for alive, and nobody who is down.
+    fn agrees(&self, node: usize, others: &[usize]) -> bool {
+        let members = self.net.node(node).members().filter(|member| member.state == MemberState::Alive);
+        let known: BTreeSet<usize> =
+            members.filter_map(|member| self.net.host(&member.record.node)).collect();
+        let knows_all = || others.iter().all(|other| *other == node || known.contains(other));
+        known.iter().all(|&other| self.net.is_up(other))
+            && (self.net.node(node).knows_a_sample() || knows_all())
     }
 }
 

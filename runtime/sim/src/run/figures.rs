@@ -233,7 +233,7 @@ fn members(report: &mut Report, stage: &Stage<'_>, script: &Script) {
     report.converge_s = script.rough_from.and(converged);
 }
 
-/// Measures how long it takes until those who are gone are seen to be gone.
+/// Measures how long it takes until those who are gone for good are seen to be gone.
 fn detection(report: &mut Report, stage: &Stage<'_>, script: &Script) {
     let (mut first, mut all) = (None::<Duration>, None::<Duration>);
     for (gone_at, step) in &script.steps {
@@ -243,7 +243,7 @@ fn detection(report: &mut Report, stage: &Stage<'_>, script: &Script) {
             let at = sighting.at.since(stage.begin);
             let is_of_this = at >= *gone_at
                 && nodes.contains(&of)
-                && !script.presence.is_up(of, at)
+                && script.presence.stays_away(of, *gone_at)
                 && script.presence.is_honest(by)
                 && matches!(sighting.state, MemberState::Dead | MemberState::Left);
             if is_of_this {

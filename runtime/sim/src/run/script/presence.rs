@@ -70,6 +70,11 @@ impl Presence {
         self.stays(node, at, at)
     }
 
+    /// Says whether a node that went at a time does not come back.
+    pub(in crate::run) fn stays_away(&self, node: usize, from: Duration) -> bool {
+        self.up[node].iter().all(|&(_, end)| end <= from)
+    }
+
     /// Says whether a node means well all the time.
     pub(in crate::run) fn is_honest(&self, node: usize) -> bool {
         !self.bad[node]

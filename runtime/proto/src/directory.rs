@@ -160,6 +160,11 @@ impl Directory {
         }
     }
 
+    /// Returns how many dials of this node have failed one after the other.
+    pub fn failures(&self, node: &NodeId) -> u32 {
+        self.attempts.get(node).map_or(0, |attempt| attempt.failures)
+    }
+
     /// Somebody has moved, or wants to be linked to: that is worth an attempt at once.
     pub fn on_moved(&mut self, node: &NodeId) {
         self.attempts.remove(node);

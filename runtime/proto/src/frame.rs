@@ -48,6 +48,7 @@ const HEARTBEAT: u8 = 0x12;
 const ACCUSATIONS: u8 = 0x13;
 const WAY_REQUEST: u8 = 0x14;
 const SHUFFLE: u8 = 0x15;
+const INTRODUCE: u8 = 0x16;
 const OPTIONAL: u8 = 0x80;
 const MAGIC: [u8; 4] = *b"MESH";
 
@@ -231,6 +232,11 @@ pub enum Control {
         /// Hops that the request may take.
         hops: u8,
     },
+    /// Asks for a link to a node, so that the sender can let one of the two go.
+    Introduce {
+        /// Whom to link to.
+        node: NodeId,
+    },
     /// Asks for a way to a node, and for all its changes for a while.
     WayRequest {
         /// The destination.
@@ -318,6 +324,7 @@ impl Control {
                 seqno: reader.u32()?,
                 hops: reader.u8()?,
             },
+            INTRODUCE => Control::Introduce { node: NodeId(reader.array()?) },
             WAY_REQUEST => Control::WayRequest { node: NodeId(reader.array()?), hops: reader.u8()? },
             PRUNE => Control::Prune { topic: TopicId(reader.array()?) },
             GRAFT => {
@@ -396,6 +403,10 @@ impl Control {
                 out.extend_from_slice(&node.0);
                 out.extend_from_slice(&seqno.to_le_bytes());
                 out.push(*hops);
+            }
+            Control::Introduce { node } => {
+                out.push(INTRODUCE);
+                out.extend_from_slice(&node.0);
             }
             Control::WayRequest { node, hops } => {
                 out.push(WAY_REQUEST);
@@ -525,6 +536,7 @@ mod tests {
             Control::Routes(vec![Route { node, seqno: 1, cost_us: 2, hops: 3 }]),
             Control::SeqnoRequest { node, seqno: 4, hops: 5 },
             Control::WayRequest { node, hops: 5 },
+            Control::Introduce { node },
             Control::Prune { topic },
             Control::Graft { topic, offers: offers.clone() },
             Control::IHave { topic, offers },

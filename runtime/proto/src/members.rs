@@ -112,6 +112,8 @@ pub struct Members {
     changes: VecDeque<Change>,
     refuted: BTreeMap<NodeId, (u32, Instant)>,
     forgotten: Vec<NodeId>,
+    /// Nodes that do not make room for others.
+    held: BTreeSet<NodeId>,
 }
 
 impl Entry {
@@ -140,6 +142,7 @@ impl Members {
             changes: VecDeque::new(),
             refuted: BTreeMap::new(),
             forgotten: Vec::new(),
+            held: BTreeSet::new(),
         }
     }
 
@@ -156,6 +159,18 @@ impl Members {
     /// Says whether nobody is known.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Keeps a node also when a sample is full; no more than half a sample.
+    pub fn hold(&mut self, node: NodeId) {
+        if self.held.len() < self.capacity / 2 {
+            self.held.insert(node);
+        }
+    }
+
+    /// Lets a node make room for others again.
+    pub fn release(&mut self, node: &NodeId) {
+        self.held.remove(node);
     }
 
     /// Returns how many forgotten nodes are remembered as such.
@@ -240,10 +255,13 @@ impl Members {
         let oldest = self.entries.iter().filter(|(_, e)| gone(e)).min_by_key(|(_, e)| e.since);
         let node = match oldest {
             Some((node, _)) => *node,
-            None => match self.entries.keys().nth(rng.usize(..self.entries.len().max(1))) {
-                Some(node) => *node,
-                None => return false,
-            },
+            None => {
+                let free = self.entries.keys().filter(|node| !self.held.contains(node));
+                match rng.choice(free.copied().collect::<Vec<_>>()) {
+                    Some(node) => node,
+                    None => return false,
+                }
+            }
         };
         self.bury(node);
         true
@@ -369,7 +387,8 @@ impl Members {
         };
         let listed = entry.record.facts.neighbours.iter().filter(|id| lives(id)).count();
         let is_neighbour = |id: &&NodeId| {
-            entry.record.facts.neighbours.contains(id)
+            **id == self.own
+                || entry.record.facts.neighbours.contains(id)
                 || self.entries.get(id).is_some_and(|e| e.record.facts.neighbours.contains(node))
         };
         let agree = entry.accusers.iter().filter(is_neighbour).count();
@@ -390,17 +409,27 @@ impl Members {
         std::mem::take(&mut self.forgotten)
     }
 
-    /// Returns the members that live as far as anybody says, but that nobody watches: all their neighbours are
-    /// gone.
-    pub fn orphans(&self) -> Vec<NodeId> {
-        let lives = |id: &NodeId| *id == self.own || self.state(id) == Some(MemberState::Alive);
+    /// Returns the members that live as far as anybody says, but that nobody here can watch: no chain of links
+    /// between living nodes leads there from `links`, the neighbours of this node.
+    pub fn orphans(&self, links: impl IntoIterator<Item = NodeId>) -> Vec<NodeId> {
         let living = || self.entries.iter().filter(|(_, entry)| entry.state == MemberState::Alive);
-        let watched: BTreeSet<&NodeId> =
-            living().flat_map(|(_, entry)| &entry.record.facts.neighbours).collect();
-        let is_orphan = |(node, entry): &(&NodeId, &Entry)| {
-            !watched.contains(node) && !entry.record.facts.neighbours.iter().any(lives)
-        };
-        living().filter(is_orphan).map(|(node, _)| *node).collect()
+        let mut graph: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
+        for (node, entry) in living() {
+            for other in &entry.record.facts.neighbours {
+                graph.entry(*node).or_default().push(*other);
+                graph.entry(*other).or_default().push(*node);
+            }
+        }
+        let mut ahead: Vec<NodeId> = links.into_iter().collect();
+        let mut reached: BTreeSet<NodeId> = ahead.iter().copied().collect();
+        while let Some(node) = ahead.pop() {
+            if node != self.own && self.state(&node) != Some(MemberState::Alive) {
+                continue;
+            }
+            let next = graph.get(&node).into_iter().flatten();
+            ahead.extend(next.filter(|next| reached.insert(**next)));
+        }
+        living().filter(|(node, _)| !reached.contains(*node)).map(|(node, _)| *node).collect()
     }
 
     /// Returns how many nodes are in this state.

@@ -413,8 +413,9 @@ impl Unverified {
 /// is a pure function: whoever shares the memo gets the same answers, only sooner.
 #[derive(Debug)]
 pub struct Verified {
-    known: BTreeSet<Hash>,
-    order: VecDeque<Hash>,
+    /// The first half of each digest: finding two with the same takes 2^64 hashes.
+    known: BTreeSet<u128>,
+    order: VecDeque<u128>,
     capacity: usize,
     notes_all: bool,
 }
@@ -434,14 +435,16 @@ impl Verified {
         Verified { capacity, notes_all: true, ..Verified::default() }
     }
 
-    pub(crate) fn digest(&self, signer: &NodeId, statement: &[u8], signature: &[u8; 64]) -> Hash {
+    pub(crate) fn digest(&self, signer: &NodeId, statement: &[u8], signature: &[u8; 64]) -> u128 {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&signer.0).update(signature).update(statement);
-        *hasher.finalize().as_bytes()
+        let digest = hasher.finalize();
+        let (half, _) = digest.as_bytes().split_first_chunk().expect("a digest has 32 bytes");
+        u128::from_le_bytes(*half)
     }
 
     /// Asks `check` unless the answer is known to be yes; a no is not remembered.
-    pub(crate) fn check(&mut self, digest: Hash, check: impl FnOnce() -> bool) -> bool {
+    pub(crate) fn check(&mut self, digest: u128, check: impl FnOnce() -> bool) -> bool {
         if self.known.contains(&digest) {
             return true;
         }

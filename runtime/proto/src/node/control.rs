@@ -55,6 +55,7 @@ impl Node {
         neighbour.ping(now.instant, self.rng.u64(..));
         self.neighbours.insert(peer, neighbour);
         self.by_node.insert(node, peer);
+        self.members.hold(node);
         self.probes.remove(&node);
         self.watch_silence(now.instant);
     }
@@ -69,6 +70,9 @@ impl Node {
     pub(super) fn on_link_down(&mut self, now: Now, peer: Peer) {
         let Some(mut neighbour) = self.neighbours.remove(&peer) else { return };
         self.by_node.remove(&neighbour.node);
+        if !self.directory.keeps(&neighbour.node) {
+            self.members.release(&neighbour.node);
+        }
         self.table.drop_link(peer);
         self.trees.drop_link(peer);
         self.directory.on_down(now.instant, neighbour.node, &mut self.rng);
@@ -165,6 +169,7 @@ impl Node {
                     self.say(next, &Control::SeqnoRequest { node, seqno, hops });
                 }
             }
+            Control::Introduce { node } => self.on_introduced(now, node),
             Control::WayRequest { node, hops } => self.on_way_request(now, peer, node, hops),
             Control::Prune { topic } => self.trees.on_prune(peer, topic),
             Control::Graft { topic, offers } => self.on_graft(now, peer, topic, &offers),
@@ -199,19 +204,18 @@ impl Node {
     fn greet_back(&mut self, now: Now, peer: Peer, node: NodeId, epoch: u64) {
         let was_alone =
             self.alone_since.take().is_some_and(|since| now.instant.since(since) > self.tuning.suspicion);
-        if self.members.is_heard(now.instant, &node) || was_alone {
+        // One that was started again says so by its record, which follows.
+        let is_same = self.members.record(&node).is_none_or(|record| record.facts.epoch == epoch);
+        if is_same && self.members.is_heard(now.instant, &node) || was_alone {
             self.rejoin(now);
         }
-        // Whoever was dialed knows others; whoever dialed looks for them.
-        let was_dialed = self.neighbours.get(&peer).is_some_and(|neighbour| !neighbour.dialed);
         self.size_up();
-        if self.samples() && was_dialed {
-            self.shuffle_to(peer);
+        let record = self.record.clone();
+        self.tell_records(peer, vec![record]);
+        if self.samples() {
+            // Who looks for more links, and knows nobody, asks at once.
+            self.due.dial_now(now.instant);
         } else {
-            let record = self.record.clone();
-            self.tell_records(peer, vec![record]);
-        }
-        if !self.samples() {
             self.say(peer, &Control::Digest(self.members.digest()));
         }
         let routes = self.table.tell_all(peer);

@@ -15,6 +15,8 @@ use crate::time::{Instant, Now};
 pub(super) const SPREAD_AFTER: Duration = Duration::from_millis(20);
 /// Accusations that wait to be told on, at most.
 const MAX_ACCUSATIONS: usize = 4096;
+/// Accusations that are noted of one neighbour, at most.
+const MAX_NOTED: usize = 4;
 /// Up to so many members, links are told to all when they change; beyond, every 20 ms a member.
 const FEW: usize = 32;
 /// A node that was apart says that it lives within this time, at random, so that half a mesh does not speak at
@@ -62,15 +64,22 @@ impl Node {
         let version = now.unix_ms.max(self.record.version + 1);
         self.facts.neighbours = self.by_node.keys().copied().collect();
         self.record = Arc::new(Record::sign(&self.key, version, self.facts.clone()));
+        self.record.note_signed(&mut self.verified);
         self.members.note_own(version);
         self.spread(now, self.id, None);
     }
 
     /// Says whether the mesh is known by a sample: there are more nodes than are known, or a newcomer hears so
-    /// from most of its neighbours.
+    /// from most of those that it has dialed.
     pub(super) fn samples(&self) -> bool {
-        let say_so = self.neighbours.values().filter(|neighbour| neighbour.samples).count();
-        self.members.is_sample() || say_so * 2 > self.neighbours.len()
+        if self.members.is_sample() {
+            return true;
+        }
+        // Those that this node has dialed were there before it.
+        let dialed = self.neighbours.values().filter(|neighbour| neighbour.dialed && neighbour.is_greeted());
+        let (all, say_so) =
+            dialed.fold((0, 0), |(all, n), neighbour| (all + 1, n + usize::from(neighbour.samples)));
+        say_so * 2 > all
     }
 
     /// Returns how many nodes there are, as far as is known.
@@ -231,7 +240,7 @@ impl Node {
             }
             // A neighbour that is heard right now lives, whatever is said; but it has to hear of it.
             if let Some(peer) = self.by_node.get(&accusation.subject).copied() {
-                self.say(peer, &Control::Accusations(vec![accusation]));
+                self.note_accused(peer, accusation);
                 continue;
             }
             if !self.members.is_accusation_news(now.instant, &accusation) {
@@ -245,7 +254,16 @@ impl Node {
         Ok(())
     }
 
-    fn on_accusation(&mut self, now: Now, accusation: Accusation, from: Option<Peer>) {
+    fn note_accused(&mut self, peer: Peer, accusation: Accusation) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
+        let is_known = neighbour.accused.iter().any(|known| known.accuser == accusation.accuser);
+        if !is_known && neighbour.accused.len() < MAX_NOTED && accusation.is_signed(&mut self.verified) {
+            neighbour.accused.push(accusation);
+            neighbour.say(&Control::Accusations(vec![accusation]));
+        }
+    }
+
+    pub(super) fn on_accusation(&mut self, now: Now, accusation: Accusation, from: Option<Peer>) {
         let is_news = self.members.accuse(now.instant, &accusation, self.tuning.suspicion);
         if is_news && !self.samples() && self.accusations.len() < MAX_ACCUSATIONS {
             self.accusations.push((accusation, from));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::accusation::Accusation;
 use crate::detector::Detector;
 use crate::frame::{Control, Violation};
 use crate::id::NodeId;
@@ -64,6 +65,8 @@ pub(super) struct Neighbour {
     pub(super) detector: Detector,
     /// Whom it says it has links to.
     pub(super) others: Vec<NodeId>,
+    /// Others say that it went silent; that counts when this node finds so too.
+    pub(super) accused: Vec<Accusation>,
     /// It was asked to close this link, then.
     pub(super) parting: Option<Instant>,
     /// Something may have come that it can be sent.
@@ -94,6 +97,7 @@ impl Neighbour {
             moved: now,
             detector: Detector::new(now, heartbeat),
             others: Vec::new(),
+            accused: Vec::new(),
             parting: None,
             is_ready: true,
             samples: false,

@@ -241,9 +241,7 @@ impl Node {
             return Some(Transmit { lane: 0, chunks: [frame, Bytes::new(), Bytes::new()] });
         }
         // The class lanes may overtake the hello. The first pong says that the hello is there.
-        if neighbour.rtt_us().is_none() {
-            return None;
-        }
+        neighbour.rtt_us()?;
         loop {
             let neighbour = self.neighbours.get_mut(&peer)?;
             let popped = neighbour.queue.pop(now.unix_ms)?;

@@ -80,8 +80,37 @@ impl Node {
 
     /// Asks one neighbour to part that the graph can do without.
     fn let_one_go(&mut self, now: Now) {
-        if let Some(peer) = self.spare() {
-            self.part(now, peer, Parting::Enough);
+        match self.spare() {
+            Some(peer) => self.part(now, peer, Parting::Enough),
+            None => self.introduce(),
+        }
+    }
+
+    /// Every link is one that the graph cannot do without, as the tree goes: two neighbours that link to each
+    /// other by a lighter one make one of theirs to this node heavy enough to go.
+    fn introduce(&mut self) {
+        let (_, max) = self.bounds();
+        let settled: Vec<(Peer, NodeId)> = self.settled().collect();
+        let has_room = |peer: &Peer| self.neighbours[peer].others.len() < max;
+        let mut pairs = Vec::new();
+        for (at, (peer, node)) in settled.iter().enumerate() {
+            for (other_peer, other) in &settled[at + 1..] {
+                let heavier = weight(&self.id, node).max(weight(&self.id, other));
+                if has_room(peer) && has_room(other_peer) && weight(node, other) < heavier {
+                    pairs.push((*peer, *other));
+                }
+            }
+        }
+        if let Some((peer, other)) = self.rng.choice(pairs) {
+            self.say(peer, &Control::Introduce { node: other });
+        }
+    }
+
+    pub(super) fn on_introduced(&mut self, now: Now, node: NodeId) {
+        let (_, max) = self.bounds();
+        let has_room = self.directory.policy() != LinkPolicy::Explicit && self.by_node.len() < max;
+        if has_room && !self.by_node.contains_key(&node) {
+            self.dial(now, &node);
         }
     }
 
@@ -191,7 +220,6 @@ impl Node {
     /// Tries somebody without a link: a part of the mesh that was cut off is found by it, and nodes that
     /// nobody watches any more.
     fn feel(&mut self, now: Now) {
-        let orphans = if self.samples() { Vec::new() } else { self.members.orphans() };
         let is_young = now.instant.since(self.started) < YOUNG;
         let every = match self.samples() {
             true if is_young => FEELER,
@@ -201,8 +229,8 @@ impl Node {
         if self.rng.f64() * every.as_secs_f64() >= self.tuning.rebalance.as_secs_f64() {
             return;
         }
-        let orphan = self.rng.choice(orphans).filter(|node| !self.by_node.contains_key(node));
-        if let Some(orphan) = orphan {
+        let orphans = self.orphans();
+        if let Some(orphan) = self.rng.choice(orphans) {
             if self.dial(now, &orphan) {
                 self.probes.insert(orphan, None);
             }
@@ -210,6 +238,12 @@ impl Node {
         }
         let dial = self.directory.feeler(now.instant, &self.by_node, &self.members, &mut self.rng);
         self.outputs.extend(dial.map(Output::Dial));
+    }
+
+    /// Nodes that no chain of links leads to. Walks through all links.
+    fn orphans(&self) -> Vec<NodeId> {
+        let links = self.by_node.keys().copied();
+        if self.samples() { Vec::new() } else { self.members.orphans(links) }
     }
 
     /// A neighbour vanished: it is tried once more, and accused when that fails.
@@ -244,9 +278,13 @@ impl Node {
     pub(super) fn on_dial_failed(&mut self, now: Now, dial: &Dial) {
         self.directory.on_failed(now.instant, dial, &mut self.rng);
         let Some(node) = dial.expect else { return };
-        if self.probes.remove(&node).is_some() && !self.by_node.contains_key(&node) {
-            self.accuse(now, node);
-        } else if self.members.state(&node) == Some(MemberState::Suspect) {
+        if self.by_node.contains_key(&node) {
+            return;
+        }
+        let vanished = self.probes.remove(&node).is_some();
+        let is_suspect = self.members.state(&node) == Some(MemberState::Suspect);
+        let fails_often = self.directory.failures(&node) > 1;
+        if vanished || is_suspect || (fails_often && self.orphans().contains(&node)) {
             self.accuse(now, node);
         }
     }
@@ -276,13 +314,16 @@ impl Node {
         }
         let phi = self.tuning.phi;
         let silent = self.neighbours.iter().filter(|(_, n)| n.detector.deadline(phi) <= now.instant);
-        let silent: Vec<(Peer, NodeId, bool)> =
-            silent.map(|(peer, n)| (*peer, n.node, n.is_greeted() && !n.ends_in_peace())).collect();
-        for (peer, node, accused) in silent {
+        let silent: Vec<Peer> = silent.map(|(peer, _)| *peer).collect();
+        for peer in silent {
+            let Some(neighbour) = self.neighbours.get_mut(&peer) else { continue };
+            let (node, is_accused) = (neighbour.node, neighbour.is_greeted() && !neighbour.ends_in_peace());
+            let others = std::mem::take(&mut neighbour.accused);
             self.outputs.push_back(Output::Disconnect { peer, reason: Disconnect::Silent });
             self.on_link_down(now, peer);
-            if accused {
+            if is_accused {
                 self.accuse(now, node);
+                others.into_iter().for_each(|accusation| self.on_accusation(now, accusation, None));
             }
         }
         self.watch_silence(now.instant);

@@ -79,6 +79,7 @@ fn controls() -> Vec<(&'static str, Control)> {
         ("heartbeat", Control::Heartbeat { count: 9 }),
         ("accusations", Control::Accusations(vec![Accusation::sign(&key(), node, 1_790_000_000_123)])),
         ("way-request", Control::WayRequest { node, hops: 32 }),
+        ("introduce", Control::Introduce { node }),
     ]
 }
 

@@ -47,6 +47,7 @@ pub(super) struct Stage<'a> {
     pub(super) clamps: u64,
     every: Duration,
     has_liars: bool,
+    knows_samples: bool,
 }
 
 impl<'a> Stage<'a> {
@@ -75,6 +76,7 @@ impl<'a> Stage<'a> {
             clamps: 0,
             every: super::point_every(scenario.total()),
             has_liars: !scenario.malicious.is_empty(),
+            knows_samples: scenario.mesh.tuning.members <= scenario.nodes,
         })
     }
 
@@ -201,13 +203,16 @@ impl<'a> Stage<'a> {
     }
 
     /// Says whether all honest nodes are connected and agree on who is there. Where some mean ill, a node may
-    /// have none but those for neighbours: that is counted as isolation, and the others must agree.
+    /// have none but those for neighbours: that is counted as isolation, and the others must agree. Where
+    /// each knows a sample only, there is nothing to agree on.
     fn is_whole(&self) -> bool {
         let parts = self.net.connected_components();
         match parts.as_slice() {
             [] => true,
-            [_] if !self.has_liars => self.net.agree_on_members(),
-            [largest, ..] if self.has_liars => largest.iter().all(|&node| self.agrees(node, largest)),
+            [largest, ..] if self.has_liars => {
+                self.knows_samples || largest.iter().all(|&node| self.agrees(node, largest))
+            }
+            [_] => self.knows_samples || self.net.agree_on_members(),
             _ => false,
         }
     }

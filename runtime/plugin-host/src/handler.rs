@@ -17,7 +17,7 @@ use crate::sandbox::{self, Host, Kv};
 use crate::settings::{Refusal, Settings, clip, lend};
 use crate::slot::{
     Carry, Guest, PrepareError, Prepared, Refused, Sealed, Slot, SlotEvent, SlotStatus, State, SwapError,
-    SwapReport,
+    SwapReport, Withdrawn,
 };
 use crate::wit::common;
 use crate::wit::handler::{self, calls};
@@ -241,6 +241,17 @@ impl HandlerSlot {
         let report = self.slot.remove(now_ms)?;
         self.slot.take_configured();
         Ok(report)
+    }
+
+    /// Takes out of the slot what must not handle any more, for good; its successor's effects replace all
+    /// subscriptions and timers.
+    pub fn withdraw(
+        &mut self,
+        is_withdrawn: &dyn Fn(&Revision) -> bool,
+        now_ms: u64,
+    ) -> Option<(Withdrawn, Vec<Effect>)> {
+        let withdrawn = self.slot.withdraw(is_withdrawn, now_ms, &())?;
+        Some((withdrawn, self.slot.take_configured().unwrap_or_default()))
     }
 
     /// Lets the handler take in one event; may take as long as [`HANDLER_CALL`] and more on a busy machine.

@@ -29,6 +29,8 @@ pub struct Inspection {
     pub custom_sections: Vec<(String, usize)>,
     /// Its manifest.
     pub manifest: Option<Manifest>,
+    /// The text of its manifest, as it stands in the component; what is too long is cut.
+    pub manifest_bytes: Option<Vec<u8>>,
     /// Why its manifest cannot be used.
     pub manifest_error: Option<ManifestError>,
     /// It imports nothing but types, so its answers depend on its arguments only.
@@ -185,6 +187,7 @@ impl Seen {
             exports: self.exports,
             custom_sections: self.custom_sections,
             manifest,
+            manifest_bytes: self.manifest,
             manifest_error,
         }
     }

@@ -21,7 +21,9 @@ mod policy;
 mod sandbox;
 mod set;
 pub mod settings;
+pub mod sign;
 mod slot;
+pub mod trust;
 mod wit;
 
 pub use engine::{Cache, CacheError, CacheStats, Engine, EngineError};
@@ -30,6 +32,7 @@ pub use handler::{HandlerSlot, PreparedHandler, prepare_handler};
 pub use inspect::{Inspection, inspect};
 pub use load::{Grants, Kind, LoadError, Loaded, Revision, load};
 pub use manifest::{Manifest, ManifestError, SettingError};
+pub use package::{Package, PackageError};
 pub use policy::{Qos, Routing, Topology};
 pub use sandbox::Kv;
 pub use set::{
@@ -39,5 +42,5 @@ pub use set::{
 pub use settings::{Refusal, Settings, Value};
 pub use slot::{
     Carry, FaultRecord, Guest, PrepareError, Prepared, Refused, SlotEvent, SlotState, SlotStatus, State,
-    SwapError, SwapReport,
+    SwapError, SwapReport, Withdrawn,
 };

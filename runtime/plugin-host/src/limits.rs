@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Bytes of a component. Components of interpreted languages reach 18 MB; policies in Rust have 20 KB.
 pub const COMPONENT_BYTES: usize = 32 << 20;
+/// Bytes of a package: a component, its manifest and eight statements with their lengths.
+pub const PACKAGE_BYTES: usize = COMPONENT_BYTES + (128 << 10);
 /// Bytes of linear memory of one instance; faults.md section 3.
 pub const MEMORY_BYTES: usize = 16 << 20;
 /// Elements of all tables of one instance; faults.md section 3.

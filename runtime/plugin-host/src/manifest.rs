@@ -337,7 +337,7 @@ fn is_name(name: &str) -> bool {
 }
 
 /// Says whether a dotted version is above another; missing numbers are 0, and what is no number is too.
-pub(crate) fn is_newer(version: &str, than: &str) -> bool {
+pub fn is_newer(version: &str, than: &str) -> bool {
     let numbers = |version: &str| -> [u64; 3] {
         let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
         std::array::from_fn(|_| parts.next().unwrap_or(0))

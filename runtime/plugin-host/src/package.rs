@@ -1,6 +1,9 @@
-//! Makes a plugin out of what a compiler leaves: a core module and a manifest become one component.
+//! Makes a plugin out of what a compiler leaves, and a file to hand on out of a plugin.
 
+mod archive;
 mod component;
+
+pub use archive::{MAX_STATEMENT, MAX_STATEMENTS, Package, PackageError, is_package};
 
 use crate::manifest::{Manifest, ManifestError, SECTION};
 use crate::settings::clip;

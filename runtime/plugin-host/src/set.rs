@@ -9,10 +9,12 @@ use mesh_proto::policy::{Asker, Candidates, Load, Policies, QosBatch, RouteBatch
 use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::limits::{BATCH_ROWS, VIEW_ROWS};
-use crate::load::Loaded;
+use crate::load::{Loaded, Revision};
 use crate::policy::{HOT, Qos, Routing, Topology};
 use crate::settings::Settings;
-use crate::slot::{Carry, PrepareError, Prepared, Slot, SlotEvent, SlotStatus, State, SwapError, SwapReport};
+use crate::slot::{
+    Carry, PrepareError, Prepared, Slot, SlotEvent, SlotStatus, State, SwapError, SwapReport, Withdrawn,
+};
 
 /// A routing policy that is ready for [`PolicySet::swap_routing`].
 pub type PreparedRouting = Prepared<Routing>;
@@ -199,6 +201,15 @@ impl PolicySet {
             PolicySlot::Qos => self.qos.remove(now_ms),
             PolicySlot::Topology => self.topology.remove(now_ms),
         }
+    }
+
+    /// Takes out of all slots what must not decide any more, for good: not even a rollback brings it back.
+    /// Returns the slots that have another active revision now, each once.
+    pub fn withdraw(&mut self, is_withdrawn: &dyn Fn(&Revision) -> bool, now_ms: u64) -> Vec<Withdrawn> {
+        let route = self.routing.withdraw(is_withdrawn, now_ms, &self.view);
+        let qos = self.qos.withdraw(is_withdrawn, now_ms, &());
+        let topology = self.topology.withdraw(is_withdrawn, now_ms, &());
+        [route, qos, topology].into_iter().flatten().collect()
     }
 
     /// Returns everything an operator may want to know of a slot. Copies: not for every batch.

@@ -16,7 +16,9 @@ use crate::settings::{Refusal, Settings};
 mod report;
 mod stats;
 
-pub use report::{Carry, FaultRecord, PrepareError, SlotEvent, SlotState, SlotStatus, SwapError, SwapReport};
+pub use report::{
+    Carry, FaultRecord, PrepareError, SlotEvent, SlotState, SlotStatus, SwapError, SwapReport, Withdrawn,
+};
 use stats::Stats;
 
 /// What a plugin has saved.
@@ -485,6 +487,31 @@ impl<G: Guest> Slot<G> {
         self.stats.swaps += 1;
         self.tell(SlotEvent::Swapped(report.clone()));
         Ok(report)
+    }
+
+    /// Takes out what must not decide any more: nothing of it can come back by a rollback. What decided before
+    /// goes on where the active one is taken out, with the state it left with, or else the native built-in.
+    pub(crate) fn withdraw(
+        &mut self,
+        is_withdrawn: &dyn Fn(&Revision) -> bool,
+        now_ms: u64,
+        context: &G::Context,
+    ) -> Option<Withdrawn> {
+        let goes = |bound: &Bound<G>| is_withdrawn(bound.revision());
+        if self.previous.as_ref().and_then(Option::as_ref).is_some_and(goes) {
+            let gone = self.previous.take();
+            self.engine.discard(gone);
+        }
+        let bad = self.active.take_if(|bound| goes(bound))?;
+        let hot = self.hot;
+        let back = self.previous.take().flatten();
+        self.active = back.and_then(|mut bound| bound.resume(hot, now_ms, context).ok().map(|()| bound));
+        self.after_switch(now_ms);
+        let revision = bad.revision().clone();
+        let successor = self.revision().cloned();
+        tracing::error!(slot = G::KIND.slot(), plugin = %revision, "plugin withdrawn");
+        self.engine.discard(bad.instance);
+        Some(Withdrawn { slot: G::KIND.slot(), revision, successor })
     }
 
     fn after_switch(&mut self, now_ms: u64) {

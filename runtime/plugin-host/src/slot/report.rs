@@ -71,6 +71,17 @@ pub enum SlotEvent {
     },
 }
 
+/// A revision was taken out of a slot for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withdrawn {
+    /// The slot.
+    pub slot: &'static str,
+    /// What was taken out.
+    pub revision: Revision,
+    /// What decides now; `None` for the native built-in.
+    pub successor: Option<Revision>,
+}
+
 /// What decides in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotState {

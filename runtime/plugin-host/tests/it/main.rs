@@ -9,5 +9,6 @@ mod guests;
 mod handler;
 mod hostile;
 mod loading;
+mod package;
 mod swap;
 mod topology;

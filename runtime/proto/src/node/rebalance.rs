@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Disconnect, Node, Output};
-use crate::directory::{Dial, FEELER, LinkPolicy};
+use crate::directory::{Dial, FEELER, LinkPolicy, MAX_DIALS};
 use crate::frame::{Control, Parting};
 use crate::id::{NodeId, Peer};
 use crate::members::MemberState;
@@ -220,6 +220,9 @@ impl Node {
     /// Tries somebody without a link: a part of the mesh that was cut off is found by it, and nodes that
     /// nobody watches any more.
     fn feel(&mut self, now: Now) {
+        if self.feel_for_orphans(now) {
+            return;
+        }
         let is_young = now.instant.since(self.started) < YOUNG;
         let every = match self.samples() {
             true if is_young => FEELER,
@@ -229,15 +232,28 @@ impl Node {
         if self.rng.f64() * every.as_secs_f64() >= self.tuning.rebalance.as_secs_f64() {
             return;
         }
-        let orphans = self.orphans();
-        if let Some(orphan) = self.rng.choice(orphans) {
+        let dial = self.directory.feeler(now.instant, &self.by_node, &self.members, &mut self.rng);
+        self.outputs.extend(dial.map(Output::Dial));
+    }
+
+    /// After a mass failure many are gone whom nobody watched: the survivors share the work of finding out, about
+    /// two dials for each in a round. Says whether there was any.
+    fn feel_for_orphans(&mut self, now: Now) -> bool {
+        let mut orphans = self.orphans();
+        let all = orphans.len();
+        let survivors = (self.members.len() + 1).saturating_sub(all).max(1);
+        let expected = all as f64 * 2.0 / survivors as f64;
+        let mut dials = (expected as usize).min(MAX_DIALS);
+        if dials < MAX_DIALS && self.rng.f64() < expected.fract() {
+            dials += 1;
+        }
+        for _ in 0..dials.min(all) {
+            let orphan = orphans.swap_remove(self.rng.usize(..orphans.len()));
             if self.dial(now, &orphan) {
                 self.probes.insert(orphan, None);
             }
-            return;
         }
-        let dial = self.directory.feeler(now.instant, &self.by_node, &self.members, &mut self.rng);
-        self.outputs.extend(dial.map(Output::Dial));
+        dials > 0 && all > 0
     }
 
     /// Nodes that no chain of links leads to. Walks through all links.

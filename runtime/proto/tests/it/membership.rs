@@ -1,11 +1,13 @@
 //! Who finds whom.
 
 use mesh_proto::directory::LinkPolicy;
-use mesh_proto::node::Disconnect;
+use mesh_proto::members::MemberState;
+use mesh_proto::node::{Disconnect, Input};
 use mesh_proto::policy::native::Native;
-use mesh_proto::sim::Network;
+use mesh_proto::sim::{Network, Spec};
+use mesh_proto::tuning::Tuning;
 
-use crate::secs;
+use crate::{millis, secs};
 
 // MN-01, MN-12: the third node knows one address and lists both others.
 #[test]
@@ -84,4 +86,89 @@ fn everybody_may_join_one_node_and_it_does_not_become_a_hub() {
         net.run(secs(30));
     }
     assert!((0..40).all(|node| net.node(node).neighbours().len() <= 6));
+}
+
+fn mesh(seed: u64, nodes: usize, tuning: Tuning) -> Network {
+    let mut net = Network::seeded(seed);
+    for n in 0..nodes {
+        net.add_spec(Spec { links: LinkPolicy::default(), tuning, ..Spec::default() });
+        if n > 0 {
+            net.join(n, n / 2);
+        }
+    }
+    net
+}
+
+fn state(net: &Network, at: usize, of: usize) -> Option<MemberState> {
+    let node = net.id(of);
+    net.node(at).members().find(|member| member.record.node == node).map(|member| member.state)
+}
+
+// MN-04, MN-35: what a node says of itself reaches all, also over links that were not there at first.
+#[test]
+fn what_a_node_says_of_itself_is_known_to_all_within_seconds() {
+    let mut net = mesh(21, 30, Tuning::default());
+    net.run(secs(10));
+
+    net.input(7, Input::SetState { key: "label.site".into(), value: Some(b"roof".to_vec()) });
+    net.run(secs(3));
+
+    let id = net.id(7);
+    for node in (0..30).filter(|node| *node != 7) {
+        let record = net.node(node).records().find(|record| record.node == id).expect("all know all");
+        assert_eq!(record.facts.state["label.site"], b"roof", "node {node}");
+    }
+}
+
+// MN-25, PM-17: who says that it leaves has left for all at once, and is not taken for dead.
+#[test]
+fn who_leaves_has_left_for_all_at_once() {
+    let mut net = mesh(22, 20, Tuning::default());
+    net.run(secs(10));
+
+    net.shut_down(5);
+    net.run(millis(500));
+
+    assert!((0..20).filter(|node| *node != 5).all(|node| state(&net, node, 5) == Some(MemberState::Left)));
+    net.restart(5);
+    net.run(secs(5));
+    assert!((0..20).filter(|node| *node != 5).all(|node| state(&net, node, 5) == Some(MemberState::Alive)));
+}
+
+// MN-06, N05: a silent node is dead for all within five seconds, and nobody else is.
+#[test]
+fn a_silent_node_is_dead_for_all_within_five_seconds() {
+    let mut net = mesh(23, 50, Tuning::default());
+    net.run(secs(20));
+
+    net.crash_silently(9);
+    net.run(secs(5));
+
+    for node in (0..50).filter(|node| *node != 9) {
+        let dead: Vec<usize> =
+            (0..50).filter(|of| *of != node && state(&net, node, *of) != Some(MemberState::Alive)).collect();
+        assert_eq!(dead, [9], "node {node}");
+    }
+}
+
+// G8, PM-95: beyond 64 nodes ways are found when there is something to send, and found again when one breaks.
+#[test]
+fn a_way_through_a_large_mesh_is_found_on_demand_and_again_when_it_breaks() {
+    let mut net = mesh(24, 150, Tuning::default());
+    net.run(secs(20));
+    let far = (1..150).find(|n| net.node(0).ways(&net.id(*n)).is_empty()).expect("not all are told of");
+
+    net.send(0, far, b"first");
+    net.run(secs(2));
+    assert_eq!(net.texts(far), ["first"]);
+
+    let via = net.node(0).ways(&net.id(far)).first().map(|way| way.via).expect("it is known now");
+    let via = net.host(&net.node(0).node_of(via).expect("a neighbour")).expect("a host");
+    if via != far {
+        net.crash(via);
+    }
+    net.send(0, far, b"second");
+    net.run(secs(10));
+    assert_eq!(net.texts(far), ["first", "second"]);
+    assert!(net.node(0).gauges().rows.iter().any(|(name, size, _)| *name == "routes" && *size < 64));
 }

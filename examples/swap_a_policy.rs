@@ -65,6 +65,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
                 settings: Default::default(),
                 old_state: OldState::Keep,
                 dry_run: false,
+                allow_downgrade: false,
             }),
             (1, 2..) => Request::PluginRollback { slot: "route".into(), dry_run: false },
             _ => continue,

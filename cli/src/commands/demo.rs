@@ -332,8 +332,14 @@ impl<'a> Stage<'a> {
         let reset = if old_state == OldState::Reset { " --reset-state" } else { "" };
         self.command(&format!("meshctl -N bob plugin swap {SLOT} {}{reset}", human::revision(&to.revision)));
         let settings = Settings::new();
-        let swap =
-            SwapRequest { slot: SLOT.to_owned(), plugin: revision, settings, old_state, dry_run: false };
+        let swap = SwapRequest {
+            slot: SLOT.to_owned(),
+            plugin: revision,
+            settings,
+            old_state,
+            dry_run: false,
+            allow_downgrade: false,
+        };
         bob.call(&Request::PluginSwap(swap)).await
     }
 

@@ -66,6 +66,7 @@ fn line(kind: &EventKind, word: &str) -> String {
         | EventKind::MemberDead { .. }
         | EventKind::Partitioned { .. }
         | EventKind::PluginQuarantined { .. }
+        | EventKind::PluginRevoked { .. }
         | EventKind::StoreDegraded { .. } => BAD,
         EventKind::PeerDown { .. } | EventKind::PluginStruck { .. } | EventKind::MessagesDropped { .. } => {
             WARN
@@ -124,6 +125,9 @@ fn details(kind: &EventKind) -> String {
         }
         EventKind::PluginQuarantined { slot, plugin, successor } => {
             format!("{slot}: {plugin}; {successor} took over")
+        }
+        EventKind::PluginRevoked { slot, plugin, key, successor } => {
+            format!("{slot}: {plugin}; {successor} took over: {key} is revoked")
         }
         EventKind::PluginRolledBack { slot, plugin, automatic } => {
             format!("{slot}: back to {plugin}{}", if *automatic { " by itself" } else { "" })

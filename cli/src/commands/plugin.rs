@@ -16,6 +16,8 @@ use crate::output::human::{self, BAD, DIM, GOOD, WARN, styled};
 use crate::prompt;
 
 mod show;
+mod sign;
+mod trust;
 
 /// Policies and handlers: install, swap, roll back.
 #[derive(Debug, Args)]
@@ -45,14 +47,15 @@ Examples:
         /// A slot, a name, NAME@VERSION, or the first six or more digits of a digest.
         plugin: String,
     },
-    /// Check and compile a component and keep it, bound to nothing.
+    /// Verify, check and compile a component or package and keep it, bound to nothing.
     #[command(after_long_help = "\
 Examples:
   meshctl plugin install fastest.wasm
+  meshctl plugin install fastest.meshpkg            signed; see 'meshctl plugin trust'
   meshctl plugin install fastest.wasm --dry-run     only check it
   meshctl plugin install fastest.wasm -o name       print its digest")]
     Install {
-        /// The component.
+        /// The component or package.
         file: PathBuf,
     },
     /// Put a plugin into a slot while traffic flows.
@@ -80,6 +83,9 @@ lost, none is decided twice. If anything fails before the switch, the old one go
         /// The successor starts afresh.
         #[arg(long)]
         reset_state: bool,
+        /// Take a lower version than the node had of this plugin before.
+        #[arg(long)]
+        allow_downgrade: bool,
     },
     /// Return a slot to its previous revision.
     #[command(after_long_help = "\
@@ -102,7 +108,7 @@ Examples:
         /// A name, NAME@VERSION, or the first six or more digits of a digest.
         plugin: String,
     },
-    /// What a component is: imports, exports, size. Needs no node for a file.
+    /// What a component or package is: imports, exports, size, signers. Needs no node for a file.
     #[command(after_long_help = "\
 Examples:
   meshctl plugin inspect fastest.wasm
@@ -112,6 +118,22 @@ Examples:
         /// A file, or an installed plugin.
         plugin: String,
     },
+    /// Sign a component or package, and write a package.
+    #[command(after_long_help = "\
+Examples:
+  meshctl plugin sign fastest.wasm                          writes fastest.meshpkg
+  meshctl plugin sign fastest.wasm --key acme.key --expires 90d --out fastest-1.4.0.meshpkg
+  meshctl plugin sign fastest.meshpkg --key reviewer.key    adds a second signature
+  meshctl plugin sign fastest.wasm --dry-run                say what would be signed
+
+What is signed: digest, name, version, world, slot, grants and limits of the component, until when, and by whom.")]
+    Sign(sign::Sign),
+    /// Keys that sign plugins.
+    #[command(subcommand)]
+    Key(sign::Key),
+    /// Whose plugins this node takes.
+    #[command(subcommand)]
+    Trust(trust::Trust),
 }
 
 impl Plugin {
@@ -123,9 +145,16 @@ impl Plugin {
             let report = mesh_node::inspect_report(&read_plugin(Path::new(plugin))?)?;
             return context.out.print(None, &report);
         }
+        let command = match self.command {
+            Command::Sign(sign) => return sign.run(context),
+            Command::Key(key) => return key.run(context),
+            Command::Trust(trust) => return trust.run(context).await,
+            other => other,
+        };
         let mut node = context.connect().await?;
         let dry_run = context.globals.dry_run;
-        match self.command {
+        match command {
+            Command::Sign(_) | Command::Key(_) | Command::Trust(_) => Ok(()),
             Command::List => {
                 let rows: Vec<PluginRow> = node.call(&Request::PluginList).await?;
                 context.out.print(node.node, &rows)
@@ -138,11 +167,18 @@ impl Plugin {
                 let report = install(&mut node, context, &file, dry_run).await?;
                 context.out.print(node.node, &report)
             }
-            Command::Swap { slot, plugin, settings, reset_state, .. } => {
+            Command::Swap { slot, plugin, settings, reset_state, allow_downgrade, .. } => {
                 let plugin = installed(&mut node, context, plugin).await?;
                 let old_state = if reset_state { OldState::Reset } else { OldState::Keep };
                 let settings = Settings::from_iter(settings);
-                let request = Request::PluginSwap(SwapRequest { slot, plugin, settings, old_state, dry_run });
+                let request = Request::PluginSwap(SwapRequest {
+                    slot,
+                    plugin,
+                    settings,
+                    old_state,
+                    dry_run,
+                    allow_downgrade,
+                });
                 let report: SwapReport = node.call(&request).await?;
                 context.out.print(node.node, &report)
             }
@@ -199,7 +235,8 @@ fn confirm_grants(context: &Context, component: &[u8]) -> Result<(), ApiError> {
 async fn installed(node: &mut Connection, context: &Context, plugin: String) -> Result<String, ApiError> {
     let path = Path::new(&plugin);
     let looks_like_a_file =
-        path.extension().is_some_and(|extension| extension == "wasm") || plugin.starts_with('.');
+        path.extension().is_some_and(|extension| extension == "wasm" || extension == "meshpkg")
+            || plugin.starts_with('.');
     if !looks_like_a_file {
         return Ok(plugin);
     }

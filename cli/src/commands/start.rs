@@ -30,6 +30,8 @@ pub struct Options {
     pub labels: Vec<(String, String)>,
     /// What it is in the hierarchy; `None` for what it was before.
     pub profile: Option<ProfileChange>,
+    /// Whether nothing unsigned is installed or bound.
+    pub require_signed_plugins: bool,
 }
 
 /// The port that a node listens on unless told otherwise; ux.md, section 2.7.
@@ -67,6 +69,9 @@ pub async fn node(options: Options) -> Result<Mesh, ApiError> {
     }
     if let Some(profile) = options.profile {
         builder = builder.profile(profile);
+    }
+    if options.require_signed_plugins {
+        builder = builder.require_signed_plugins();
     }
     builder = builder.links(options.links).tuning(options.tuning);
     builder.start().await.map_err(|error| refused(&error))

@@ -58,6 +58,9 @@ pub struct Up {
     /// Where the log goes: a file, or - for stderr.
     #[arg(long, value_name = "FILE")]
     log_to: Option<PathBuf>,
+    /// Install and bind only plugins that a trusted key has signed; see 'meshctl plugin trust'.
+    #[arg(long)]
+    require_signed_plugins: bool,
     /// Set on the process that --detach starts: stdout takes one line about the start.
     #[arg(long, hide = true)]
     detached: bool,
@@ -150,6 +153,7 @@ impl Up {
             tuning: self.pace.tuning(),
             labels: self.pace.labels().to_vec(),
             profile: Some(self.place.change()).filter(|change| !change.is_empty()),
+            require_signed_plugins: self.require_signed_plugins,
         }
     }
 

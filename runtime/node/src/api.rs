@@ -25,6 +25,7 @@ mod node;
 mod plugin;
 pub mod text;
 mod time;
+mod trust;
 
 pub use error::{ApiError, Code};
 pub use event::{Event, EventKind};
@@ -44,10 +45,11 @@ pub use plugin::{
     PluginState, RemoveReport, RevisionRow, Setting, Settings, SwapReport, SwapRequest,
 };
 pub use time::Time;
+pub use trust::{SignerRow, SignerState, TrustChange, TrustReport, TrustRow};
 
-/// The limit of a plugin file, in bytes: larger ones are refused before they are read. Components of
-/// interpreted languages reach 18 MB; policies in Rust have 20 KB.
-pub const MAX_PLUGIN_LEN: usize = 32 << 20;
+/// The limit of a plugin file, component or package, in bytes: larger ones are refused before they are read.
+/// Components of interpreted languages reach 18 MB; policies in Rust have 20 KB.
+pub const MAX_PLUGIN_LEN: usize = mesh_plugin_host::limits::PACKAGE_BYTES;
 
 /// One management call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,8 +98,8 @@ pub enum Request {
         /// A slot, a name, a name with version or a digest prefix.
         plugin: String,
     },
-    /// Checks and compiles the component in the body and keeps it, bound to nothing; answered by
-    /// [`Reply::Installed`].
+    /// Verifies, checks and compiles the component or package in the body and keeps it, bound to nothing;
+    /// answered by [`Reply::Installed`].
     PluginInstall {
         /// Where it comes from, for people: a file name or an address.
         origin: String,
@@ -122,6 +124,17 @@ pub enum Request {
     PluginRemove {
         /// As in [`Request::PluginShow`], but not a slot.
         plugin: String,
+        /// Only say what would happen.
+        dry_run: bool,
+    },
+    /// The keys that are trusted to sign plugins, and those that are revoked; answered by [`Reply::Trust`].
+    PluginTrustList,
+    /// Changes the list of keys; answered by [`Reply::Trusted`].
+    PluginTrust {
+        /// `ed25519:` and 64 hex digits.
+        key: String,
+        /// What is to happen.
+        change: TrustChange,
         /// Only say what would happen.
         dry_run: bool,
     },
@@ -181,6 +194,10 @@ pub enum Reply {
     Swapped(SwapReport),
     /// To [`Request::PluginRemove`].
     Removed(RemoveReport),
+    /// To [`Request::PluginTrustList`].
+    Trust(Vec<TrustRow>),
+    /// To [`Request::PluginTrust`].
+    Trusted(TrustReport),
     /// To the beacon calls.
     Beacons(BeaconReport),
     /// To [`Request::Counters`].
@@ -224,6 +241,8 @@ replies! {
     Inspected InspectReport, |report| report;
     Swapped SwapReport, |report| report;
     Removed RemoveReport, |report| report;
+    Trust Vec<TrustRow>, |rows| rows;
+    Trusted TrustReport, |report| report;
     Beacons BeaconReport, |report| report;
     Counters Counters, |counters| counters;
     PolicyState PolicyState, |state| state;

@@ -21,7 +21,7 @@ use crate::driver::{Driver, Parts, inbox::Inbox};
 use crate::hierarchy::Place;
 use crate::keys::{KeyError, NodeKey};
 use crate::mesh::{CALLS, EVENTS, Mesh, PUBLISHES, Shared};
-use crate::plugins::{Plugins, StartError as PluginError};
+use crate::plugins::{Plugins, StartError as PluginError, Terms};
 use crate::store::{
     DataDir, LockError, OpenError, STORE_FILE, Store, StoreConfig, StoreError, StoreEvents, Table, Write,
 };
@@ -60,7 +60,7 @@ pub struct Builder {
     tuning: Tuning,
     labels: BTreeMap<String, String>,
     profile: Option<ProfileChange>,
-    no_plugins: bool,
+    terms: Terms,
 }
 
 /// Why a node does not start.
@@ -191,7 +191,15 @@ impl Builder {
     /// Starts with the native policies alone and compiles nothing.
     #[must_use]
     pub fn without_plugins(mut self) -> Builder {
-        self.no_plugins = true;
+        self.terms.is_native = true;
+        self
+    }
+
+    /// Installs and binds signed plugins only, by keys that are trusted for them; built-in plugins are exempt.
+    /// Default: what is unsigned is taken, because only the operator can bring it.
+    #[must_use]
+    pub fn require_signed_plugins(mut self) -> Builder {
+        self.terms.is_signature_required = true;
         self
     }
 
@@ -209,7 +217,7 @@ impl Builder {
         let epoch = next_epoch(&store)?;
         let name = self.pick_name(&store, &key)?;
         let cache_dir = self.cache_dir.clone().or_else(|| Some(dir.as_ref()?.path().join("cache")));
-        let plugins = Plugins::open(&self.engine(cache_dir)?, &key.id(), &name, &store, !self.no_plugins)?;
+        let plugins = Plugins::open(&self.engine(cache_dir)?, &key.id(), &name, &store, self.terms)?;
 
         let clock = Clock::start();
         let seed = getrandom::u64().unwrap_or(epoch);

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use mesh_plugin_host::handler::{Effect, Event, Failure, Handled, Outcome};
 use mesh_plugin_host::{
-    Carry, Engine, HandlerSlot, Kv, PreparedHandler, SlotEvent, SlotStatus, State, SwapError, SwapReport,
+    Carry, Engine, HandlerSlot, Kv, PreparedHandler, Revision, SlotEvent, SlotStatus, State, SwapError,
+    SwapReport, Withdrawn,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -25,11 +26,30 @@ const IDLE: Duration = Duration::from_secs(60);
 
 pub(crate) enum Job {
     Event(Event),
-    Command { name: String, payload: Vec<u8>, answer: oneshot::Sender<Result<Vec<u8>, Declined>> },
-    Swap { prepared: Box<PreparedHandler>, carry: Carry, dry_run: bool, answer: Swapped },
-    Rollback { answer: Swapped },
-    Remove { answer: Swapped },
-    Status { answer: oneshot::Sender<(SlotStatus, Option<State>)> },
+    Command {
+        name: String,
+        payload: Vec<u8>,
+        answer: oneshot::Sender<Result<Vec<u8>, Declined>>,
+    },
+    Swap {
+        prepared: Box<PreparedHandler>,
+        carry: Carry,
+        dry_run: bool,
+        answer: Swapped,
+    },
+    Rollback {
+        answer: Swapped,
+    },
+    Remove {
+        answer: Swapped,
+    },
+    /// Takes these out of the slot, for good.
+    Withdraw {
+        digests: Vec<[u8; 32]>,
+    },
+    Status {
+        answer: oneshot::Sender<(SlotStatus, Option<State>)>,
+    },
 }
 
 type Swapped = oneshot::Sender<Result<SwapReport, SwapError>>;
@@ -52,6 +72,8 @@ pub(crate) struct Told {
     pub(crate) restarted: bool,
     pub(crate) effects: Vec<Effect>,
     pub(crate) events: Vec<SlotEvent>,
+    /// What was taken out of the slot.
+    pub(crate) withdrawn: Option<Withdrawn>,
 }
 
 /// The driver's side of the thread. Dropping it ends the thread.
@@ -144,6 +166,7 @@ impl Thread {
                 let done = self.slot.remove(unix_ms()).map(|report| (report, Vec::new()));
                 self.switched(done, answer);
             }
+            Job::Withdraw { digests } => self.withdraw(&digests),
             Job::Status { answer } => {
                 let state = self.slot.peek_state().ok().flatten();
                 let _ = answer.send((self.slot.status(), state));
@@ -184,6 +207,14 @@ impl Thread {
         }
     }
 
+    fn withdraw(&mut self, digests: &[[u8; 32]]) {
+        let is_withdrawn = |revision: &Revision| digests.contains(&revision.digest);
+        if let Some((withdrawn, effects)) = self.slot.withdraw(&is_withdrawn, unix_ms()) {
+            self.restart(effects);
+            self.tell(Told { withdrawn: Some(withdrawn), ..Told::default() });
+        }
+    }
+
     fn restart(&mut self, effects: Vec<Effect>) {
         self.timers.clear();
         self.apply(true, effects);
@@ -201,12 +232,12 @@ impl Thread {
                 self.timers.insert(id, now + Duration::from_millis(after_ms.into()));
             }
         }
-        self.tell(Told { restarted, effects, events: Vec::new() });
+        self.tell(Told { restarted, effects, ..Told::default() });
     }
 
     fn tell(&mut self, mut told: Told) {
         told.events = self.slot.take_events();
-        if told.restarted || !told.effects.is_empty() || !told.events.is_empty() {
+        if told.withdrawn.is_some() || told.restarted || !told.effects.is_empty() || !told.events.is_empty() {
             // A driver that is gone needs nothing any more.
             let _ = self.told.blocking_send(told);
         }

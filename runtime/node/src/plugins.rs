@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use mesh_plugin_host::sign::Signed;
 use mesh_plugin_host::{
     Carry, Engine, EngineError, Grants, Kind, Kv, LoadError, Loaded, PolicySet, PrepareError,
     PreparedHandler, PreparedQos, PreparedRouting, PreparedTopology, Revision, Settings, State, builtin,
@@ -19,6 +20,10 @@ use crate::api::{self, ApiError, PluginRef, code};
 use crate::driver::clock::unix_ms;
 use crate::handler::{HandlerThread, Identity, Job, Told};
 use crate::store::{Store, StoreError, Table, Write};
+
+mod trusted;
+
+pub(crate) use trusted::{Candidate, Opened, Trust, merge, signer_row, unpack, verify_failed};
 
 /// Bytes of installed components that are looked at when a node starts.
 const REVISIONS_BYTES: usize = 256 * 1024 * 1024;
@@ -57,6 +62,8 @@ pub(crate) struct Installed {
     pub(crate) origin: String,
     pub(crate) since_ms: u64,
     pub(crate) is_built_in: bool,
+    /// Who vouches for it; each was verified.
+    pub(crate) signatures: Vec<Signed>,
     loaded: Option<Loaded>,
 }
 
@@ -66,6 +73,15 @@ pub(crate) struct Binding {
     /// The digest in hex; `None` for the native built-in.
     digest: Option<String>,
     settings: api::Settings,
+}
+
+/// What a node runs, as its operator said at the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Terms {
+    /// The native policies alone.
+    pub(crate) is_native: bool,
+    /// Nothing unsigned, but for what is built in.
+    pub(crate) is_signature_required: bool,
 }
 
 /// Something ready to be put into its slot.
@@ -81,6 +97,8 @@ pub(crate) struct Source {
     engine: Engine,
     loaded: Option<Loaded>,
     bytes: Bytes,
+    /// What the bytes must be: those that were verified when they came.
+    digest: [u8; 32],
     identity: Identity,
     kind: Kind,
     settings: Settings,
@@ -93,6 +111,8 @@ pub(crate) enum ReadyError {
     Load(#[from] LoadError),
     #[error(transparent)]
     Prepare(#[from] PrepareError),
+    #[error("the stored component is not the one that was installed")]
+    Exchanged,
 }
 
 impl Source {
@@ -100,6 +120,7 @@ impl Source {
     pub(crate) fn make_ready(self) -> Result<(Ready, Loaded), ReadyError> {
         let loaded = match self.loaded {
             Some(loaded) => loaded,
+            None if blake3::hash(&self.bytes) != self.digest => return Err(ReadyError::Exchanged),
             None => load(&self.engine, &self.bytes, Grants::ALL)?,
         };
         let ready = match self.kind {
@@ -120,6 +141,7 @@ pub(crate) struct Plugins {
     pub(crate) handler: HandlerThread,
     pub(crate) told: mpsc::Receiver<Told>,
     pub(crate) installed: BTreeMap<[u8; 32], Installed>,
+    pub(crate) trust: Trust,
     identity: Identity,
     bindings: BTreeMap<&'static str, Binding>,
 }
@@ -131,7 +153,7 @@ impl Plugins {
         node: &NodeId,
         name: &str,
         store: &Store,
-        with_plugins: bool,
+        terms: Terms,
     ) -> Result<Plugins, StartError> {
         let (handler, told, identity) = HandlerThread::start(engine, node.0, name, stored_kv(store)?);
         let mut plugins = Plugins {
@@ -140,10 +162,11 @@ impl Plugins {
             handler,
             told,
             installed: BTreeMap::new(),
+            trust: Trust::restore(store, terms.is_signature_required)?,
             identity,
             bindings: BTreeMap::new(),
         };
-        if !with_plugins {
+        if terms.is_native {
             return Ok(plugins);
         }
         plugins.add_built_in()?;
@@ -151,6 +174,10 @@ impl Plugins {
         let mut sources = Vec::new();
         for kind in SLOTS {
             let binding = plugins.first_binding(store, kind)?;
+            if !plugins.may_stay(kind, &binding) {
+                // The binding stays in the store: it explains itself at every start, until another one is made.
+                continue;
+            }
             if let Some(source) = plugins.source_of(store, kind, &binding)? {
                 sources.push((kind, source));
             }
@@ -188,6 +215,7 @@ impl Plugins {
                 origin: "built in".to_owned(),
                 since_ms: unix_ms(),
                 is_built_in: true,
+                signatures: Vec::new(),
                 loaded: None,
             };
             self.installed.insert(inspection.digest, installed);
@@ -201,6 +229,7 @@ impl Plugins {
             // A revision that this version cannot read any more is kept, and not offered.
             let Ok(inspection) = inspect(&bytes) else { continue };
             let Some(kind) = inspection.kind else { continue };
+            let signatures = trusted::stored_signatures(store, &inspection)?;
             self.installed.entry(inspection.digest).or_insert(Installed {
                 revision: inspection.revision(),
                 kind,
@@ -208,6 +237,7 @@ impl Plugins {
                 origin,
                 since_ms,
                 is_built_in: false,
+                signatures,
                 loaded: None,
             });
         }
@@ -224,6 +254,18 @@ impl Plugins {
         let is_first = |i: &&Installed| i.is_built_in && i.kind == kind && kind != Kind::Topology;
         let built_in = self.installed.values().find(is_first);
         Ok(Binding { digest: built_in.map(|i| hex(&i.revision.digest)), settings: api::Settings::new() })
+    }
+
+    /// Says whether what a slot was bound to may be bound again, and says why not in the log.
+    fn may_stay(&self, kind: Kind, binding: &Binding) -> bool {
+        let bound = |i: &&Installed| binding.digest.as_ref() == Some(&hex(&i.revision.digest));
+        match self.installed.values().find(bound).map_or(Ok(()), |installed| self.check_stay(installed)) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(slot = kind.slot(), %error, "the slot starts with its native built-in");
+                false
+            }
+        }
     }
 
     fn source_of(&self, store: &Store, kind: Kind, binding: &Binding) -> Result<Option<Source>, StartError> {
@@ -291,6 +333,7 @@ impl Plugins {
             engine: self.engine.clone(),
             loaded: installed.loaded.clone(),
             bytes,
+            digest: *digest,
             identity: self.identity.clone(),
             kind: installed.kind,
             settings: settings.iter().map(|(name, value)| (name.clone(), value_of(value))).collect(),
@@ -308,6 +351,7 @@ impl Plugins {
             origin: origin.to_owned(),
             since_ms,
             is_built_in: false,
+            signatures: Vec::new(),
             loaded: None,
             revision: revision.clone(),
         });
@@ -326,10 +370,10 @@ impl Plugins {
         }
     }
 
-    /// Removes a revision that no slot uses; returns the write that forgets it.
-    pub(crate) fn remove(&mut self, digest: &[u8; 32]) -> Write {
+    /// Removes a revision that no slot uses; returns the writes that forget it.
+    pub(crate) fn remove(&mut self, digest: &[u8; 32]) -> [Write; 2] {
         self.installed.remove(digest);
-        Write::Delete { table: Table::Revisions, key: digest.to_vec() }
+        [Table::Revisions, Table::Signatures].map(|table| Write::Delete { table, key: digest.to_vec() })
     }
 
     /// Binds a slot, and returns the write that keeps it.

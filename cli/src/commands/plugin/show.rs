@@ -2,7 +2,7 @@
 
 use mesh_node::api::{
     InspectReport, InstallReport, PluginDetail, PluginRef, PluginRow, PluginState, RemoveReport, Setting,
-    SwapReport,
+    SignerRow, SignerState, SwapReport,
 };
 
 use super::state_word;
@@ -67,7 +67,7 @@ impl Show for PluginDetail {
         let row = &self.row;
         let settings = self.settings.iter().map(|(name, value)| format!("{name}={}", setting(value)));
         let settings = settings.collect::<Vec<_>>().join("  ");
-        let head = View::Pairs(vec![
+        let mut head = vec![
             Pair::new(
                 "plugin",
                 "plugin",
@@ -90,12 +90,42 @@ impl Show for PluginDetail {
                 human::or_dash(Some(row.grants.join(", ")).filter(|text| !text.is_empty())),
             ),
             Pair::new("traps", "traps", format!("{}, {} answers by the built-in", row.traps, row.fallbacks)),
-        ]);
-        View::Parts(vec![head, traps(&self.traps), history(self)])
+        ];
+        if self.size_bytes > 0 && self.origin != "built in" {
+            head.extend(signers(&self.signers));
+        }
+        View::Parts(vec![View::Pairs(head), traps(&self.traps), history(self)])
     }
 
     fn names(&self) -> Vec<String> {
         vec![self.row.revision.clone()]
+    }
+}
+
+// A line for each key, or one that says that there is none.
+fn signers(signers: &[SignerRow]) -> Vec<Pair> {
+    if signers.is_empty() {
+        return vec![Pair::new("signers", "signed by", styled(WARN, "nobody: it is unsigned"))];
+    }
+    let line = |signer: &SignerRow| {
+        let state = match signer.state {
+            SignerState::Trusted => styled(GOOD, "trusted"),
+            SignerState::Verified => styled(GOOD, "verifies"),
+            SignerState::Untrusted => styled(BAD, "not trusted"),
+            SignerState::Invalid => styled(BAD, "does not verify"),
+        };
+        let until = signer.expires_at.map_or_else(String::new, |at| format!(", until {at}"));
+        let note = signer.note.as_deref().map_or_else(String::new, |note| format!("  {}", human::safe(note)));
+        Pair::new("signers", "signed by", format!("{} {state}{until}{note}", signer.key))
+    };
+    signers.iter().map(line).collect()
+}
+
+fn installable(signers: &[SignerRow]) -> &'static str {
+    if signers.is_empty() {
+        "a node would install it, unless it requires signatures"
+    } else {
+        "a node that trusts the key would install it"
     }
 }
 
@@ -141,7 +171,7 @@ impl Show for InstallReport {
 
     fn view(&self) -> View {
         let cached = if self.cached { " (cached)" } else { "" };
-        let pairs = vec![
+        let mut pairs = vec![
             Pair::new(
                 "plugin",
                 "plugin",
@@ -153,6 +183,10 @@ impl Show for InstallReport {
             Pair::new("compile_s", "compile", format!("{}{cached}", human::duration(self.compile_s))),
             Pair::new("imports", "imports", imports(&self.imports)),
         ];
+        pairs.extend(signers(&self.signers));
+        if let Some(undo) = &self.undo {
+            pairs.push(Pair::new("undo", "undo", undo));
+        }
         let slot = self.slots.first().map_or("SLOT", String::as_str);
         let next = format!(
             "{}\n",
@@ -176,20 +210,21 @@ impl Show for InspectReport {
             [self.plugin.as_deref().unwrap_or("unnamed"), self.version.as_deref().unwrap_or("")].join(" ");
         let pure = if self.pure { styled(GOOD, "pure") } else { styled(WARN, "not pure") };
         let kind = self.kind.as_deref().map_or_else(|| styled(BAD, "fits no slot"), str::to_owned);
-        let pairs = View::Pairs(vec![
+        let mut pairs = vec![
             Pair::new("plugin", "plugin", human::safe(name.trim_end())),
             Pair::new("revision", "revision", &self.revision),
             Pair::new("kind", "kind", format!("{kind}, {pure}")),
             Pair::new("size_bytes", "size", human::bytes(self.size_bytes)),
             Pair::new("imports", "imports", imports(&self.imports)),
             Pair::new("exports", "exports", human::safe(&self.exports.join("  "))),
-        ]);
+        ];
+        pairs.extend(signers(&self.signers));
         let finding = |text: &String| format!("{} {}\n", styled(BAD, "refused:"), human::safe(text));
         let verdict = match self.findings.is_empty() {
-            true => format!("{}\n", styled(GOOD, "a node would install it")),
+            true => format!("{}\n", styled(GOOD, installable(&self.signers))),
             false => self.findings.iter().map(finding).collect(),
         };
-        View::Parts(vec![pairs, View::Text(verdict)])
+        View::Parts(vec![View::Pairs(pairs), View::Text(verdict)])
     }
 
     fn names(&self) -> Vec<String> {
@@ -242,7 +277,10 @@ impl Show for RemoveReport {
     fn view(&self) -> View {
         let verb = if self.dry_run { "would be removed" } else { "removed" };
         let size = human::bytes(self.freed_bytes);
-        View::Text(format!("{} {verb}, {size} freed\n", reference(&self.plugin)))
+        let undo = self.undo.as_deref().map_or_else(String::new, |undo| {
+            format!("{}\n", styled(DIM, format!("undo: {}", human::safe(undo))))
+        });
+        View::Text(format!("{} {verb}, {size} freed\n{undo}", reference(&self.plugin)))
     }
 
     fn names(&self) -> Vec<String> {

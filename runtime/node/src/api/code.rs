@@ -200,6 +200,61 @@ cannot be. Correct plugin.toml and build the plugin again."
 "The plugin imports capabilities of the host, and the question whether to grant them was answered with no.
 Nothing was installed. 'meshctl plugin inspect FILE' shows what it imports."
 
+    NOT_SIGNED "MESH-P118" 6 "the plugin is not signed"
+"The node was started with --require-signed-plugins, and nobody whom it trusts vouches for this plugin. Have its
+publisher sign it ('meshctl plugin sign'), and trust the publisher's key ('meshctl plugin trust add')."
+
+    UNTRUSTED_SIGNER "MESH-P119" 6 "the plugin is signed by a key that is not trusted"
+"The signature holds, but nobody has told this node to trust the key that made it. Ask the publisher for the key over
+another way than the one that the plugin came by, compare, then: meshctl plugin trust add KEY --for 'author/*'"
+
+    SIGNER_OTHER_NAME "MESH-P120" 6 "the key is not trusted for plugins of this name"
+"The key that signed the plugin is trusted, but for other names. Either the plugin is named after somebody else, or the
+key is to be trusted for more: 'meshctl plugin trust list' shows for what, 'plugin trust add' changes it."
+
+    SIGNER_OTHER_SLOT "MESH-P121" 6 "the key is not trusted for this slot"
+"The key that signed the plugin is trusted, but for plugins of other slots. 'meshctl plugin trust list' shows for which,
+'plugin trust add' changes it."
+
+    BAD_SIGNATURE "MESH-P122" 6 "a signature does not verify"
+"A signature in the package was not made by the key that it names, or what it covers was changed afterwards. Nothing was
+installed. Fetch the package again; if that does not help, the package is forged."
+
+    SIGNATURE_EXPIRED "MESH-P123" 6 "the signature has expired"
+"Its publisher signed the plugin until a time that has passed. Get a newer package. What is in a slot already stays there
+beyond that time."
+
+    SIGNER_REVOKED "MESH-P124" 6 "the plugin is signed by a revoked key"
+"The key was revoked on this node with 'meshctl plugin trust revoke'. That is for ever, and beats every other signature:
+what the key signed is not installed, not bound, and was taken out of its slots when the key was revoked. The publisher
+has to sign with a new key, and the new key has to be trusted."
+
+    NOT_AS_SIGNED "MESH-P125" 6 "the component is not the one that was signed"
+"The signature holds for another component: the digest, name, version, world, grants or limits that it states are not
+those of this one. The file was exchanged after it was signed."
+
+    MANIFEST_DIFFERS "MESH-P126" 6 "the package shows another manifest than its component carries"
+"A package repeats the manifest of its component, so that it can be read without unpacking. The two differ, so one of them
+was changed. Nothing was installed."
+
+    BAD_PACKAGE "MESH-P127" 6 "the package cannot be read"
+"The .meshpkg file is damaged, truncated, of a newer layout, or has a part beyond its limit. Fetch it again."
+
+    DOWNGRADE "MESH-P128" 6 "a newer version was in use before"
+"An older version, however well signed, can bring back a fault that the newer one repaired, so a slot takes none below the
+highest version that it ever had of that plugin. If that is what you want: meshctl plugin swap SLOT PLUGIN
+--allow-downgrade. A rollback to the revision before needs no such option, and built-in plugins are exempt."
+
+    NO_SUCH_KEY "MESH-P129" 3 "the list of trusted keys has no such key"
+"'meshctl plugin trust list' shows the keys."
+
+    BAD_SIGNING_KEY "MESH-P130" 2 "the key cannot be used"
+"A public key is 'ed25519:' and 64 hex digits; a signing key is a file that 'meshctl plugin key new' made, readable by its
+owner only. The message says what is wrong."
+
+    CANNOT_SIGN "MESH-P131" 7 "there is nothing to sign"
+"A signature is over the name, version and world of a component, so the component must have a manifest and fit a slot."
+
     DATA_DIR_IN_USE "MESH-S101" 1 "another node uses this data directory"
 "Two nodes on the same data would destroy it, so the second one is refused. Stop the other one, or give
 another --data-dir."

@@ -199,6 +199,18 @@ pub enum EventKind {
         /// Who took over.
         successor: String,
     },
+    /// A plugin was taken out of its slot because a key that signed it was revoked.
+    PluginRevoked {
+        /// The slot.
+        slot: String,
+        /// Which.
+        #[serde(flatten)]
+        plugin: PluginRef,
+        /// The key.
+        key: String,
+        /// Who took over.
+        successor: String,
+    },
     /// A slot returned to its previous revision.
     PluginRolledBack {
         /// The slot.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Time;
+use super::{SignerRow, Time};
 
 /// A plugin's settings by name.
 pub type Settings = BTreeMap<String, Setting>;
@@ -52,6 +52,9 @@ pub struct SwapRequest {
     pub old_state: OldState,
     /// Do everything but the switch.
     pub dry_run: bool,
+    /// Take a lower version than was bound before.
+    #[serde(default)]
+    pub allow_downgrade: bool,
 }
 
 /// What happens to the state of the plugin that leaves a slot.
@@ -155,6 +158,9 @@ pub struct PluginDetail {
     pub size_bytes: u64,
     /// Where it was installed from.
     pub origin: String,
+    /// Who vouches for it; empty for an unsigned one.
+    #[serde(default)]
+    pub signers: Vec<SignerRow>,
     /// The last traps, newest first.
     pub traps: Vec<String>,
     /// The revisions that the slot had, newest first.
@@ -196,6 +202,12 @@ pub struct InstallReport {
     pub cached: bool,
     /// Whether the same revision was installed before.
     pub known: bool,
+    /// Who vouches for it; empty for an unsigned one.
+    #[serde(default)]
+    pub signers: Vec<SignerRow>,
+    /// The command that takes it back; `None` when nothing was changed.
+    #[serde(default)]
+    pub undo: Option<String>,
 }
 
 /// What a component is.
@@ -219,6 +231,9 @@ pub struct InspectReport {
     pub pure: bool,
     /// Why it could not be installed; empty when it could.
     pub findings: Vec<String>,
+    /// Who vouches for it; empty for an unsigned one.
+    #[serde(default)]
+    pub signers: Vec<SignerRow>,
 }
 
 /// One import of a component.
@@ -265,4 +280,7 @@ pub struct RemoveReport {
     pub freed_bytes: u64,
     /// Whether it was only rehearsed.
     pub dry_run: bool,
+    /// The command that takes it back, while the file is still where it was.
+    #[serde(default)]
+    pub undo: Option<String>,
 }

@@ -74,6 +74,10 @@ impl Driver {
             Request::PluginSwap(request) => return self.swap(request, answer),
             Request::PluginRollback { slot, dry_run } => return self.roll_back(&slot, dry_run, answer),
             Request::PluginRemove { plugin, dry_run } => self.remove_plugin(&plugin, dry_run),
+            Request::PluginTrustList => Ok(self.trust_rows()),
+            Request::PluginTrust { key, change, dry_run } => {
+                return self.change_trust(&key, &change, dry_run, answer);
+            }
             Request::BeaconSet(spec) => {
                 let payload = serde_json::json!({ "lat": spec.lat, "lon": spec.lon, "alt": spec.alt_m, "note": spec.note });
                 return self.ask_beacon("set-position", payload, None, answer);
@@ -386,7 +390,11 @@ impl Driver {
         }
         for installed in self.parts.plugins.installed.values().filter(|i| !shown.contains(&i.revision.digest))
         {
-            rows.push(self.idle_row(None, &installed.revision, PluginState::Installed, installed.since_ms));
+            let revoked = self.parts.plugins.trust.list.check_revoked(&installed.signatures).err();
+            rows.push(PluginRow {
+                note: revoked.map(|revoked| format!("{}: {revoked}", revoked.code())),
+                ..self.idle_row(None, &installed.revision, PluginState::Installed, installed.since_ms)
+            });
         }
         rows
     }
@@ -444,6 +452,10 @@ impl Driver {
             world: kind.world().to_owned(),
             size_bytes: installed.map_or(0, |installed| installed.size as u64),
             origin: installed.map_or("native code", |installed| &installed.origin).to_owned(),
+            signers: installed.map_or_else(Vec::new, |i| {
+                let trust = &self.parts.plugins.trust;
+                trust.signers(&i.signatures, &i.revision.name, i.kind, unix_ms())
+            }),
             traps: own.map_or_else(Vec::new, |status| {
                 let line = |fault: &mesh_plugin_host::FaultRecord| {
                     format!("{} {}: {}", Time(fault.at_ms), fault.revision, fault.fault)

@@ -34,6 +34,7 @@ use self::links::Link;
 use self::slots::Done;
 
 pub use self::slots::inspect_report;
+pub(crate) use self::slots::load_failed;
 
 mod answers;
 mod apps;
@@ -47,6 +48,7 @@ mod own_state;
 mod pings;
 mod reach;
 mod slots;
+mod trust;
 
 /// Transport events that one turn takes in, at most: about 4 MiB of frames.
 const EVENTS_PER_TURN: usize = 16;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use mesh_plugin_host::handler::Effect;
 use mesh_plugin_host::{
     Carry, Grants, Kind, LoadError, Loaded, PolicySlot, PrepareError, SlotEvent, SlotStatus, SwapError,
-    SwapReport, inspect, load,
+    SwapReport,
 };
 use mesh_proto::TopicId;
 use mesh_proto::node::{Input, Publish};
@@ -16,18 +16,20 @@ use super::answers::Finish;
 use super::clock::unix_ms;
 use crate::api::{
     ApiError, Code, EventKind, ImportRow, InspectReport, InstallReport, OldState, RemoveReport, Reply,
-    SwapRequest, code,
+    SignerState, SwapRequest, code,
 };
 use crate::handler::{Job, Told};
 use crate::mesh::Answer;
-use crate::plugins::{MAX_REVISIONS, Ready, ReadyError, kv_key, plugin_ref};
+use crate::plugins::{
+    Candidate, MAX_REVISIONS, Opened, Ready, ReadyError, kv_key, merge, plugin_ref, signer_row, unpack,
+    verify_failed,
+};
 use crate::store::{Table, Write};
 
 /// Off-thread work that came to its end.
 pub(super) enum Done {
     Loaded {
-        outcome: Result<Loaded, LoadError>,
-        bytes: Bytes,
+        outcome: Result<Candidate, ApiError>,
         origin: String,
         dry_run: bool,
         answer: Answer<Reply>,
@@ -61,10 +63,11 @@ impl Driver {
             return;
         }
         let (engine, done) = (self.parts.plugins.engine.clone(), self.done_sender.clone());
+        let trust = self.parts.plugins.trust.clone();
         tokio::task::spawn_blocking(move || {
-            let outcome = load(&engine, &bytes, Grants::ALL);
+            let outcome = trust.candidate(&engine, &bytes, unix_ms());
             // A driver that is gone has nobody to answer.
-            let _ = done.blocking_send(Done::Loaded { outcome, bytes, origin, dry_run, answer });
+            let _ = done.blocking_send(Done::Loaded { outcome, origin, dry_run, answer });
         });
     }
 
@@ -89,6 +92,7 @@ impl Driver {
                     request.plugin
                 )));
             }
+            self.parts.plugins.check_binding(installed, unix_ms(), request.allow_downgrade)?;
             let digest = installed.revision.digest;
             let bytes =
                 self.parts.plugins.bytes(&self.parts.store, &digest).map_err(|error| unreadable(&error))?;
@@ -108,11 +112,20 @@ impl Driver {
 
     pub(super) fn on_done(&mut self, done: Done) {
         match done {
-            Done::Loaded { outcome, bytes, origin, dry_run, answer } => {
-                self.on_loaded(outcome, &bytes, &origin, dry_run, answer);
+            Done::Loaded { outcome, origin, dry_run, answer } => {
+                let reply = outcome.and_then(|candidate| self.on_loaded(candidate, &origin, dry_run));
+                self.answer_when_kept(reply, answer);
             }
             Done::Ready { outcome, request, answer } => match outcome {
                 Ok((ready, loaded)) => {
+                    // A key may have been revoked while the plugin was being made ready.
+                    let installed = self.parts.plugins.installed.get(&loaded.revision().digest);
+                    let allowed = installed.map_or(Ok(()), |installed| {
+                        self.parts.plugins.check_binding(installed, unix_ms(), request.allow_downgrade)
+                    });
+                    if let Err(error) = allowed {
+                        return drop(answer.send(Err(error)));
+                    }
                     self.parts.plugins.remember(loaded);
                     self.switch(ready, request, answer);
                 }
@@ -130,38 +143,40 @@ impl Driver {
         }
     }
 
-    fn on_loaded(
-        &mut self,
-        outcome: Result<Loaded, LoadError>,
-        bytes: &Bytes,
-        origin: &str,
-        dry_run: bool,
-        answer: Answer<Reply>,
-    ) {
-        let loaded = match outcome {
-            Ok(loaded) => loaded,
-            Err(error) => return drop(answer.send(Err(load_failed(&error)))),
-        };
-        let revision = loaded.revision().clone();
+    fn on_loaded(&mut self, candidate: Candidate, origin: &str, dry_run: bool) -> Result<Reply, ApiError> {
+        let Candidate { loaded, component, signatures } = candidate;
+        let (revision, kind) = (loaded.revision().clone(), loaded.kind());
+        let plugins = &mut self.parts.plugins;
+        // Again, with what is known of this revision already: the list may have changed during the compilation,
+        // and a component that a revoked key has signed is not taken without its signature either.
+        let known = plugins.installed.get(&revision.digest);
+        let signatures = merge(known.map_or(&[], |known| &known.signatures), &signatures);
+        if known.is_none_or(|known| !known.is_built_in) {
+            plugins.trust.judge(&signatures, &revision, kind, Some(unix_ms()))?;
+        }
         let mut report = InstallReport {
             plugin: revision.name.clone(),
             version: revision.version.clone(),
             revision: revision.digest_text(),
-            size_bytes: bytes.len() as u64,
-            kind: loaded.kind().name().to_owned(),
-            slots: vec![loaded.kind().slot().to_owned()],
+            size_bytes: component.len() as u64,
+            kind: kind.name().to_owned(),
+            slots: vec![kind.slot().to_owned()],
             imports: imports_of(loaded.inspection()),
             compile_s: loaded.compile_time().as_secs_f64(),
             cached: loaded.is_cached(),
-            known: self.parts.plugins.installed.contains_key(&revision.digest),
+            known: known.is_some(),
+            signers: plugins.trust.signers(&signatures, &revision.name, kind, unix_ms()),
+            undo: None,
         };
         if !dry_run {
-            let write = self.parts.plugins.install(loaded, origin, bytes);
+            let write = plugins.install(loaded, origin, &component);
             report.known = write.is_none();
-            self.writes.extend(write);
+            report.undo = write.as_ref().map(|_| format!("meshctl plugin remove {}", report.revision));
+            let signed = plugins.add_signatures(&revision.digest, &signatures);
+            self.writes.extend(write.into_iter().chain(signed));
             self.tell(EventKind::PluginInstalled { plugin: plugin_ref("", Some(&revision)) });
         }
-        self.answer_when_kept(Ok(Reply::Installed(report)), answer);
+        Ok(Reply::Installed(report))
     }
 
     fn switch(&mut self, ready: Ready, request: SwapRequest, answer: Answer<Reply>) {
@@ -275,6 +290,8 @@ impl Driver {
             };
             let write = self.parts.plugins.bind(report.slot, report.new.as_ref(), settings);
             self.writes.push(write);
+            let version = report.new.as_ref().and_then(|new| self.parts.plugins.note_bound(new));
+            self.writes.extend(version);
             self.inputs.push(Input::PoliciesChanged);
         }
         Reply::Swapped(crate::api::SwapReport {
@@ -301,6 +318,7 @@ impl Driver {
     pub(super) fn remove_plugin(&mut self, text: &str, dry_run: bool) -> Result<Reply, ApiError> {
         let installed = self.parts.plugins.find(text)?;
         let (revision, freed) = (installed.revision.clone(), installed.size as u64);
+        let undo = format!("meshctl plugin install {}", installed.origin);
         let in_use = PolicySlot::ALL.into_iter().any(|slot| {
             let status = self.parts.plugins.set.status(slot);
             [status.active, status.previous].into_iter().flatten().any(|used| used.digest == revision.digest)
@@ -313,27 +331,28 @@ impl Driver {
                 .help("meshctl plugin swap SLOT OTHER"));
         }
         if !dry_run {
-            let write = self.parts.plugins.remove(&revision.digest);
-            self.writes.push(write);
+            let writes = self.parts.plugins.remove(&revision.digest);
+            self.writes.extend(writes);
         }
         Ok(Reply::Removed(RemoveReport {
             plugin: plugin_ref("", Some(&revision)),
             freed_bytes: freed,
             dry_run,
+            undo: (!dry_run).then_some(undo),
         }))
     }
 
     pub(super) fn inspect_plugin(&self, plugin: Option<String>, body: &Bytes) -> Result<Reply, ApiError> {
-        let bytes = match plugin.filter(|_| body.is_empty()) {
-            Some(text) => {
-                let digest = self.parts.plugins.find(&text)?.revision.digest;
-                let bytes =
-                    self.parts.plugins.bytes(&self.parts.store, &digest).map_err(|e| unreadable(&e))?;
-                bytes.ok_or_else(|| unreadable(&"its bytes are gone"))?
-            }
-            None => body.clone(),
+        let Some(text) = plugin.filter(|_| body.is_empty()) else {
+            return Ok(Reply::Inspected(inspect_report(body)?));
         };
-        Ok(Reply::Inspected(inspect_report(&bytes)?))
+        let installed = self.parts.plugins.find(&text)?;
+        let (digest, kind) = (installed.revision.digest, installed.kind);
+        let bytes = self.parts.plugins.bytes(&self.parts.store, &digest).map_err(|e| unreadable(&e))?;
+        let mut report = inspect_report(&bytes.ok_or_else(|| unreadable(&"its bytes are gone"))?)?;
+        let trust = &self.parts.plugins.trust;
+        report.signers = trust.signers(&installed.signatures, &installed.revision.name, kind, unix_ms());
+        Ok(Reply::Inspected(report))
     }
 
     /// Passes on what happened in the policy slots.
@@ -424,6 +443,9 @@ impl Driver {
         }
         self.handler_wants(topics, told.restarted);
         told.events.into_iter().for_each(|event| self.on_slot_event(event));
+        if let Some(withdrawn) = told.withdrawn {
+            self.on_withdrawn(&withdrawn);
+        }
     }
 
     fn notify(&self, kind: &str, payload: &[u8]) {
@@ -460,13 +482,26 @@ pub(super) fn policy_slot(kind: Kind) -> Option<PolicySlot> {
     PolicySlot::from_name(kind.slot())
 }
 
-/// Says what a component is, and why it could not be installed.
+/// Says what a component or package is, who signed it, and why it could not be installed. Trusts nobody: whether a
+/// key is trusted only a node knows.
 ///
 /// # Errors
-/// The bytes are no component at all.
+/// The bytes are no component or package at all, or the package shows another manifest than its component has.
 pub fn inspect_report(bytes: &[u8]) -> Result<InspectReport, ApiError> {
-    let inspection = inspect(bytes).map_err(|error| load_failed(&error))?;
+    let Opened { inspection, signatures, .. } = unpack(&Bytes::copy_from_slice(bytes))?;
     let manifest = inspection.manifest.as_ref();
+    let mut findings: Vec<String> =
+        inspection.findings(Grants::ALL).iter().map(|f| format!("{}: {f}", f.code())).collect();
+    let signers = signatures.iter().map(|signed| match signed.verify(&inspection) {
+        Ok(()) => signer_row(signed, SignerState::Verified, None),
+        Err(error) => {
+            let refusal = verify_failed(&error);
+            let note = format!("{}: {error}", refusal.code);
+            findings.push(note.clone());
+            signer_row(signed, SignerState::Invalid, Some(note))
+        }
+    });
+    let signers = signers.collect();
     Ok(InspectReport {
         plugin: manifest.map(|_| inspection.revision().name),
         version: manifest.map(|_| inspection.revision().version),
@@ -476,7 +511,8 @@ pub fn inspect_report(bytes: &[u8]) -> Result<InspectReport, ApiError> {
         imports: imports_of(&inspection),
         exports: inspection.exports.clone(),
         pure: inspection.is_pure,
-        findings: inspection.findings(Grants::ALL).iter().map(|f| format!("{}: {f}", f.code())).collect(),
+        findings,
+        signers,
     })
 }
 
@@ -497,7 +533,7 @@ fn coded(id: &str) -> &'static Code {
     code::find(id).unwrap_or(&code::INTERNAL)
 }
 
-fn load_failed(error: &LoadError) -> ApiError {
+pub(crate) fn load_failed(error: &LoadError) -> ApiError {
     ApiError::new(coded(error.code()), error).help(error.hint())
 }
 
@@ -505,6 +541,9 @@ fn not_ready(error: &ReadyError) -> ApiError {
     match error {
         ReadyError::Load(error) => load_failed(error),
         ReadyError::Prepare(error) => prepare_failed(error),
+        ReadyError::Exchanged => {
+            ApiError::new(&code::NOT_AS_SIGNED, error).help("meshctl plugin remove it, and install it again")
+        }
     }
 }
 

@@ -23,11 +23,17 @@ pub enum Table {
     Revisions,
     /// Which revision serves which slot, by slot.
     Bindings,
+    /// Who vouches for a revision, by its digest.
+    Signatures,
+    /// Trusted and revoked keys, by key.
+    Trust,
+    /// The highest version of a plugin that was ever bound, by name.
+    Versions,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Table; 7] = [
+    pub const ALL: [Table; 10] = [
         Table::Held,
         Table::Inbox,
         Table::Seen,
@@ -35,6 +41,9 @@ impl Table {
         Table::Peers,
         Table::Revisions,
         Table::Bindings,
+        Table::Signatures,
+        Table::Trust,
+        Table::Versions,
     ];
 
     /// Returns the name on disk.
@@ -47,6 +56,9 @@ impl Table {
             Table::Peers => "peers",
             Table::Revisions => "revisions",
             Table::Bindings => "bindings",
+            Table::Signatures => "signatures",
+            Table::Trust => "trust",
+            Table::Versions => "versions",
         }
     }
 }

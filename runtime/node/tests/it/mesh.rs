@@ -98,6 +98,7 @@ async fn swapping_the_middle_nodes_policy_under_load_loses_and_doubles_nothing()
             settings: Default::default(),
             old_state: OldState::Keep,
             dry_run: false,
+            allow_downgrade: false,
         };
         let Reply::Swapped(report) = call(&b, Request::PluginSwap(swap)).await else { panic!("swapped") };
         assert!(report.state_carried);
@@ -178,6 +179,7 @@ async fn an_unknown_peer_or_plugin_is_refused_with_its_code() {
         settings: Default::default(),
         old_state: OldState::Keep,
         dry_run: false,
+        allow_downgrade: false,
     };
     for (request, expected) in [
         (Request::Ping { peer: "nobody".into(), count: 1 }, &code::NO_SUCH_NODE),

@@ -20,7 +20,7 @@ macro_rules! shipped {
 }
 
 shipped! {
-    "steady" "many-senders" "unicast" "idle" "idle-500"
+    "steady" "thousands" "many-senders" "unicast" "idle" "idle-500"
     "loss-10" "loss-ladder" "rough-links" "broken-frames"
     "silent-node" "leave" "detection" "freeze" "clock-skew"
     "crash-10" "crash-30" "crash-50" "crash-80" "crash-90" "churn"

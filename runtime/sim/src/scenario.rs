@@ -166,6 +166,9 @@ pub struct Measure {
     pub settled: Duration,
     /// How long it must stay up after that. Default 30 s, or until the end.
     pub patience: Duration,
+    /// From when on, after the warm-up, broadcasts count for redundancy and hops: those before grow the trees.
+    /// Default 0 s.
+    pub steady_from: Duration,
 }
 
 impl Scenario {
@@ -205,7 +208,7 @@ impl Default for Links {
 
 impl Default for Measure {
     fn default() -> Self {
-        Measure { settled: Duration::ZERO, patience: Duration::from_secs(30) }
+        Measure { settled: Duration::ZERO, patience: Duration::from_secs(30), steady_from: Duration::ZERO }
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn of(stage: &mut Stage<'_>, scenario: &Scenario, script: &Script) ->
         ..Report::default()
     };
     let counted = count(stage, scenario, script);
-    deliveries(&mut report, &counted);
+    deliveries(&mut report, &counted, scenario.warm_up + scenario.measure.steady_from);
     let latency = latencies(&mut report, &counted);
     let mut points = points(stage, scenario, &counted);
     drop(counted);
@@ -93,7 +93,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 1.0 } else { part as f64 / whole as f64 }
 }
 
-fn deliveries(report: &mut Report, counted: &[Counted<'_>]) {
+fn deliveries(report: &mut Report, counted: &[Counted<'_>], steady_from: Duration) {
     let sums = |probes: bool| {
         counted
             .iter()
@@ -109,8 +109,9 @@ fn deliveries(report: &mut Report, counted: &[Counted<'_>]) {
     let (delivered, expected) = sums(true);
     report.probe_ratio = (expected > 0).then(|| ratio(delivered, expected));
     // Probes come from nodes that have not spoken, so that their trees are not grown yet.
-    let broadcasts: Vec<&Counted<'_>> =
-        counted.iter().filter(|one| one.message.to.is_none() && !one.message.is_probe).collect();
+    let is_steady =
+        |one: &&Counted<'_>| one.message.to.is_none() && !one.message.is_probe && one.at >= steady_from;
+    let broadcasts: Vec<&Counted<'_>> = counted.iter().filter(is_steady).collect();
     let copies: u64 = broadcasts.iter().map(|one| one.publication.copies).sum();
     let holders: u64 = broadcasts.iter().map(|one| one.publication.holders() as u64).sum();
     report.redundancy = if holders == 0 { 0.0 } else { copies as f64 / holders as f64 - 1.0 };

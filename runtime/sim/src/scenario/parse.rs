@@ -234,6 +234,7 @@ fn measure(mut reader: Reader<'_>, findings: &mut Findings<'_>) -> Measure {
     let measure = Measure {
         settled: reader.time("settled", findings).unwrap_or(default.settled),
         patience: reader.time("patience", findings).unwrap_or(default.patience),
+        steady_from: reader.time("steady_from", findings).unwrap_or(default.steady_from),
     };
     reader.done(findings);
     measure

@@ -10,6 +10,7 @@ mod harness;
 mod members;
 mod node;
 mod offline;
+mod package;
 mod several;
 mod sim;
 mod socket;

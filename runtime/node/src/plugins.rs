@@ -224,8 +224,13 @@ impl Plugins {
     }
 
     fn add_stored(&mut self, store: &Store) -> Result<(), StartError> {
-        for (_, value) in store.load(Table::Revisions, REVISIONS_BYTES)?.rows {
+        for (key, value) in store.load(Table::Revisions, REVISIONS_BYTES)?.rows {
             let Some((since_ms, origin, bytes)) = unpack_revision(&value) else { continue };
+            // Bytes that are not those that were verified stand under a digest that is not theirs.
+            if blake3::hash(&bytes).as_bytes()[..] != key {
+                tracing::error!(origin, "a stored plugin is damaged or was exchanged, and is not offered");
+                continue;
+            }
             // A revision that this version cannot read any more is kept, and not offered.
             let Ok(inspection) = inspect(&bytes) else { continue };
             let Some(kind) = inspection.kind else { continue };

@@ -118,7 +118,10 @@ fn apply(list: &mut TrustList, key: PublicKey, change: &TrustChange) -> Result<T
 }
 
 fn parse_pattern(text: &str) -> Result<Pattern, ApiError> {
-    text.parse().map_err(|error| ApiError::new(&code::BAD_VALUE, error).fact("pattern", text))
+    text.parse().map_err(|error| {
+        let help = "put it in quotes, so that the shell leaves the star alone: --for 'author/*'";
+        ApiError::new(&code::BAD_VALUE, error).fact("pattern", text).help(help)
+    })
 }
 
 fn done(change: &TrustChange) -> &'static str {

@@ -1,0 +1,398 @@
+//! Packages, signatures and trust between real processes. W16, H10, ADV10.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Stdio};
+use std::sync::mpsc;
+
+use mesh_plugin_host::{Package, builtin, inspect};
+use serde_json::Value;
+
+use crate::harness::{DEADLINE, Place};
+
+/// A built-in component under another name: the last manifest of a component is the one that counts.
+fn component(built_in: &[u8], name: &str, version: &str) -> Vec<u8> {
+    let manifest = inspect(built_in).unwrap().manifest_bytes.unwrap();
+    let text = String::from_utf8(manifest).unwrap();
+    let lines = text.lines().map(|line| match line.split(' ').next() {
+        Some("name") => format!("name = \"{name}\""),
+        Some("version") => format!("version = \"{version}\""),
+        _ => line.to_owned(),
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let content = [&[15][..], b"meshwork:plugin", text.as_bytes()].concat();
+    assert_eq!(b"meshwork:plugin".len(), 15);
+    let (low, high) = (content.len() as u8 & 0x7f | 0x80, (content.len() >> 7) as u8);
+    assert!(content.len() < 1 << 14, "two digits of the length are enough");
+    [built_in, &[0, low, high], &content].concat()
+}
+
+fn write(place: &Place, file: &str, bytes: &[u8]) {
+    fs::write(place.path().join(file), bytes).unwrap();
+}
+
+/// Makes a key file and returns the public key.
+fn key(place: &Place, file: &str) -> String {
+    let made = place.json(&["plugin", "key", "new", "--out", file]);
+    made["key"].as_str().unwrap().to_owned()
+}
+
+fn sign(place: &Place, file: &str, key: &str, out: &str) -> Value {
+    place.json(&["plugin", "sign", file, "--key", key, "--out", out])
+}
+
+/// The code and the exit of a run that fails, and that its error says what to do.
+#[track_caller]
+fn refusal(place: &Place, args: &[&str]) -> (String, i64) {
+    let error = place.error(args);
+    assert!(!error["help"].as_array().unwrap().is_empty(), "{error}");
+    (error["code"].as_str().unwrap().to_owned(), error["exit"].as_i64().unwrap())
+}
+
+fn active(place: &Place, slot: &str) -> String {
+    place.json(&["plugin", "show", slot])["row"]["plugin"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_key_is_made_once_and_for_its_owner_only() {
+    let place = Place::new();
+
+    let public = key(&place, "acme.key");
+
+    assert!(public.starts_with("ed25519:") && public.len() == 72, "{public}");
+    let file = place.path().join("acme.key");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600);
+    let before = fs::read(&file).unwrap();
+    let again = place.error(&["plugin", "key", "new", "--out", "acme.key"]);
+    assert_eq!((again["code"].as_str(), again["exit"].as_i64()), (Some("MESH-P130"), Some(2)));
+    assert_eq!(fs::read(&file).unwrap(), before);
+    assert_eq!(place.run(&["plugin", "key", "show", "acme.key", "-o", "name"]).stdout, format!("{public}\n"));
+    place.json(&["plugin", "key", "new", "--out", "other.key", "--dry-run"]);
+    assert!(!place.path().join("other.key").exists());
+
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let open = place.error(&["plugin", "key", "show", "acme.key"]);
+    assert_eq!(open["help"][0], "chmod 600 acme.key");
+}
+
+#[test]
+fn the_default_key_lies_with_the_configuration_of_its_user() {
+    let place = Place::new();
+    place.json(&["plugin", "key", "new"]);
+    assert!(place.path().join(".config/mesh/plugin-signing.key").is_file());
+    write(&place, "fast.wasm", &component(builtin::LATENCY, "acme/fast", "1.0.0"));
+
+    place.json(&["plugin", "sign", "fast.wasm"]);
+
+    assert!(place.path().join("fast.meshpkg").is_file());
+}
+
+#[test]
+fn inspect_says_who_signed_and_whether_it_verifies_without_a_node() {
+    let place = Place::new();
+    let (acme, reviewer) = (key(&place, "acme.key"), key(&place, "reviewer.key"));
+    write(&place, "fast.wasm", &component(builtin::LATENCY, "acme/fast", "1.0.0"));
+    let rehearsed = place.json(&["plugin", "sign", "fast.wasm", "--key", "acme.key", "--dry-run"]);
+    assert_eq!((rehearsed["slot"].as_str(), &rehearsed["undo"]), (Some("route"), &Value::Null));
+    assert!(!place.path().join("fast.meshpkg").exists());
+
+    sign(&place, "fast.wasm", "acme.key", "one.meshpkg");
+    let args = [
+        "plugin",
+        "sign",
+        "one.meshpkg",
+        "--key",
+        "reviewer.key",
+        "--expires",
+        "90d",
+        "--out",
+        "two.meshpkg",
+    ];
+    let signed = place.json(&args);
+    assert_eq!(signed["signatures"], 2);
+
+    let report = place.json(&["plugin", "inspect", "two.meshpkg"]);
+    let signers = report["signers"].as_array().unwrap();
+    let mut keys: Vec<&str> = signers.iter().map(|signer| signer["key"].as_str().unwrap()).collect();
+    keys.sort_unstable();
+    let mut want = [&*acme, &*reviewer];
+    want.sort_unstable();
+    assert_eq!(keys, want);
+    assert!(signers.iter().all(|signer| signer["state"] == "verified"), "{report}");
+    assert_eq!(signers.iter().filter(|signer| signer["expires_at"].is_string()).count(), 1);
+    assert_eq!(report["findings"].as_array().unwrap().len(), 0);
+    assert_eq!(report["plugin"], "acme/fast");
+    let unsigned = place.run(&["plugin", "inspect", "fast.wasm"]);
+    assert!(unsigned.stdout.contains("nobody: it is unsigned"), "{}", unsigned.stdout);
+
+    let mut forged = fs::read(place.path().join("one.meshpkg")).unwrap();
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    write(&place, "forged.meshpkg", &forged);
+    let report = place.json(&["plugin", "inspect", "forged.meshpkg"]);
+    assert_eq!(report["signers"][0]["state"], "invalid");
+    assert!(report["findings"][0].as_str().unwrap().starts_with("MESH-P122"), "{report}");
+
+    write(&place, "core.wasm", b"\0asm\x01\0\0\0");
+    assert_eq!(place.error(&["plugin", "sign", "core.wasm", "--key", "acme.key"])["code"], "MESH-P103");
+    write(&place, "empty.wasm", b"\0asm\x0d\0\x01\0");
+    let error = place.error(&["plugin", "sign", "empty.wasm", "--key", "acme.key"]);
+    assert_eq!((&error["code"], &error["exit"]), (&"MESH-P131".into(), &7.into()));
+}
+
+/// W16: wrong key, other name, other slot, expired, forged, exchanged, other manifest, damaged: each refused with
+/// its own code, exit 6, and what to do; nothing is installed.
+#[test]
+fn each_way_in_which_a_signature_is_not_enough_has_its_code() {
+    let mut place = Place::new();
+    let acme = key(&place, "acme.key");
+    write(&place, "fast.wasm", &component(builtin::LATENCY, "acme/fast", "1.0.0"));
+    write(&place, "fair.wasm", &component(builtin::CLASS_FAIR, "acme/fair", "1.0.0"));
+    sign(&place, "fast.wasm", "acme.key", "fast.meshpkg");
+    sign(&place, "fair.wasm", "acme.key", "fair.meshpkg");
+    place.json(&[
+        "plugin",
+        "sign",
+        "fast.wasm",
+        "--key",
+        "acme.key",
+        "--expires",
+        "1s",
+        "--out",
+        "brief.meshpkg",
+    ]);
+    let signed = fs::read(place.path().join("fast.meshpkg")).unwrap();
+    let package = Package::decode(&signed).unwrap();
+    let other = component(builtin::LATENCY_NEXT, "acme/fast", "1.0.0");
+    let other_manifest = inspect(&other).unwrap().manifest_bytes.unwrap();
+    let exchanged = Package { manifest: &other_manifest, component: &other, ..package.clone() };
+    write(&place, "exchanged.meshpkg", &exchanged.encode().unwrap());
+    let relabelled = Package { manifest: &other_manifest, ..package.clone() };
+    write(&place, "relabelled.meshpkg", &relabelled.encode().unwrap());
+    let mut forged = signed.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    write(&place, "forged.meshpkg", &forged);
+    write(&place, "torn.meshpkg", &signed[..signed.len() - 1]);
+    place.up("bob", &[]);
+    let install = |file| refusal(&place, &["plugin", "install", file]);
+    let six = |code: &str| (code.to_owned(), 6);
+
+    assert_eq!(install("fast.meshpkg"), six("MESH-P119"));
+    place.json(&["plugin", "trust", "add", &acme, "--for", "acme/slow", "--slot", "route"]);
+    assert_eq!(install("fast.meshpkg"), six("MESH-P120"));
+    place.json(&["plugin", "trust", "add", &acme, "--for", "acme/*", "--slot", "route"]);
+    assert_eq!(install("fair.meshpkg"), six("MESH-P121"));
+    assert_eq!(install("forged.meshpkg"), six("MESH-P122"));
+    place.until(&["plugin", "inspect", "brief.meshpkg"], |_| {
+        place.run(&["plugin", "install", "brief.meshpkg", "--dry-run"]).code == Some(6)
+    });
+    assert_eq!(install("brief.meshpkg"), six("MESH-P123"));
+    assert_eq!(install("exchanged.meshpkg"), six("MESH-P125"));
+    assert_eq!(install("relabelled.meshpkg"), six("MESH-P126"));
+    assert_eq!(install("torn.meshpkg"), six("MESH-P127"));
+    let rows = place.json(&["plugin", "list"]);
+    assert!(rows.as_array().unwrap().iter().all(|row| row["plugin"] != "acme/fast"), "{rows}");
+
+    let installed = place.json(&["plugin", "install", "fast.meshpkg"]);
+    assert_eq!(
+        (&installed["signers"][0]["state"], &installed["signers"][0]["key"]),
+        (&"trusted".into(), &acme.into())
+    );
+    let undo = installed["undo"].as_str().unwrap().to_owned();
+    assert!(undo.starts_with("meshctl plugin remove blake3:"), "{undo}");
+    let ran = place.run(&undo.split(' ').skip(1).collect::<Vec<_>>());
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+}
+
+#[test]
+fn unsigned_plugins_are_taken_with_a_note_unless_signatures_are_required() {
+    let mut place = Place::new();
+    let acme = key(&place, "acme.key");
+    write(&place, "fast.wasm", &component(builtin::LATENCY, "acme/fast", "1.0.0"));
+    sign(&place, "fast.wasm", "acme.key", "fast.meshpkg");
+    place.up("bob", &[]);
+    let ran = place.run(&["plugin", "install", "fast.wasm"]);
+    assert!(
+        ran.code == Some(0) && ran.stdout.contains("nobody: it is unsigned"),
+        "{}{}",
+        ran.stdout,
+        ran.stderr
+    );
+    place.json(&["plugin", "swap", "route", "acme/fast"]);
+    place.kill("bob");
+
+    place.up("bob", &["--require-signed-plugins"]);
+
+    assert_eq!(active(&place, "route"), "native/fastest", "what nobody signed is not bound again");
+    assert_eq!(active(&place, "qos"), "built-in/class-fair", "what is built in needs no signature");
+    assert_eq!(refusal(&place, &["plugin", "swap", "route", "acme/fast"]), ("MESH-P118".to_owned(), 6));
+    assert_eq!(refusal(&place, &["plugin", "install", "fast.wasm"]), ("MESH-P118".to_owned(), 6));
+    place.json(&["plugin", "trust", "add", &acme, "--for", "acme/*"]);
+    place.json(&["plugin", "install", "fast.meshpkg"]);
+    place.json(&["plugin", "swap", "route", "acme/fast"]);
+    assert_eq!(active(&place, "route"), "acme/fast");
+}
+
+/// W16, ADV10: a revocation takes out what runs, is told, survives a restart, and beats what comes later.
+#[test]
+fn a_revoked_key_loses_its_slots_at_once_and_for_ever() {
+    let mut place = Place::new();
+    let acme = key(&place, "acme.key");
+    write(&place, "fast.wasm", &component(builtin::LATENCY, "acme/fast", "1.0.0"));
+    write(&place, "here.wasm", &component(builtin::BEACON, "acme/here", "1.0.0"));
+    sign(&place, "fast.wasm", "acme.key", "fast.meshpkg");
+    sign(&place, "here.wasm", "acme.key", "here.meshpkg");
+    place.up("bob", &[]);
+    let added = place.json(&["plugin", "trust", "add", &acme, "--for", "acme/*"]);
+    assert_eq!(added["undo"], format!("meshctl plugin trust remove {acme}"));
+    place.json(&["plugin", "swap", "route", "./fast.meshpkg"]);
+    place.json(&["plugin", "swap", "beacon", "./here.meshpkg", "--reset-state"]);
+    let rehearsed = place.json(&["plugin", "trust", "revoke", &acme, "--dry-run"]);
+    assert_eq!(rehearsed["withdrawn"].as_array().unwrap().len(), 2);
+    assert_eq!(active(&place, "route"), "acme/fast");
+    let mut events = Events::of(&place);
+
+    let report = place.json(&["plugin", "trust", "revoke", &acme, "--reason", "laptop stolen"]);
+
+    assert_eq!((&report["undo"], &report["key"]["reason"]), (&Value::Null, &"laptop stolen".into()));
+    assert_eq!(active(&place, "route"), "built-in/latency", "its predecessor decides");
+    place.until(&["plugin", "show", "beacon"], |shown| shown["row"]["plugin"] == "built-in/beacon");
+    let told = [events.next("plugin-revoked"), events.next("plugin-revoked")];
+    assert!(told.iter().all(|event| event["key"] == *acme), "{told:?}");
+    let p124 = ("MESH-P124".to_owned(), 6);
+    assert_eq!(refusal(&place, &["plugin", "swap", "route", "acme/fast"]), p124);
+    assert_eq!(refusal(&place, &["plugin", "install", "fast.meshpkg"]), p124);
+    assert_eq!(refusal(&place, &["plugin", "install", "fast.wasm"]), p124, "its signature is not forgotten");
+    assert_eq!(refusal(&place, &["plugin", "trust", "add", &acme, "--for", "acme/*"]), p124);
+    assert_eq!(refusal(&place, &["plugin", "trust", "remove", &acme]), p124);
+    let rollback = place.error(&["plugin", "rollback", "route"]);
+    assert_eq!(rollback["code"], "MESH-P109", "nor does a rollback bring it back");
+
+    place.kill("bob");
+    place.up("bob", &[]);
+    assert_eq!(active(&place, "route"), "built-in/latency");
+    assert_eq!(refusal(&place, &["plugin", "swap", "route", "acme/fast"]), p124);
+    let rows = place.json(&["plugin", "trust", "list"]);
+    assert_eq!((&rows[0]["key"], &rows[0]["reason"]), (&acme.into(), &"laptop stolen".into()));
+}
+
+#[test]
+fn a_removed_key_leaves_its_plugins_in_their_slots() {
+    let mut place = Place::new();
+    let acme = key(&place, "acme.key");
+    write(&place, "fast.wasm", &component(builtin::LATENCY, "acme/fast", "1.0.0"));
+    sign(&place, "fast.wasm", "acme.key", "fast.meshpkg");
+    place.up("bob", &[]);
+    assert_eq!(refusal(&place, &["plugin", "trust", "remove", &acme]), ("MESH-P129".to_owned(), 3));
+    assert_eq!(
+        refusal(&place, &["plugin", "trust", "add", &acme, "--for", "acme"]),
+        ("MESH-C103".to_owned(), 2)
+    );
+    place.json(&["plugin", "trust", "add", &acme, "--for", "acme/*", "--slot", "route"]);
+    place.json(&["plugin", "swap", "route", "./fast.meshpkg"]);
+
+    let removed = place.json(&["plugin", "trust", "remove", &acme]);
+
+    assert_eq!(removed["undo"], format!("meshctl plugin trust add {acme} --for 'acme/*' --slot route"));
+    assert_eq!(removed["bound"][0]["plugin"], "acme/fast");
+    assert_eq!(active(&place, "route"), "acme/fast");
+    assert_eq!(place.json(&["plugin", "trust", "list"]).as_array().unwrap().len(), 0);
+}
+
+/// H10: an older version, however well signed, comes back only when the operator says so.
+#[test]
+fn an_older_version_is_bound_only_when_asked_for() {
+    let mut place = Place::new();
+    let acme = key(&place, "acme.key");
+    for (built_in, version) in [(builtin::LATENCY, "1.9.0"), (builtin::LATENCY_NEXT, "1.10.0")] {
+        write(&place, "fast.wasm", &component(built_in, "acme/fast", version));
+        sign(&place, "fast.wasm", "acme.key", &format!("{version}.meshpkg"));
+    }
+    place.up("bob", &[]);
+    place.json(&["plugin", "trust", "add", &acme, "--for", "acme/*"]);
+    place.json(&["plugin", "swap", "route", "./1.9.0.meshpkg"]);
+    place.json(&["plugin", "swap", "route", "./1.10.0.meshpkg"]);
+    place.json(&["plugin", "rollback", "route"]);
+    place.json(&["plugin", "swap", "route", "acme/fast@1.10.0"]);
+    place.json(&["plugin", "swap", "route", "native"]);
+    place.kill("bob");
+    place.up("bob", &[]);
+
+    let refused = refusal(&place, &["plugin", "swap", "route", "acme/fast@1.9.0"]);
+
+    assert_eq!(refused, ("MESH-P128".to_owned(), 6));
+    assert_eq!(active(&place, "route"), "native/fastest");
+    place.json(&["plugin", "swap", "route", "acme/fast@1.9.0", "--allow-downgrade"]);
+    assert_eq!(active(&place, "route"), "acme/fast");
+}
+
+/// W16: what lies in the store is run only if it is what was verified when it came.
+#[test]
+fn a_component_that_was_exchanged_in_the_store_is_not_run() {
+    use mesh_node::store::{DataDir, Store, StoreConfig, Table, Write};
+    let mut place = Place::new();
+    write(&place, "fast.wasm", &component(builtin::LATENCY, "acme/fast", "1.0.0"));
+    place.up("bob", &[]);
+    place.json(&["plugin", "swap", "route", "./fast.wasm"]);
+    place.kill("bob");
+    let dir = DataDir::lock(&place.data_dir("bob")).unwrap();
+    let (store, events) = Store::open(&dir, StoreConfig::default()).unwrap();
+    let (key, value) = store.load(Table::Revisions, 1 << 20).unwrap().rows.remove(0);
+    let at = value.windows(9).position(|bytes| bytes == b"acme/fast").unwrap();
+    let mut exchanged = value.to_vec();
+    exchanged[at] = b'z';
+    let put = Write::Put { table: Table::Revisions, key, value: exchanged.into() };
+    store.submit(1, vec![put]).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert_eq!(runtime.block_on(store.close(events)).unwrap(), Some(1));
+    drop(dir);
+
+    place.up("bob", &[]);
+
+    assert_eq!(active(&place, "route"), "native/fastest");
+    let rows = place.json(&["plugin", "list"]);
+    let names: Vec<&str> =
+        rows.as_array().unwrap().iter().map(|row| row["plugin"].as_str().unwrap()).collect();
+    assert!(
+        names.iter().all(|name| name.starts_with("built-in/") || name.starts_with("native/")),
+        "{names:?}"
+    );
+}
+
+/// What `meshctl events` prints, line by line.
+struct Events {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Events {
+    /// Returns once the node is heard: until then it gets something to tell.
+    fn of(place: &Place) -> Events {
+        let mut child = place.command(&["events", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (told, lines) = mpsc::channel();
+        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| told.send(line)));
+        let events = Events { child, lines };
+        place.until(&["plugin", "install", "fast.meshpkg"], |_| events.lines.try_recv().is_ok());
+        events
+    }
+
+    #[track_caller]
+    fn next(&mut self, kind: &str) -> Value {
+        loop {
+            let line = self.lines.recv_timeout(DEADLINE).expect("an event comes");
+            let event: Value = serde_json::from_str(&line).unwrap();
+            if event["event"] == kind {
+                return event;
+            }
+        }
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -23,6 +23,11 @@ pub const MAX_MISSING: usize = 5_000;
 pub const GRAFT_AGAIN: Duration = Duration::from_millis(250);
 /// How old a message may be to be offered to a neighbour that has just come, in ms.
 pub const RECENT_MS: u64 = 60_000;
+/// A neighbour that offers a message with so many hops fewer than it came with takes the place of the one it came
+/// from (Plumtree paper, section 3.8: the optimisation of the tree; its threshold is 7).
+pub const SHORTCUT: u8 = 4;
+/// How often each neighbour that offered a message is asked for it.
+const ASK_ROUNDS: usize = 3;
 /// How long offers are gathered before they are sent, by the one of two neighbours that offers first.
 pub const OFFER_EVERY: Duration = Duration::from_millis(100);
 
@@ -46,10 +51,20 @@ fn dest_of(tree: TopicId) -> Dest {
 }
 
 #[derive(Debug)]
+struct Cached {
+    run: Arc<Run>,
+    /// Hops behind it when it is handed on.
+    hops: u8,
+    /// Where it came from.
+    from: Option<Peer>,
+}
+
+#[derive(Debug)]
 struct Missing {
     count: u32,
     due: Instant,
     offered_by: VecDeque<Peer>,
+    asked: usize,
 }
 
 /// The trees of one node.
@@ -58,7 +73,7 @@ pub struct Trees {
     /// How long an offered message may take to come by itself before it is asked for.
     graft_after: Duration,
     lazy: BTreeMap<TopicId, BTreeSet<Peer>>,
-    cache: BTreeMap<(Flow, u64), (Arc<Run>, u8)>,
+    cache: BTreeMap<(Flow, u64), Cached>,
     cache_order: VecDeque<(Flow, u64)>,
     cache_bytes: usize,
     missing: BTreeMap<(Flow, u64), Missing>,
@@ -92,7 +107,7 @@ impl Trees {
     pub fn recent(&self, unix_ms: u64, epoch: u64) -> BTreeMap<TopicId, Vec<Offer>> {
         let mut out: BTreeMap<TopicId, Vec<Offer>> = BTreeMap::new();
         for key in self.cache_order.iter().rev().take(MAX_ROWS) {
-            let Some((run, _)) = self.cache.get(key) else { continue };
+            let Some(Cached { run, hops, .. }) = self.cache.get(key) else { continue };
             let (head, seqs) = (run.head(), run.seqs());
             let Some(tree) = tree_of(&head.flow.dest) else { continue };
             if head.sent_ms >= epoch && unix_ms.saturating_sub(head.sent_ms) < RECENT_MS {
@@ -101,6 +116,7 @@ impl Trees {
                     epoch: head.flow.epoch,
                     first: seqs.start,
                     count: run.len() as u32,
+                    hops: *hops,
                 });
             }
         }
@@ -120,7 +136,7 @@ impl Trees {
         if let (Some(from), Some(lazy)) = (from, self.lazy.get_mut(&tree)) {
             lazy.remove(&from);
         }
-        self.remember(run, hops);
+        self.remember(run, hops, from);
         if !self.missing.is_empty() {
             self.forget_missing(run);
         }
@@ -129,13 +145,13 @@ impl Trees {
         let (late, eager): (Vec<Peer>, Vec<Peer>) =
             others.partition(|p| lazy.is_some_and(|lazy| lazy.contains(p)));
         for peer in late {
-            self.offer(now, peer, run);
+            self.offer(now, peer, run, hops);
         }
         eager
     }
 
     /// Notes that `peer` shall be offered the run instead of being sent it.
-    pub fn offer(&mut self, now: Instant, peer: Peer, run: &Run) {
+    pub fn offer(&mut self, now: Instant, peer: Peer, run: &Run, hops: u8) {
         let Some(tree) = tree_of(&run.head().flow.dest) else { return };
         let (flow, seqs) = (run.head().flow, run.seqs());
         let after = if self.second_to.contains(&peer) { OFFER_LATER } else { OFFER_EVERY };
@@ -145,12 +161,14 @@ impl Trees {
                 == (flow.origin, flow.epoch, seqs.start)
         {
             last.count += run.len() as u32;
+            last.hops = last.hops.max(hops);
         } else if offers.len() < MAX_ROWS {
             offers.push(Offer {
                 origin: flow.origin,
                 epoch: flow.epoch,
                 first: seqs.start,
                 count: run.len() as u32,
+                hops,
             });
         }
     }
@@ -189,7 +207,8 @@ impl Trees {
             // A run that starts earlier may reach into the range; it is at most one batch long.
             let from = first.saturating_sub(crate::batch::MAX_BATCH as u64);
             let cached = self.cache.range((flow, from)..(flow, end));
-            out.extend(cached.filter(|(_, (run, _))| run.seqs().end > first).map(|(_, run)| run.clone()));
+            let within = cached.map(|(_, cached)| cached).filter(|cached| cached.run.seqs().end > first);
+            out.extend(within.map(|cached| (cached.run.clone(), cached.hops)));
         }
         out
     }
@@ -207,11 +226,30 @@ impl Trees {
     /// The neighbour has this range: it needs no offer of it.
     pub fn on_known(&mut self, from: Peer, tree: TopicId, offer: &Offer) {
         if let Some((_, offers)) = self.offers.get_mut(&(from, tree)) {
-            offers.retain(|own| own != offer);
+            let same = |own: &Offer| (own.origin, own.epoch, own.first, own.count);
+            // One that has it by many more hops still wants to hear of the shorter way.
+            offers.retain(|own| same(own) != same(offer) || own.hops.saturating_add(SHORTCUT) < offer.hops);
             if offers.is_empty() {
                 self.offers.remove(&(from, tree));
             }
         }
+    }
+
+    /// The neighbour offers what is here. When it is much nearer to the origin, returns the neighbour whose place
+    /// it takes in the tree: that one is to be pruned, this one grafted.
+    pub fn shortcut(&mut self, from: Peer, tree: TopicId, offer: &Offer) -> Option<Peer> {
+        let cached = self.cache.get_mut(&(offer.flow(dest_of(tree)), offer.first))?;
+        let parent = cached.from.filter(|parent| *parent != from)?;
+        if offer.hops.saturating_add(SHORTCUT) >= cached.hops.saturating_sub(1) {
+            return None;
+        }
+        // One shortcut a message: what others offer is compared with this one.
+        (cached.from, cached.hops) = (Some(from), offer.hops.saturating_add(1));
+        if let Some(lazy) = self.lazy.get_mut(&tree) {
+            lazy.remove(&from);
+        }
+        self.make_lazy(parent, tree);
+        Some(parent)
     }
 
     /// A neighbour has come; `offers_first` says which side of the link does. Without an order both would tell
@@ -234,6 +272,7 @@ impl Trees {
                 count,
                 due: now + self.graft_after,
                 offered_by: VecDeque::new(),
+                asked: 0,
             });
             missing.count = missing.count.max(count);
             if !missing.offered_by.contains(&from) {
@@ -255,16 +294,20 @@ impl Trees {
             let (flow, first) = key;
             let Some(missing) = self.missing.get_mut(&key) else { continue };
             let range = first..first + u64::from(missing.count);
-            let ask = if still(&flow, range) { missing.offered_by.pop_front() } else { None };
+            let is_over = missing.asked >= ASK_ROUNDS * missing.offered_by.len() || !still(&flow, range);
+            let ask = missing.offered_by.front().copied().filter(|_| !is_over);
             let (Some(peer), Some(tree)) = (ask, tree_of(&flow.dest)) else {
                 self.missing.remove(&key);
                 continue;
             };
             missing.due = now + GRAFT_AGAIN;
+            missing.asked += 1;
+            missing.offered_by.rotate_left(1);
             if let Some(lazy) = self.lazy.get_mut(&tree) {
                 lazy.remove(&peer);
             }
-            let offer = Offer { origin: flow.origin, epoch: flow.epoch, first, count: missing.count };
+            let offer =
+                Offer { origin: flow.origin, epoch: flow.epoch, first, count: missing.count, hops: 0 };
             out.entry((peer, tree)).or_default().push(offer);
         }
         out
@@ -294,16 +337,16 @@ impl Trees {
         self.missing.values().map(|missing| missing.due).chain(offers).min()
     }
 
-    fn remember(&mut self, run: &Arc<Run>, hops: u8) {
+    fn remember(&mut self, run: &Arc<Run>, hops: u8, from: Option<Peer>) {
         let key = (run.head().flow, run.seqs().start);
-        if self.cache.insert(key, (run.clone(), hops)).is_some() {
+        if self.cache.insert(key, Cached { run: run.clone(), hops, from }).is_some() {
             return;
         }
         self.cache_order.push_back(key);
         self.cache_bytes += run.payload_len() + run.len() * 36;
         while self.cache_bytes > CACHE_BYTES {
             let Some(oldest) = self.cache_order.pop_front() else { return };
-            if let Some((run, _)) = self.cache.remove(&oldest) {
+            if let Some(Cached { run, .. }) = self.cache.remove(&oldest) {
                 self.cache_bytes -= run.payload_len() + run.len() * 36;
             }
         }

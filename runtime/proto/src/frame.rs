@@ -154,6 +154,8 @@ pub struct Offer {
     pub first: u64,
     /// How many.
     pub count: u32,
+    /// Hops that they would have behind them at the receiver.
+    pub hops: u8,
 }
 
 impl Offer {
@@ -500,6 +502,7 @@ fn read_offer(reader: &mut Reader<'_>) -> Result<Offer, Violation> {
         epoch: reader.u64()?,
         first: reader.u64()?,
         count: reader.u32()?,
+        hops: reader.u8()?,
     };
     let fits = offer.count > 0 && offer.first.checked_add(offer.count.into()).is_some();
     if fits { Ok(offer) } else { Err(Violation::BadField { field: "offer" }) }
@@ -513,6 +516,7 @@ fn put_offers(out: &mut Vec<u8>, kind: u8, topic: &TopicId, offers: &[Offer]) {
         out.extend_from_slice(&offer.epoch.to_le_bytes());
         out.extend_from_slice(&offer.first.to_le_bytes());
         out.extend_from_slice(&offer.count.to_le_bytes());
+        out.push(offer.hops);
     });
 }
 
@@ -525,7 +529,7 @@ mod tests {
     fn samples() -> Vec<Control> {
         let node = NodeId([3; 32]);
         let topic = TopicId::of("chat");
-        let offers = vec![Offer { origin: node, epoch: 1, first: 2, count: 3 }];
+        let offers = vec![Offer { origin: node, epoch: 1, first: 2, count: 3, hops: 4 }];
         vec![
             Control::Hello { epoch: 9, heartbeat_ms: 500, samples: true },
             Control::Ping { nonce: 1 },

@@ -159,7 +159,7 @@ fn offences(victim: NodeId, honest: NodeId) -> Vec<Offence> {
     let mut record = Record::sign(stranger.signing(), version, facts);
     record.node = honest;
     let routes = vec![Route { node: honest, seqno: 1, cost_us: 1, hops: 1 }];
-    let offer = Offer { origin: honest, epoch: 1, first: u64::MAX, count: 7 };
+    let offer = Offer { origin: honest, epoch: 1, first: u64::MAX, count: 7, hops: 0 };
     let topic = mesh_proto::TopicId::of("t");
     let too_long = |max: usize| Bytes::from((max as u32 + 1).to_le_bytes().to_vec());
     let of = |what, greets, lane, bytes, counted| Offence { what, greets, lane, bytes, counted };

@@ -241,6 +241,12 @@ impl Node {
             let range: Range<u64> = offer.first..offer.first + u64::from(offer.count);
             let parts = self.seen.missing(&flow, range);
             self.trees.on_known(peer, topic, offer);
+            if parts.is_empty()
+                && let Some(parent) = self.trees.shortcut(peer, topic, offer)
+            {
+                self.say(peer, &Control::Graft { topic, offers: Vec::new() });
+                self.say(parent, &Control::Prune { topic });
+            }
             self.trees.on_offer(now.instant, peer, flow, &parts);
         }
     }

@@ -236,7 +236,7 @@ impl Node {
             neighbour.push(class, Item { run, hops, key: None, owed: None });
         } else {
             self.load.dropped[class as usize] += run.len() as u64;
-            self.trees.offer(now.instant, peer, &run);
+            self.trees.offer(now.instant, peer, &run, hops);
         }
     }
 }

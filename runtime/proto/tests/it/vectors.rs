@@ -47,7 +47,7 @@ fn key() -> SigningKey {
 fn controls() -> Vec<(&'static str, Control)> {
     let node = NodeId([3; 32]);
     let topic = TopicId::of("chat");
-    let offer = Offer { origin: node, epoch: 1_790_000_000_000, first: 5, count: 7 };
+    let offer = Offer { origin: node, epoch: 1_790_000_000_000, first: 5, count: 7, hops: 2 };
     let mut facts = Facts {
         epoch: 1_790_000_000_000,
         left: false,

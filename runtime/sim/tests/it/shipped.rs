@@ -40,6 +40,7 @@ macro_rules! shipped {
 
 shipped! {
     steady "steady"
+    thousands "thousands"
     many_senders "many-senders"
     unicast "unicast"
     idle "idle"

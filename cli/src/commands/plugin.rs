@@ -131,6 +131,9 @@ What is signed: digest, name, version, world, slot, grants and limits of the com
     /// Keys that sign plugins.
     #[command(subcommand)]
     Key(sign::Key),
+    /// Started by a node: compiles stdin to stdout under limits.
+    #[command(hide = true)]
+    CompileStdin,
     /// Whose plugins this node takes.
     #[command(subcommand)]
     Trust(trust::Trust),
@@ -146,6 +149,10 @@ impl Plugin {
             return context.out.print(None, &report);
         }
         let command = match self.command {
+            Command::CompileStdin => {
+                return mesh_plugin_host::compile_stdin()
+                    .map_err(|error| ApiError::new(&code::INTERNAL, error));
+            }
             Command::Sign(sign) => return sign.run(context),
             Command::Key(key) => return key.run(context),
             Command::Trust(trust) => return trust.run(context).await,
@@ -154,7 +161,7 @@ impl Plugin {
         let mut node = context.connect().await?;
         let dry_run = context.globals.dry_run;
         match command {
-            Command::Sign(_) | Command::Key(_) | Command::Trust(_) => Ok(()),
+            Command::Sign(_) | Command::Key(_) | Command::Trust(_) | Command::CompileStdin => Ok(()),
             Command::List => {
                 let rows: Vec<PluginRow> = node.call(&Request::PluginList).await?;
                 context.out.print(node.node, &rows)

@@ -360,6 +360,57 @@ fn a_component_that_was_exchanged_in_the_store_is_not_run() {
     );
 }
 
+/// A routing policy with one more module in it: `functions` of them, each of `len` additions. It is never
+/// instantiated, and compiled all the same.
+fn bloated(functions: u32, len: usize) -> Vec<u8> {
+    let mut body = [&[0][..], &[0x41, 1], &[0x41, 1, 0x6a].repeat(len), &[0x1a, 0x0b]].concat();
+    body = [leb(body.len() as u32), body].concat();
+    let count = leb(functions);
+    let kinds = vec![0; functions as usize];
+    let section = |id: u8, content: Vec<u8>| [vec![id], leb(content.len() as u32), content].concat();
+    let module = [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(1, vec![1, 0x60, 0, 0]),
+        section(3, [count.clone(), kinds].concat()),
+        section(10, [count, body.repeat(functions as usize)].concat()),
+    ];
+    [component(builtin::LATENCY, "acme/fast", "1.0.0"), section(1, module.concat())].concat()
+}
+
+fn leb(mut number: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+    out
+}
+
+/// W15: what compiles for ever is stopped in a process of its own, and the node goes on.
+#[test]
+fn a_component_that_takes_too_long_to_compile_is_refused() {
+    let mut place = Place::new();
+    write(&place, "bomb.wasm", &bloated(500_000, 20));
+    write(&place, "fast.wasm", &bloated(3, 20));
+    place.up("bob", &[]);
+
+    let error = place.error(&["plugin", "install", "bomb.wasm"]);
+
+    assert_eq!((&error["code"], &error["exit"]), (&"MESH-P106".into(), &13.into()));
+    assert!(
+        error["message"].as_str().unwrap().contains("compiling it takes more than 2 s of CPU"),
+        "{error}"
+    );
+    assert_eq!(active(&place, "route"), "built-in/latency");
+    place.json(&["plugin", "swap", "route", "./fast.wasm"]);
+    assert_eq!(
+        active(&place, "route"),
+        "acme/fast",
+        "the same with less in it passes, compiled by the child"
+    );
+}
+
 /// What `meshctl events` prints, line by line.
 struct Events {
     child: Child,

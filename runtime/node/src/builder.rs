@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mesh_plugin_host::{Cache, Engine};
+use mesh_plugin_host::{Cache, Compiler, Engine};
 use mesh_proto::directory::LinkPolicy;
 use mesh_proto::node::{Config, Input, Node};
 use mesh_proto::queue::HeldKey;
@@ -61,6 +61,7 @@ pub struct Builder {
     labels: BTreeMap<String, String>,
     profile: Option<ProfileChange>,
     terms: Terms,
+    compiler: Option<Compiler>,
 }
 
 /// Why a node does not start.
@@ -195,6 +196,14 @@ impl Builder {
         self
     }
 
+    /// Compiles plugins that did not come with this program in a process of their own, with limits; see
+    /// [`Compiler`]. Default: in this process, without limits.
+    #[must_use]
+    pub fn plugin_compiler(mut self, compiler: Compiler) -> Builder {
+        self.compiler = Some(compiler);
+        self
+    }
+
     /// Installs and binds signed plugins only, by keys that are trusted for them; built-in plugins are exempt.
     /// Default: what is unsigned is taken, because only the operator can bring it.
     #[must_use]
@@ -303,7 +312,11 @@ impl Builder {
                 None
             }
         });
-        Ok(Engine::new(cache)?)
+        let engine = Engine::new(cache)?;
+        Ok(match &self.compiler {
+            Some(compiler) => engine.with_compiler(compiler.clone()),
+            None => engine,
+        })
     }
 
     fn pick_name(&self, store: &Store, key: &NodeKey) -> Result<String, StartError> {

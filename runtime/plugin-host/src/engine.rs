@@ -9,13 +9,19 @@ use std::sync::{Arc, OnceLock};
 use wasmtime::component::Component;
 
 mod cache;
+mod child;
 mod ticker;
 
 pub use cache::{Cache, CacheError, CacheStats};
+pub use child::{Compiler, compile_stdin};
 use ticker::Ticker;
 pub(crate) use ticker::{Running, TICK};
 
+use crate::builtin;
+use crate::inspect::NotAComponent;
 use crate::limits::REAPER_QUEUE;
+use crate::load::LoadError;
+use crate::settings::clip;
 
 /// The engine that compiles and runs all plugins of this process, with the cache of one node.
 ///
@@ -25,6 +31,7 @@ use crate::limits::REAPER_QUEUE;
 pub struct Engine {
     shared: &'static Shared,
     cache: Option<Arc<Cache>>,
+    compiler: Option<Arc<Compiler>>,
 }
 
 struct Shared {
@@ -73,9 +80,17 @@ impl Engine {
 
     fn of(shared: &'static Result<Shared, String>, cache: Option<Cache>) -> Result<Engine, EngineError> {
         match shared {
-            Ok(shared) => Ok(Engine { shared, cache: cache.map(Arc::new) }),
+            Ok(shared) => Ok(Engine { shared, cache: cache.map(Arc::new), compiler: None }),
             Err(reason) => Err(EngineError { reason: reason.clone() }),
         }
+    }
+
+    /// Compiles in a process of its own what did not come with this program. Metered engines go on as before:
+    /// they run what somebody has chosen for a simulation.
+    #[must_use]
+    pub fn with_compiler(mut self, compiler: Compiler) -> Engine {
+        self.compiler = Some(Arc::new(compiler)).filter(|_| !self.is_metered());
+        self
     }
 
     /// Returns what the cache has done so far; zeros without a cache.
@@ -100,18 +115,30 @@ impl Engine {
     }
 
     /// Compiles a component, or loads its compiled code; says whether it came from the cache.
-    pub(crate) fn compile(&self, bytes: &[u8]) -> wasmtime::Result<(Component, bool)> {
+    pub(crate) fn compile(&self, bytes: &[u8]) -> Result<(Component, bool), LoadError> {
         let wasm = self.wasm();
         let Some(cache) = &self.cache else {
-            return Ok((Component::new(wasm, bytes)?, false));
+            return Ok((self.compile_anew(bytes)?, false));
         };
         let digest = blake3::hash(bytes);
         if let Some(component) = cache.load(wasm, &digest) {
             return Ok((component, true));
         }
-        let component = Component::new(wasm, bytes)?;
+        let component = self.compile_anew(bytes)?;
         cache.store(wasm, &digest, &component);
         Ok((component, false))
+    }
+
+    fn compile_anew(&self, bytes: &[u8]) -> Result<Component, LoadError> {
+        let foreign = self.compiler.as_ref().filter(|_| !builtin::ALL.contains(&bytes));
+        let Some(compiler) = foreign else {
+            return Component::new(self.wasm(), bytes).map_err(invalid);
+        };
+        let code = compiler.compile(bytes)?;
+        // SAFETY: the code was made a moment ago by a process that this one started from its own program, with
+        // the same settings of the engine, and came through a pipe that nobody else has.
+        unsafe { Component::deserialize(self.wasm(), code) }
+            .map_err(|error| LoadError::Compiler { reason: clip(format!("{error:#}")) })
     }
 
     /// Frees `discarded` on another thread: unmapping an instance takes a hundred times as long as a call.
@@ -119,6 +146,10 @@ impl Engine {
         // A full queue or an ended reaper hands it back, and it is freed here.
         let _ = self.shared.reaper.try_send(Box::new(discarded));
     }
+}
+
+fn invalid(error: wasmtime::Error) -> LoadError {
+    NotAComponent::Invalid { reason: clip(format!("{error:#}")) }.into()
 }
 
 impl std::fmt::Debug for Engine {

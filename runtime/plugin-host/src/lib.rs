@@ -26,7 +26,7 @@ mod slot;
 pub mod trust;
 mod wit;
 
-pub use engine::{Cache, CacheError, CacheStats, Engine, EngineError};
+pub use engine::{Cache, CacheError, CacheStats, Compiler, Engine, EngineError, compile_stdin};
 pub use fault::Fault;
 pub use handler::{HandlerSlot, PreparedHandler, prepare_handler};
 pub use inspect::{Inspection, inspect};

@@ -6,6 +6,12 @@ use std::time::Duration;
 pub const COMPONENT_BYTES: usize = 32 << 20;
 /// Bytes of a package: a component, its manifest and eight statements with their lengths.
 pub const PACKAGE_BYTES: usize = COMPONENT_BYTES + (128 << 10);
+/// Seconds of CPU that compiling a foreign component may take; faults.md W15. A policy of 40 KB takes 0.1.
+pub const COMPILE_CPU_S: u64 = 2;
+/// Bytes of address space that the compiling process may have; faults.md W15.
+pub const COMPILE_MEMORY: u64 = 512 << 20;
+/// Bytes of compiled code, which is up to ten times its component.
+pub const COMPILED_BYTES: u64 = 256 << 20;
 /// Bytes of linear memory of one instance; faults.md section 3.
 pub const MEMORY_BYTES: usize = 16 << 20;
 /// Elements of all tables of one instance; faults.md section 3.

@@ -215,6 +215,12 @@ pub enum LoadError {
         /// What.
         reason: String,
     },
+    /// The process that compiles could not be started, or failed by itself.
+    #[error("the compiler failed: {reason}")]
+    Compiler {
+        /// What the system said.
+        reason: String,
+    },
     /// Its start function failed.
     #[error("it does not start: {0}")]
     Start(Fault),
@@ -231,6 +237,7 @@ impl LoadError {
             LoadError::WrongVersion { .. } => "MESH-P107",
             LoadError::Start(_) => "MESH-P112",
             LoadError::Manifest(_) => "MESH-P116",
+            LoadError::Compiler { .. } => "MESH-P132",
         }
     }
 
@@ -257,8 +264,11 @@ impl LoadError {
                 "build it again with the SDK of this host's version"
             }
             LoadError::TooLarge { .. } => "build it with opt-level \"s\", lto and strip",
-            LoadError::OverLimit { .. } => "a plugin has 16 MiB of memory; see its memory section",
+            LoadError::OverLimit { .. } => {
+                "a plugin has 16 MiB of memory, and compiles within 2 s of CPU and 512 MiB"
+            }
             LoadError::Manifest(_) => "correct plugin.toml and build it again",
+            LoadError::Compiler { .. } => "try again; the log of the node may say more",
             LoadError::Start(_) => "its start function must end within a second and not trap",
         }
     }
@@ -277,7 +287,7 @@ pub fn load(engine: &Engine, bytes: &[u8], grants: Grants) -> Result<Loaded, Loa
     let revision = inspection.revision();
 
     let begun = Instant::now();
-    let (component, cached) = engine.compile(bytes).map_err(refused_by_compiler)?;
+    let (component, cached) = engine.compile(bytes)?;
     let took = begun.elapsed();
 
     let linker = linker(engine, kind, grants);
@@ -331,10 +341,6 @@ impl Inner {
             Some(LoadError::WrongShape { interface, reason })
         }
     }
-}
-
-fn refused_by_compiler(error: wasmtime::Error) -> LoadError {
-    LoadError::NotAComponent(NotAComponent::Invalid { reason: clip(format!("{error:#}")) })
 }
 
 fn linker(engine: &Engine, kind: Kind, grants: Grants) -> Linker<Host> {

@@ -255,6 +255,11 @@ owner only. The message says what is wrong."
     CANNOT_SIGN "MESH-P131" 7 "there is nothing to sign"
 "A signature is over the name, version and world of a component, so the component must have a manifest and fit a slot."
 
+    COMPILER_FAILED "MESH-P132" 1 "the process that compiles plugins failed"
+"A plugin that did not come with this program is compiled by a process of its own, with 2 s of CPU and 512 MiB of
+memory. That process could not be started, or ended by itself: the system may be out of processes or memory. A plugin
+that needs more than the limits is refused as too large instead."
+
     DATA_DIR_IN_USE "MESH-S101" 1 "another node uses this data directory"
 "Two nodes on the same data would destroy it, so the second one is refused. Stop the other one, or give
 another --data-dir."

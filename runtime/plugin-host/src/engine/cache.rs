@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use wasmtime::component::Component;
 
-/// Bytes of a cache entry; compiled code is up to ten times its component.
-const ENTRY_BYTES: u64 = 256 << 20;
+/// Bytes of a cache entry.
+const ENTRY_BYTES: u64 = crate::limits::COMPILED_BYTES + MAC_LEN as u64;
 /// Entries that are kept; the oldest make room. An entry has 100 KB for a small policy.
 const MAX_ENTRIES: usize = 256;
 /// What is still staged after this time was left by a process that died.

@@ -4,11 +4,11 @@ use mesh_plugin_host::package::{MAX_STATEMENTS, is_package};
 use mesh_plugin_host::sign::{PublicKey, SecretKey, SignError, Signed, VerifyError};
 use mesh_plugin_host::trust::{ChangeError, Distrust, MAX_KEYS, Pattern, Standing, TrustList};
 use mesh_plugin_host::{
-    Carry, Grants, Inspection, Kind, Package, PackageError, PolicySlot, Revision, Withdrawn, builtin,
-    inspect, load, prepare_routing,
+    Carry, Compiler, Grants, Inspection, Kind, Package, PackageError, PolicySlot, Revision, Withdrawn,
+    builtin, inspect, load, prepare_routing,
 };
 
-use crate::guests::{NATIVE, ask, engine, set_with, settings};
+use crate::guests::{NATIVE, ask, engine, hostile, set_with, settings};
 
 const NOW: u64 = 1_800_000_000_000;
 const ACME: [u8; 32] = [7; 32];
@@ -348,4 +348,18 @@ fn a_withdrawn_predecessor_cannot_be_rolled_back_to() {
     assert_eq!(withdrawn, []);
     assert_eq!(set.status(PolicySlot::Route).active.as_ref(), Some(new.revision()));
     assert!(!set.status(PolicySlot::Route).can_roll_back);
+}
+
+/// W15: what is foreign is compiled by the other process or not at all; what is built in needs none.
+#[test]
+fn a_compiler_that_fails_is_told_and_is_not_stood_in_for() {
+    let foreign = hostile("routing");
+    for program in ["/nowhere/compiler", "/bin/true", "/bin/false", "/bin/cat"] {
+        let engine = engine().with_compiler(Compiler::new(program, [""; 0]));
+
+        let error = load(&engine, &foreign, Grants::NONE).unwrap_err();
+
+        assert_eq!(error.code(), "MESH-P132", "{program}: {error}");
+        load(&engine, builtin::LATENCY, Grants::NONE).unwrap();
+    }
 }

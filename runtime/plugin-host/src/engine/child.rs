@@ -1,0 +1,135 @@
+//! Compiling what strangers wrote in a process of its own, which may use so much time and memory and no more.
+//!
+//! The child gets the component on stdin and answers with compiled code on stdout; it knows no secret, opens no
+//! file and has no environment. Its parent puts the code under the cache's MAC as if it were its own.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use super::{Bound, config};
+use crate::inspect::NotAComponent;
+use crate::limits;
+use crate::load::LoadError;
+use crate::settings::clip;
+
+/// The first byte of the child's answer.
+const CODE: u8 = 0;
+const REFUSED: u8 = 1;
+
+/// A program that calls [`compile_stdin`] and does nothing else.
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    program: PathBuf,
+    args: Vec<OsString>,
+}
+
+impl Compiler {
+    /// Takes the program and its arguments; nothing is started yet.
+    pub fn new(program: impl Into<PathBuf>, args: impl IntoIterator<Item = impl Into<OsString>>) -> Compiler {
+        Compiler { program: program.into(), args: args.into_iter().map(Into::into).collect() }
+    }
+
+    /// Returns the compiled code of a component. Blocks for up to [`limits::COMPILE_CPU_S`] of the child's CPU.
+    pub(super) fn compile(&self, component: &[u8]) -> Result<Vec<u8>, LoadError> {
+        let failed = |error: io::Error| LoadError::Compiler { reason: clip(error.to_string()) };
+        let mut child = Command::new(&self.program)
+            .args(&self.args)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(failed)?;
+        let answer = talk(&mut child, component);
+        // Else it has closed its end, and is about to end or has been ended.
+        if answer.as_ref().map_or(true, |answer| answer.len() as u64 > limits::COMPILED_BYTES) {
+            let _ = child.kill();
+        }
+        let status = child.wait().map_err(failed)?;
+        read_answer(answer.map_err(failed)?, status)
+    }
+}
+
+fn talk(child: &mut Child, component: &[u8]) -> io::Result<Vec<u8>> {
+    // It reads to the end before it writes, so neither waits for the other. One that died is told by its status.
+    if let Some(mut stdin) = child.stdin.take() {
+        let _ = stdin.write_all(component);
+    }
+    let mut answer = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        stdout.take(limits::COMPILED_BYTES + 1).read_to_end(&mut answer)?;
+    }
+    Ok(answer)
+}
+
+fn read_answer(mut answer: Vec<u8>, status: ExitStatus) -> Result<Vec<u8>, LoadError> {
+    let over = |reason: String| Err(LoadError::OverLimit { reason });
+    match answer.first() {
+        _ if answer.len() as u64 > limits::COMPILED_BYTES => {
+            over(format!("its compiled code has more than {} MiB", limits::COMPILED_BYTES >> 20))
+        }
+        _ if is_signal(status) => over(format!(
+            "compiling it takes more than {} s of CPU or {} MiB",
+            limits::COMPILE_CPU_S,
+            limits::COMPILE_MEMORY >> 20
+        )),
+        Some(&CODE) if status.success() => Ok(answer.split_off(1)),
+        Some(&REFUSED) if status.success() => {
+            let reason = clip(String::from_utf8_lossy(&answer[1..]).into_owned());
+            Err(NotAComponent::Invalid { reason }.into())
+        }
+        _ => Err(LoadError::Compiler { reason: format!("it ended with {status}") }),
+    }
+}
+
+/// A limit ends the child by a signal: of its own accord it ends with an exit code.
+#[cfg(unix)]
+fn is_signal(status: ExitStatus) -> bool {
+    std::os::unix::process::ExitStatusExt::signal(&status).is_some()
+}
+
+#[cfg(not(unix))]
+fn is_signal(_: ExitStatus) -> bool {
+    false
+}
+
+/// Is the child: limits this process, reads a component from stdin, writes compiled code to stdout.
+///
+/// Limits the whole process for good, so nothing else may be done in it.
+///
+/// # Errors
+/// When the limits cannot be set, or the pipes fail.
+pub fn compile_stdin() -> io::Result<()> {
+    limit_process()?;
+    let mut component = Vec::new();
+    io::stdin().lock().take(limits::COMPONENT_BYTES as u64 + 1).read_to_end(&mut component)?;
+    let mut config = config(Bound::Time);
+    // Threads would share the one limit of CPU, and reserve address space each.
+    config.parallel_compilation(false);
+    let code = wasmtime::Engine::new(&config).and_then(|engine| engine.precompile_component(&component));
+    let mut out = io::stdout().lock();
+    match code {
+        Ok(code) => [&[CODE][..], &code].into_iter().try_for_each(|part| out.write_all(part))?,
+        Err(error) => write!(out, "{}{error:#}", char::from(REFUSED))?,
+    }
+    out.flush()
+}
+
+#[cfg(unix)]
+fn limit_process() -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let limit = |resource, most: u64| {
+        setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) }).map_err(io::Error::from)
+    };
+    limit(Resource::Core, 0)?;
+    limit(Resource::Cpu, limits::COMPILE_CPU_S)?;
+    limit(Resource::As, limits::COMPILE_MEMORY)
+}
+
+#[cfg(not(unix))]
+fn limit_process() -> io::Result<()> {
+    Err(io::Error::from(io::ErrorKind::Unsupported))
+}

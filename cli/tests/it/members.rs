@@ -16,9 +16,8 @@ use crate::harness::{DEADLINE, Place, Ran};
 const LEAVE_WITHIN: f64 = 1.0;
 /// How long a silent node may be taken for living when its only neighbour accuses it (MN-06).
 const DIE_WITHIN: f64 = 5.0;
-/// The same when it has two neighbours, of which each waits for the word of the other: the detector's 1.9 s and
-/// six times the suspicion of 1.5 s. It is longer than need be while a word that comes too soon is not kept.
-const AGREE_WITHIN: f64 = 12.0;
+/// The same when it has two neighbours, of which each waits for the word of the other.
+const AGREE_WITHIN: f64 = 5.0;
 
 /// What a node tells, from the moment this exists on.
 struct Watch(mpsc::Receiver<EventKind>);
@@ -377,9 +376,8 @@ fn links(place: &Place, name: &str) -> BTreeSet<String> {
     names.collect()
 }
 
-/// Links of one node at most when it has settled. Three are wanted, and all but a few have them: a node whose
-/// every link is the lightest way to somewhere keeps more.
-const MOST_LINKS: usize = 6;
+/// Links of one node at most when it has settled (MN-01).
+const MOST_LINKS: usize = 3;
 
 /// Waits until every node has at least two links, three on average at most, and the graph is one.
 #[track_caller]

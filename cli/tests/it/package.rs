@@ -273,6 +273,12 @@ fn a_revoked_key_loses_its_slots_at_once_and_for_ever() {
     place.up("bob", &[]);
     assert_eq!(active(&place, "route"), "built-in/latency");
     assert_eq!(refusal(&place, &["plugin", "swap", "route", "acme/fast"]), p124);
+    place.json(&["plugin", "remove", "acme/fast"]);
+    assert_eq!(
+        refusal(&place, &["plugin", "install", "fast.wasm"]),
+        p124,
+        "nor when it is removed in between"
+    );
     let rows = place.json(&["plugin", "trust", "list"]);
     assert_eq!((&rows[0]["key"], &rows[0]["reason"]), (&acme.into(), &"laptop stolen".into()));
 }

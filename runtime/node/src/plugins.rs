@@ -375,10 +375,14 @@ impl Plugins {
         }
     }
 
-    /// Removes a revision that no slot uses; returns the writes that forget it.
-    pub(crate) fn remove(&mut self, digest: &[u8; 32]) -> [Write; 2] {
-        self.installed.remove(digest);
-        [Table::Revisions, Table::Signatures].map(|table| Write::Delete { table, key: digest.to_vec() })
+    /// Removes a revision that no slot uses; returns the writes that forget it. What a revoked key has signed is
+    /// remembered, or it could come back without its signature.
+    pub(crate) fn remove(&mut self, digest: &[u8; 32]) -> Vec<Write> {
+        let gone = self.installed.remove(digest);
+        let is_revoked = gone.is_some_and(|gone| self.trust.list.check_revoked(&gone.signatures).is_err());
+        let tables =
+            if is_revoked { &[Table::Revisions][..] } else { &[Table::Revisions, Table::Signatures] };
+        tables.iter().map(|table| Write::Delete { table: *table, key: digest.to_vec() }).collect()
     }
 
     /// Binds a slot, and returns the write that keeps it.

@@ -29,10 +29,22 @@ Adding a key again replaces what it was trusted for. Get the key over another wa
         slots: Vec<String>,
     },
     /// The keys, what they are trusted for, and which are revoked.
-    #[command(visible_alias = "ls")]
+    #[command(
+        visible_alias = "ls",
+        after_long_help = "\
+Examples:
+  meshctl plugin trust list
+  meshctl plugin trust list --json --fields key,patterns,revoked_at"
+    )]
     List,
     /// Trust a key no more; what it signed and is in a slot stays there.
-    #[command(visible_alias = "rm")]
+    #[command(
+        visible_alias = "rm",
+        after_long_help = "\
+Examples:
+  meshctl plugin trust remove ed25519:9c1f…
+  meshctl plugin trust remove ed25519:9c1f… --dry-run"
+    )]
     Remove {
         /// The public key.
         key: String,

@@ -150,7 +150,8 @@ impl Driver {
         // Again, with what is known of this revision already: the list may have changed during the compilation,
         // and a component that a revoked key has signed is not taken without its signature either.
         let known = plugins.installed.get(&revision.digest);
-        let signatures = merge(known.map_or(&[], |known| &known.signatures), &signatures);
+        let before = plugins.known_signatures(&self.parts.store, loaded.inspection());
+        let signatures = merge(&before.map_err(|error| unreadable(&error))?, &signatures);
         if known.is_none_or(|known| !known.is_built_in) {
             plugins.trust.judge(&signatures, &revision, kind, Some(unix_ms()))?;
         }

@@ -228,6 +228,18 @@ impl Plugins {
         signatures.iter().any(|signed| signed.statement().signer == *key)
     }
 
+    /// Returns who is known to have signed a component, also one that is not installed any more.
+    pub(crate) fn known_signatures(
+        &self,
+        store: &Store,
+        component: &Inspection,
+    ) -> Result<Vec<Signed>, StoreError> {
+        match self.installed.get(&component.digest) {
+            Some(installed) => Ok(installed.signatures.clone()),
+            None => stored_signatures(store, component),
+        }
+    }
+
     /// Adds statements to those of an installed revision, and returns the write that keeps them. Of one key, the
     /// later counts.
     pub(crate) fn add_signatures(&mut self, digest: &[u8; 32], new: &[Signed]) -> Option<Write> {
@@ -242,16 +254,18 @@ impl Plugins {
     }
 }
 
-/// Returns both, of one key the one that was signed later.
+/// Returns both, of one key the one that was signed later. Where there is no room, what was known stays, so that
+/// nobody crowds out a key that is revoked later.
 pub(crate) fn merge(old: &[Signed], new: &[Signed]) -> Vec<Signed> {
     let mut by_key: BTreeMap<PublicKey, &Signed> = BTreeMap::new();
     for signed in old.iter().chain(new) {
-        let known = by_key.entry(signed.statement().signer).or_insert(signed);
-        if signed.statement().signed_ms >= known.statement().signed_ms {
-            *known = signed;
+        let key = signed.statement().signer;
+        let is_later = |known: &&Signed| signed.statement().signed_ms >= known.statement().signed_ms;
+        if by_key.get(&key).map_or(by_key.len() < MAX_STATEMENTS, is_later) {
+            by_key.insert(key, signed);
         }
     }
-    by_key.into_values().take(MAX_STATEMENTS).cloned().collect()
+    by_key.into_values().cloned().collect()
 }
 
 /// Reads what the store keeps of a revision, and drops what does not hold.

@@ -175,7 +175,8 @@ impl Plugin {
                 context.out.print(node.node, &report)
             }
             Command::Swap { slot, plugin, settings, reset_state, allow_downgrade, .. } => {
-                let plugin = installed(&mut node, context, plugin).await?;
+                let (plugin, is_new) = installed(&mut node, context, plugin).await?;
+                let rehearsed = plugin.clone();
                 let old_state = if reset_state { OldState::Reset } else { OldState::Keep };
                 let settings = Settings::from_iter(settings);
                 let request = Request::PluginSwap(SwapRequest {
@@ -186,8 +187,13 @@ impl Plugin {
                     dry_run,
                     allow_downgrade,
                 });
-                let report: SwapReport = node.call(&request).await?;
-                context.out.print(node.node, &report)
+                let report: Result<SwapReport, ApiError> = node.call(&request).await;
+                if dry_run && is_new {
+                    // It was installed for the rehearsal only.
+                    let request = Request::PluginRemove { plugin: rehearsed, dry_run: false };
+                    let _: RemoveReport = node.call(&request).await?;
+                }
+                context.out.print(node.node, &report?)
             }
             Command::Rollback { slot } => {
                 let report: SwapReport = node.call(&Request::PluginRollback { slot, dry_run }).await?;
@@ -238,18 +244,24 @@ fn confirm_grants(context: &Context, component: &[u8]) -> Result<(), ApiError> {
     Err(ApiError::new(&code::GRANTS_REFUSED, "the grants were refused, so nothing was installed"))
 }
 
-// A file is installed first; everything else names what is installed already.
-async fn installed(node: &mut Connection, context: &Context, plugin: String) -> Result<String, ApiError> {
+// A file is installed first; everything else names what is installed already. Says whether it is new.
+async fn installed(
+    node: &mut Connection,
+    context: &Context,
+    plugin: String,
+) -> Result<(String, bool), ApiError> {
     let path = Path::new(&plugin);
     let looks_like_a_file =
         path.extension().is_some_and(|extension| extension == "wasm" || extension == "meshpkg")
             || plugin.starts_with('.');
     if !looks_like_a_file {
-        return Ok(plugin);
+        return Ok((plugin, false));
     }
     let report = install(node, context, path, false).await?;
-    context.out.note(format_args!("installed {} {}", report.plugin, report.version));
-    Ok(report.revision)
+    if !context.globals.dry_run {
+        context.out.note(format_args!("installed {} {}", report.plugin, report.version));
+    }
+    Ok((report.revision, !report.known))
 }
 
 fn read_plugin(path: &Path) -> Result<Vec<u8>, ApiError> {

@@ -212,6 +212,13 @@ fn unsigned_plugins_are_taken_with_a_note_unless_signatures_are_required() {
     write(&place, "fast.wasm", &component(builtin::LATENCY, "acme/fast", "1.0.0"));
     sign(&place, "fast.wasm", "acme.key", "fast.meshpkg");
     place.up("bob", &[]);
+    let would = place.json(&["plugin", "swap", "route", "./fast.wasm", "--dry-run"]);
+    assert_eq!((&would["new"]["plugin"], &would["undo"]), (&"acme/fast".into(), &Value::Null));
+    assert_eq!(
+        place.error(&["plugin", "show", "acme/fast"])["code"],
+        "MESH-P102",
+        "a rehearsal leaves nothing"
+    );
     let ran = place.run(&["plugin", "install", "fast.wasm"]);
     assert!(
         ran.code == Some(0) && ran.stdout.contains("nobody: it is unsigned"),
@@ -248,6 +255,8 @@ fn a_revoked_key_loses_its_slots_at_once_and_for_ever() {
     assert_eq!(added["undo"], format!("meshctl plugin trust remove {acme}"));
     place.json(&["plugin", "swap", "route", "./fast.meshpkg"]);
     place.json(&["plugin", "swap", "beacon", "./here.meshpkg", "--reset-state"]);
+    place.json(&["plugin", "swap", "route", "./fast.meshpkg", "--dry-run"]);
+    assert_eq!(active(&place, "route"), "acme/fast", "a rehearsal takes away nothing");
     let rehearsed = place.json(&["plugin", "trust", "revoke", &acme, "--dry-run"]);
     assert_eq!(rehearsed["withdrawn"].as_array().unwrap().len(), 2);
     assert_eq!(active(&place, "route"), "acme/fast");

@@ -413,21 +413,16 @@ impl Members {
     /// between living nodes leads there from `links`, the neighbours of this node.
     pub fn orphans(&self, links: impl IntoIterator<Item = NodeId>) -> Vec<NodeId> {
         let living = || self.entries.iter().filter(|(_, entry)| entry.state == MemberState::Alive);
-        let mut graph: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
-        for (node, entry) in living() {
-            for other in &entry.record.facts.neighbours {
-                graph.entry(*node).or_default().push(*other);
-                graph.entry(*other).or_default().push(*node);
-            }
-        }
         let mut ahead: Vec<NodeId> = links.into_iter().collect();
         let mut reached: BTreeSet<NodeId> = ahead.iter().copied().collect();
         while let Some(node) = ahead.pop() {
-            if node != self.own && self.state(&node) != Some(MemberState::Alive) {
+            // Who is reached vouches for those it lists; that a dead one still lists a living one says nothing.
+            let Some(entry) = self.entries.get(&node).filter(|entry| entry.state == MemberState::Alive)
+            else {
                 continue;
-            }
-            let next = graph.get(&node).into_iter().flatten();
-            ahead.extend(next.filter(|next| reached.insert(**next)));
+            };
+            let next = entry.record.facts.neighbours.iter().copied();
+            ahead.extend(next.filter(|next| reached.insert(*next)));
         }
         living().filter(|(node, _)| !reached.contains(*node)).map(|(node, _)| *node).collect()
     }

@@ -241,9 +241,8 @@ impl Table {
         let opened = before.is_none_or(|before| entry.is_feasible(&before) != entry.is_feasible(&way));
         let about = |a: u32, b: u32| a.abs_diff(b) <= a / 4;
         let is_small_change = before.is_some_and(|b| b.hops == way.hops && about(b.cost_us, way.cost_us));
-        if opened && before.is_none_or(|before| !entry.is_feasible(&before)) || !is_small_change {
-            self.changed.insert(route.node);
-        } else if fresher && std::mem::take(&mut entry.is_asked_fresher) {
+        let gained = opened && before.is_none_or(|before| !entry.is_feasible(&before));
+        if gained || !is_small_change || (fresher && std::mem::take(&mut entry.is_asked_fresher)) {
             self.changed.insert(route.node);
         } else if !same || fresher {
             self.renewed.insert(route.node);

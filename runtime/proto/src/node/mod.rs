@@ -109,6 +109,8 @@ pub struct Node {
     /// Nodes that are dialed to find out whether they live, and when, if not yet.
     probes: BTreeMap<NodeId, Option<Instant>>,
     links_stale: bool,
+    /// Members that no chain of links led to at the last look.
+    orphans: BTreeSet<NodeId>,
     /// Members whose records stand in the store.
     anchors: BTreeSet<NodeId>,
     alone_since: Option<Instant>,
@@ -180,6 +182,7 @@ impl Node {
             accusations: Vec::new(),
             probes: BTreeMap::new(),
             links_stale: false,
+            orphans: BTreeSet::new(),
             anchors: BTreeSet::new(),
             alone_since: None,
             back: (now.instant, 0),

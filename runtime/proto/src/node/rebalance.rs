@@ -58,6 +58,7 @@ impl Node {
         if self.directory.policy() == LinkPolicy::Explicit {
             return;
         }
+        self.look_for_orphans();
         let (min, max) = self.bounds();
         let links = self.settled().count();
         for _ in max..links {
@@ -239,7 +240,7 @@ impl Node {
     /// After a mass failure many are gone whom nobody watched: the survivors share the work of finding out, about
     /// two dials for each in a round. Says whether there was any.
     fn feel_for_orphans(&mut self, now: Now) -> bool {
-        let mut orphans = self.orphans();
+        let mut orphans: Vec<NodeId> = self.orphans.iter().copied().collect();
         let all = orphans.len();
         let survivors = (self.members.len() + 1).saturating_sub(all).max(1);
         let expected = all as f64 * 2.0 / survivors as f64;
@@ -256,10 +257,11 @@ impl Node {
         dials > 0 && all > 0
     }
 
-    /// Nodes that no chain of links leads to. Walks through all links.
-    fn orphans(&self) -> Vec<NodeId> {
+    /// Finds the nodes that no chain of links leads to. Walks through all links, so once a round.
+    fn look_for_orphans(&mut self) {
         let links = self.by_node.keys().copied();
-        if self.samples() { Vec::new() } else { self.members.orphans(links) }
+        let orphans = if self.samples() { Vec::new() } else { self.members.orphans(links) };
+        self.orphans = orphans.into_iter().collect();
     }
 
     /// A neighbour vanished: it is tried once more, and accused when that fails.
@@ -300,7 +302,7 @@ impl Node {
         let vanished = self.probes.remove(&node).is_some();
         let is_suspect = self.members.state(&node) == Some(MemberState::Suspect);
         let fails_often = self.directory.failures(&node) > 1;
-        if vanished || is_suspect || (fails_often && self.orphans().contains(&node)) {
+        if vanished || is_suspect || (fails_often && self.orphans.contains(&node)) {
             self.accuse(now, node);
         }
     }

@@ -23,6 +23,8 @@ use crate::time::{Instant, Now};
 pub const MAX_GRAVES: usize = 16_384;
 /// How long a node that is dead or has left is remembered with its addresses: who comes back is dialed.
 pub const REMEMBER: Duration = Duration::from_secs(24 * 3600);
+/// The grid of times at which suspicions end, in microseconds.
+const LOOK_EVERY_US: u64 = 250_000;
 /// Rows of one page of versions.
 pub const PAGE: usize = 256;
 /// Accusers of one node that are noted; more say nothing new.
@@ -395,7 +397,10 @@ impl Members {
         if agree >= listed.clamp(1, ACCUSERS) { 1 } else { ALONE }
     }
 
+    /// All that ends within the same quarter of a second is looked at together: a flood of accusations must not
+    /// cost a walk through all members each.
     fn watch(&mut self, at: Instant) {
+        let at = Instant(at.0.div_ceil(LOOK_EVERY_US) * LOOK_EVERY_US);
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
 

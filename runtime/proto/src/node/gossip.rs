@@ -362,12 +362,15 @@ impl Node {
         if changed {
             self.size_up();
             self.on_hierarchy_news(now);
-            self.watch_partition();
+            self.is_partition_stale = true;
         }
     }
 
     /// A third of the mesh gone at a time is a cut rather than that many failures.
-    fn watch_partition(&mut self) {
+    pub(super) fn watch_partition(&mut self) {
+        if !std::mem::take(&mut self.is_partition_stale) {
+            return;
+        }
         let away = self.members.count(MemberState::Dead);
         let all =
             away + 1 + self.members.count(MemberState::Alive) + self.members.count(MemberState::Suspect);

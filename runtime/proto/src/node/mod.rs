@@ -109,6 +109,8 @@ pub struct Node {
     /// Nodes that are dialed to find out whether they live, and when, if not yet.
     probes: BTreeMap<NodeId, Option<Instant>>,
     links_stale: bool,
+    /// Somebody has come or gone since a cut was looked for.
+    is_partition_stale: bool,
     /// Members that no chain of links led to at the last look.
     orphans: BTreeSet<NodeId>,
     /// Members whose records stand in the store.
@@ -182,6 +184,7 @@ impl Node {
             accusations: Vec::new(),
             probes: BTreeMap::new(),
             links_stale: false,
+            is_partition_stale: false,
             orphans: BTreeSet::new(),
             anchors: BTreeSet::new(),
             alone_since: None,

@@ -161,6 +161,7 @@ impl Node {
             neighbour.say_encoded(heartbeat.clone());
         }
         self.tell_links();
+        self.watch_partition();
         self.watch_silence(now.instant);
     }
 

@@ -27,6 +27,8 @@ const REJOINED: u32 = 2;
 /// Records that a neighbour is told of a mesh that is known by a sample (HyParView paper: shuffles of 3 + 4).
 /// Nine records of at most 3.4 KiB fit into one control frame.
 const SHUFFLE: usize = 8;
+/// A cut is looked for at most once in this time when members come and go, besides with each heartbeat.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// At most one refutation in this time.
 const REFUTE_EVERY: Duration = Duration::from_millis(200);
 
@@ -363,6 +365,11 @@ impl Node {
             self.size_up();
             self.on_hierarchy_news(now);
             self.is_partition_stale = true;
+            // At once, but not for each of many that come and go together: the heartbeat looks at the rest.
+            if now.instant.since(self.partition_looked) > LOOK_EVERY {
+                self.partition_looked = now.instant;
+                self.watch_partition();
+            }
         }
     }
 

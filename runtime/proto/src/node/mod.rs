@@ -111,6 +111,7 @@ pub struct Node {
     links_stale: bool,
     /// Somebody has come or gone since a cut was looked for.
     is_partition_stale: bool,
+    partition_looked: Instant,
     /// Members that no chain of links led to at the last look.
     orphans: BTreeSet<NodeId>,
     /// Members whose records stand in the store.
@@ -185,6 +186,7 @@ impl Node {
             probes: BTreeMap::new(),
             links_stale: false,
             is_partition_stale: false,
+            partition_looked: now.instant,
             orphans: BTreeSet::new(),
             anchors: BTreeSet::new(),
             alone_since: None,

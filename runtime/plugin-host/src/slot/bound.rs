@@ -1,0 +1,90 @@
+//! A revision in a slot: its instance, what fresh ones are made from, its last checkpoint.
+
+use std::time::Duration;
+
+use super::prepared::Origin;
+use super::{Guest, Refused, State};
+use crate::fault::Fault;
+use crate::load::Revision;
+
+/// A revision in the slot.
+pub(super) struct Bound<G: Guest> {
+    /// `None` after a fault, until a fresh instance has been made.
+    pub(super) instance: Option<G>,
+    pub(super) origin: Origin<G>,
+    pub(super) version: u32,
+    pub(super) checkpoint: Option<Checkpoint>,
+    /// Decisions that the running state knows of.
+    pub(super) state_messages: u64,
+    pub(super) next_checkpoint_ms: u64,
+    pub(super) configured: G::Configured,
+}
+
+pub(super) struct Checkpoint {
+    pub(super) state: State,
+    pub(super) messages: u64,
+}
+
+impl<G: Guest> Bound<G> {
+    pub(super) fn revision(&self) -> &Revision {
+        self.origin.loaded.revision()
+    }
+
+    /// Makes a fresh instance with the last checkpoint. Traffic waits, so it has the time of calls only.
+    pub(super) fn fresh(
+        &mut self,
+        limit: Duration,
+        now_ms: u64,
+        context: &G::Context,
+    ) -> Result<(G, G::Configured), Fault> {
+        let Origin { loaded, identity, settings } = &self.origin;
+        let (mut instance, configured) = G::start(loaded, identity, settings, limit)?;
+        let configured = configured.map_err(Fault::Refused)?;
+        if let Some(last) = &self.checkpoint {
+            instance.load(limit, &last.state).map_err(|refused| match refused {
+                Refused::Refusal(refusal) => Fault::Refused(refusal),
+                Refused::Fault(fault) => fault,
+            })?;
+        }
+        instance.resume(limit, now_ms, context)?;
+        Ok((instance, configured))
+    }
+
+    /// Returns the state now, or the last checkpoint when there is no instance; each with the number of
+    /// decisions that it knows of.
+    pub(super) fn state(&mut self, limit: Duration) -> Result<Option<(State, u64)>, Fault> {
+        match &mut self.instance {
+            Some(instance) => {
+                let bytes = instance.save(limit)?;
+                Ok(Some((State { version: self.version, bytes }, self.state_messages)))
+            }
+            None => Ok(self.checkpoint.as_ref().map(|last| (last.state.clone(), last.messages))),
+        }
+    }
+
+    /// Says whether the state was taken; when not, the revision's own stays.
+    pub(super) fn take_over(&mut self, limit: Duration, carried: Option<(State, u64)>) -> bool {
+        let (Some(instance), Some((state, messages))) = (&mut self.instance, carried) else { return false };
+        let Ok(own) = instance.save(limit) else { return false };
+        match instance.load(limit, &state) {
+            Ok(()) => {
+                self.state_messages = messages;
+                self.checkpoint = Some(Checkpoint { state, messages });
+                true
+            }
+            Err(_) => {
+                // A refusal may have come half-way: its own state is put back.
+                let _ = instance.load(limit, &State { version: self.version, bytes: own });
+                false
+            }
+        }
+    }
+
+    pub(super) fn resume(&mut self, limit: Duration, now_ms: u64, context: &G::Context) -> Result<(), Fault> {
+        let Some(instance) = &mut self.instance else {
+            return Err(Fault::Start { reason: "it has no instance".into() });
+        };
+        self.next_checkpoint_ms = now_ms;
+        instance.resume(limit, now_ms, context)
+    }
+}

@@ -1,0 +1,189 @@
+//! Exchanging what decides: swap, rollback, removal, withdrawal. Each is one switch between two calls.
+
+use std::time::{Duration, Instant};
+
+use super::bound::{Bound, Checkpoint};
+use super::{Carry, Guest, Prepared, Slot, SlotEvent, State, SwapError, SwapReport, Withdrawn};
+use crate::load::Revision;
+
+impl<G: Guest> Slot<G> {
+    /// Hands over to `prepared`. Any failure leaves everything as it was.
+    pub(crate) fn swap(
+        &mut self,
+        prepared: Prepared<G>,
+        now_ms: u64,
+        carry: Carry,
+        context: &G::Context,
+    ) -> Result<SwapReport, SwapError> {
+        let begun = Instant::now();
+        let (bound, mut report) = self.hand_over(prepared, now_ms, carry, context)?;
+        let old = self.active.replace(bound);
+        report.pause = begun.elapsed();
+        let keep = old.filter(|old| old.instance.is_some());
+        let displaced = self.previous.replace(keep);
+        self.engine.discard(displaced);
+        self.after_switch(now_ms);
+        self.stats.swaps += 1;
+        self.tell(SlotEvent::Swapped(report.clone()));
+        Ok(report)
+    }
+
+    /// Does everything that [`Slot::swap`] does but the switch.
+    pub(crate) fn rehearse_swap(
+        &mut self,
+        prepared: Prepared<G>,
+        now_ms: u64,
+        carry: Carry,
+        context: &G::Context,
+    ) -> Result<SwapReport, SwapError> {
+        let begun = Instant::now();
+        let (bound, mut report) = self.hand_over(prepared, now_ms, carry, context)?;
+        report.pause = begun.elapsed();
+        self.engine.discard(bound.instance);
+        Ok(report)
+    }
+
+    fn hand_over(
+        &mut self,
+        prepared: Prepared<G>,
+        now_ms: u64,
+        carry: Carry,
+        context: &G::Context,
+    ) -> Result<(Bound<G>, SwapReport), SwapError> {
+        let Prepared { mut instance, origin, version, configured, .. } = prepared;
+        let (state, messages) = match self.state_to_carry(carry)? {
+            // A plugin without state leaves nothing that its successor could refuse.
+            (Some(state), _) if state.version == 0 && state.bytes.is_empty() => (None, 0),
+            carried => carried,
+        };
+        let loaded = state.as_ref().map_or(Ok(()), |state| instance.load(self.hot, state));
+        let resumed = loaded
+            .map_err(SwapError::from)
+            .and_then(|()| instance.resume(self.hot, now_ms, context).map_err(SwapError::Failed));
+        if let Err(error) = resumed {
+            self.engine.discard(instance);
+            return Err(error);
+        }
+        let report = SwapReport {
+            slot: G::KIND.slot(),
+            old: self.revision().cloned(),
+            new: Some(origin.loaded.revision().clone()),
+            state_bytes: state.as_ref().map_or(0, |state| state.bytes.len()),
+            state_carried: state.is_some(),
+            pause: Duration::ZERO,
+            at_decision: self.stats.messages,
+        };
+        // The first checkpoint is what the new one was given, read back in its own layout at the first answer.
+        let checkpoint = state.map(|state| Checkpoint { state, messages });
+        let bound = Bound {
+            instance: Some(instance),
+            origin,
+            version,
+            checkpoint,
+            state_messages: messages,
+            next_checkpoint_ms: now_ms,
+            configured,
+        };
+        Ok((bound, report))
+    }
+
+    /// Returns the state for a successor, and how many decisions it knows of.
+    fn state_to_carry(&mut self, carry: Carry) -> Result<(Option<State>, u64), SwapError> {
+        match carry {
+            Carry::Reset => Ok((None, 0)),
+            Carry::From(state) => Ok((Some(state), 0)),
+            Carry::Keep => {
+                let hot = self.hot;
+                let Some(bound) = &mut self.active else { return Ok((None, 0)) };
+                let state = bound.state(hot).map_err(SwapError::OldFailed)?;
+                Ok(state.map_or((None, 0), |(state, messages)| (Some(state), messages)))
+            }
+        }
+    }
+
+    /// Goes back to the revision before, with the state of the active one if it takes it, else with its own.
+    pub(crate) fn rollback(&mut self, now_ms: u64, context: &G::Context) -> Result<SwapReport, SwapError> {
+        let begun = Instant::now();
+        let hot = self.hot;
+        let carried = self.active.as_mut().and_then(|bound| bound.state(hot).ok()).flatten();
+        let Some(mut back) = self.previous.take() else { return Err(SwapError::NoPrevious) };
+        let mut is_carried = false;
+        let state_bytes = carried.as_ref().map_or(0, |(state, _)| state.bytes.len());
+        if let Some(bound) = &mut back {
+            is_carried = bound.take_over(hot, carried);
+            if let Err(fault) = bound.resume(hot, now_ms, context) {
+                self.engine.discard(back);
+                return Err(SwapError::Failed(fault));
+            }
+        }
+        let report = SwapReport {
+            slot: G::KIND.slot(),
+            old: self.revision().cloned(),
+            new: back.as_ref().map(|bound| bound.origin.loaded.revision().clone()),
+            state_bytes,
+            state_carried: is_carried,
+            pause: begun.elapsed(),
+            at_decision: self.stats.messages,
+        };
+        let old = std::mem::replace(&mut self.active, back);
+        self.previous = Some(old.filter(|old| old.instance.is_some()));
+        self.after_switch(now_ms);
+        self.stats.rollbacks += 1;
+        self.tell(SlotEvent::RolledBack(report.clone()));
+        Ok(report)
+    }
+
+    /// Gives the slot back to the native built-in; the revision stays warm for a rollback.
+    pub(crate) fn remove(&mut self, now_ms: u64) -> Result<SwapReport, SwapError> {
+        let begun = Instant::now();
+        let Some(old) = self.active.take() else { return Err(SwapError::NoPrevious) };
+        let report = SwapReport {
+            slot: G::KIND.slot(),
+            old: Some(old.origin.loaded.revision().clone()),
+            new: None,
+            state_bytes: 0,
+            state_carried: false,
+            pause: begun.elapsed(),
+            at_decision: self.stats.messages,
+        };
+        let displaced = self.previous.replace(Some(old).filter(|old| old.instance.is_some()));
+        self.engine.discard(displaced);
+        self.after_switch(now_ms);
+        self.stats.swaps += 1;
+        self.tell(SlotEvent::Swapped(report.clone()));
+        Ok(report)
+    }
+
+    /// Takes out what must not decide any more: nothing of it can come back by a rollback. What decided before
+    /// goes on where the active one is taken out, with the state it left with, or else the native built-in.
+    pub(crate) fn withdraw(
+        &mut self,
+        is_withdrawn: &dyn Fn(&Revision) -> bool,
+        now_ms: u64,
+        context: &G::Context,
+    ) -> Option<Withdrawn> {
+        let goes = |bound: &Bound<G>| is_withdrawn(bound.revision());
+        if self.previous.as_ref().and_then(Option::as_ref).is_some_and(goes) {
+            let gone = self.previous.take();
+            self.engine.discard(gone);
+        }
+        let bad = self.active.take_if(|bound| goes(bound))?;
+        let hot = self.hot;
+        let back = self.previous.take().flatten();
+        self.active = back.and_then(|mut bound| bound.resume(hot, now_ms, context).ok().map(|()| bound));
+        self.after_switch(now_ms);
+        let revision = bad.revision().clone();
+        let successor = self.revision().cloned();
+        tracing::error!(slot = G::KIND.slot(), plugin = %revision, "plugin withdrawn");
+        self.engine.discard(bad.instance);
+        Some(Withdrawn { slot: G::KIND.slot(), revision, successor })
+    }
+
+    pub(super) fn after_switch(&mut self, now_ms: u64) {
+        self.strikes.clear();
+        self.quarantined = None;
+        self.since_ms = now_ms;
+        self.configured =
+            Some(self.active.as_ref().map(|bound| bound.configured.clone()).unwrap_or_default());
+    }
+}

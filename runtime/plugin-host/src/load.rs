@@ -245,7 +245,7 @@ impl LoadError {
     pub fn hint(&self) -> &'static str {
         match self {
             LoadError::NotAComponent(NotAComponent::CoreModule) => {
-                "it is a core module: encode it as a component, as docs/plugins.md shows"
+                "it is a core module: encode it as a component, as docs/plugins/tutorial.md shows"
             }
             LoadError::NotAComponent(_) => {
                 "build it again, or fetch it again: the file is damaged or no component"

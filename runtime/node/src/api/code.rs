@@ -146,7 +146,7 @@ If you trust them: chmod 600 FILE. Otherwise make a new node in another --data-d
 
     NOT_A_COMPONENT "MESH-P103" 7 "the file is no WebAssembly component"
 "Plugins are components. A core module (what rustc makes for wasm32-unknown-unknown) must be wrapped first;
-see docs/plugins.md. Truncated and damaged files end here as well."
+see docs/plugins/tutorial.md. Truncated and damaged files end here as well."
 
     FORBIDDEN_IMPORT "MESH-P104" 7 "the component imports what is not granted"
 "A policy may import nothing but types. The message names the import. Components for wasm32-wasip2 import

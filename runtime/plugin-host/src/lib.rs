@@ -9,6 +9,7 @@
 
 pub mod bench;
 pub mod builtin;
+pub mod compare;
 pub mod engine;
 pub mod fault;
 pub mod handler;

@@ -15,6 +15,7 @@ use crate::connect::Connection;
 use crate::output::human::{self, BAD, DIM, GOOD, WARN, styled};
 use crate::prompt;
 
+mod new;
 mod show;
 mod sign;
 mod trust;
@@ -28,6 +29,7 @@ pub struct Plugin {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    New(new::New),
     /// What runs in the slots, and what stands by.
     #[command(
         visible_alias = "ls",
@@ -153,6 +155,7 @@ impl Plugin {
                 return mesh_plugin_host::compile_stdin()
                     .map_err(|error| ApiError::new(&code::INTERNAL, error));
             }
+            Command::New(new) => return new.run(context),
             Command::Sign(sign) => return sign.run(context),
             Command::Key(key) => return key.run(context),
             Command::Trust(trust) => return trust.run(context).await,
@@ -161,7 +164,11 @@ impl Plugin {
         let mut node = context.connect().await?;
         let dry_run = context.globals.dry_run;
         match command {
-            Command::Sign(_) | Command::Key(_) | Command::Trust(_) | Command::CompileStdin => Ok(()),
+            Command::New(_)
+            | Command::Sign(_)
+            | Command::Key(_)
+            | Command::Trust(_)
+            | Command::CompileStdin => Ok(()),
             Command::List => {
                 let rows: Vec<PluginRow> = node.call(&Request::PluginList).await?;
                 context.out.print(node.node, &rows)

@@ -1,7 +1,7 @@
 //! All error codes, each with the text that `meshctl explain` prints.
 //!
-//! Families: `C` configuration and usage, `N` network and reaching a node, `I` identity, `P` plugin,
-//! `S` store and limits of messages, `A` the control API. A number is never reused.
+//! Families: `C` configuration and usage, `N` network and reaching a node, `I` identity, `B` building plugins,
+//! `P` plugin, `S` store and limits of messages, `A` the control API. A number is never reused.
 
 use super::error::Code;
 
@@ -136,6 +136,55 @@ node."
     KEY_EXPOSED "MESH-I103" 6 "the key file can be read by others"
 "Other users of this machine can read or change the key file, so the identity may be known to them.
 If you trust them: chmod 600 FILE. Otherwise make a new node in another --data-dir."
+
+    NO_PROJECT "MESH-B101" 3 "there is no plugin project"
+"The directory has no plugin.toml, which every plugin project has at its top. Name the directory of the project, or make
+one with 'meshctl plugin new NAME'."
+
+    PROJECT_EXISTS "MESH-B102" 2 "the directory of the new project is not empty"
+"'meshctl plugin new' writes into a new or an empty directory only, so that nothing of yours is overwritten. Give
+another --dir."
+
+    BAD_PLUGIN_NAME "MESH-B103" 2 "a name that a plugin cannot have"
+"Plugins are called AUTHOR/NAME, both in lower-case letters, digits and dashes, 64 bytes together. A language can ask for
+more: a crate in Rust starts with a letter and does not hide one that it needs."
+
+    NO_TOOL "MESH-B104" 1 "a program that builds the plugin is missing"
+"The plugin is built by a program that is not installed here or not in PATH. The message names it and where it comes
+from. Nothing was built."
+
+    NO_TARGET "MESH-B105" 1 "the compiler cannot build WebAssembly"
+"Rust builds plugins for wasm32-unknown-unknown, whose libraries are an extra part of the toolchain. With rustup:
+'rustup target add wasm32-unknown-unknown'. A Rust from elsewhere needs the package of its distribution for that target,
+or rustup in its place."
+
+    BUILD_FAILED "MESH-B106" 1 "the plugin does not build"
+"The compiler or the command of [build] in plugin.toml failed; what it said stands above. What was built before is left
+as it is, and what runs goes on."
+
+    NO_ARTIFACT "MESH-B107" 1 "the build left nothing to make a plugin of"
+"The build ended well, but the file that it should leave is not there or is no WebAssembly. A crate needs crate-type
+cdylib; other projects name the file as artifact in [build] of plugin.toml."
+
+    NOT_ENCODED "MESH-B108" 7 "the module cannot be made a component"
+"A core module becomes a component by the description of its world, which the SDK leaves in it. The module has none, or
+does not export what its world asks for: export the plugin with the SDK's macro, and build it with its bindings."
+
+    BAD_CASES "MESH-B109" 2 "a file of test cases that cannot be read"
+"The table of test cases is no TOML, has a key that its slot does not know, or a value of the wrong kind. The message
+names file, line and column. The keys stand at the top of tests/cases.toml in every new project."
+
+    TESTS_FAILED "MESH-B110" 1 "tests of the plugin failed"
+"A unit test, or a case of tests/*.toml in the real host, did not answer as expected. Each is listed with its line, what
+was expected and what came."
+
+    CHECK_FAILED "MESH-B111" 11 "the plugin has faults that a node would refuse it for"
+"'meshctl plugin check' found at least one error; each is listed with what to do. Warnings alone end with exit 0, unless
+--strict is given."
+
+    NO_CRATES "MESH-B112" 1 "crates cannot be fetched"
+"The build needs crates that are not on this machine, and they cannot be fetched: there is no network, or --offline was
+given. Build once with a network: cargo keeps them for all projects."
 
     NO_SUCH_SLOT "MESH-P101" 3 "no slot has this name"
 "The slots are route, qos, topology and beacon. 'meshctl plugin list' shows what runs in them."

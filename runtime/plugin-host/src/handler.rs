@@ -327,6 +327,7 @@ impl Handler {
         kv: &Shared,
     ) -> Result<Result<Vec<Effect>, Failure>, Fault> {
         let lent = lend_event(event);
+        self.store.data_mut().wasi.begin(now_ms, seed);
         let answer = self.call(HANDLER_CALL, |guest, store| guest.call_handle(store, now_ms, seed, lent))?;
         let effects = match answer {
             Ok(effects) => checked(effects)?,
@@ -467,8 +468,9 @@ impl Guest for Handler {
             return Err(wrong_kind(loaded, Self::KIND));
         };
         let engine = loaded.0.engine.clone();
-        let mut store = sandbox::store(&engine, &loaded.0.revision.name);
+        let mut store = sandbox::store(&engine, &loaded.0.revision);
         store.data_mut().kv = identity.kv.clone();
+        store.data_mut().wasi.on_node(&identity.node);
         let world = sandbox::call(&engine, &mut store, limit, |store| pre.instantiate(store))?;
         let mut guest = Handler { engine, store, world };
         let lent = lend(settings);

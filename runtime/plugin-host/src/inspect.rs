@@ -6,6 +6,7 @@ use crate::limits;
 use crate::load::{Grants, Kind, LoadError, OFFERED, Revision};
 use crate::manifest::{self, Manifest, ManifestError};
 use crate::settings::clip;
+use crate::wasi;
 
 /// The version of this host, as `min_host` names it.
 const HOST: &str = env!("CARGO_PKG_VERSION");
@@ -53,6 +54,9 @@ pub enum Needs {
     Nothing,
     /// This grant.
     Grant(&'static str),
+    /// Virtual WASI, which grants nothing: no files, sockets, arguments or environment, and a clock and
+    /// randomness that come from the call.
+    VirtualWasi,
     /// No host gives it.
     Impossible,
 }
@@ -152,10 +156,12 @@ impl Seen {
         let name = import.name.name;
         let is_plain_type = matches!(import.ty, Type(_));
         let is_instance = matches!(import.ty, Instance(_));
-        let needs = match split_version(name).0 {
+        let (interface, version) = split_version(name);
+        let needs = match interface {
             "mesh:types/common" if is_instance => Needs::Nothing,
             "mesh:handler/log" if is_instance => Needs::Grant("log"),
             "mesh:handler/kv" if is_instance => Needs::Grant("kv"),
+            _ if is_instance && wasi::is_virtual(interface, version) => Needs::VirtualWasi,
             _ if is_plain_type => Needs::Nothing,
             _ => Needs::Impossible,
         };
@@ -276,7 +282,7 @@ fn check_version(name: &str) -> Result<(), LoadError> {
 
 fn check_import(import: &Import, kind: Kind, grants: Grants) -> Result<(), LoadError> {
     match import.needs {
-        Needs::Nothing => Ok(()),
+        Needs::Nothing | Needs::VirtualWasi => Ok(()),
         Needs::Grant(grant) if kind == Kind::Handler && grants.allows(grant) => Ok(()),
         Needs::Grant(grant) if kind == Kind::Handler => {
             Err(LoadError::NotGranted { import: import.name.clone(), grant })
@@ -285,7 +291,8 @@ fn check_import(import: &Import, kind: Kind, grants: Grants) -> Result<(), LoadE
     }
 }
 
-fn split_version(name: &str) -> (&str, Option<&str>) {
+/// Splits an import's or an export's name from its version.
+pub(crate) fn split_version(name: &str) -> (&str, Option<&str>) {
     match name.split_once('@') {
         Some((interface, version)) => (interface, Some(version)),
         None => (name, None),

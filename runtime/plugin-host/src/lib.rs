@@ -25,6 +25,7 @@ pub mod settings;
 pub mod sign;
 mod slot;
 pub mod trust;
+mod wasi;
 mod wit;
 
 pub use engine::{Cache, CacheError, CacheStats, Compiler, Engine, EngineError, compile_stdin};

@@ -16,6 +16,7 @@ use crate::limits;
 use crate::manifest::{Manifest, ManifestError};
 use crate::sandbox::{self, Host};
 use crate::settings::clip;
+use crate::wasi;
 use crate::wit;
 
 /// The kind of a plugin: which interface it exports, and so which slots it fits.
@@ -251,7 +252,8 @@ impl LoadError {
                 "build it again, or fetch it again: the file is damaged or no component"
             }
             LoadError::ForbiddenImport { import, .. } if import.starts_with("wasi:") => {
-                "build it for wasm32-unknown-unknown: rustup target add wasm32-unknown-unknown"
+                "of WASI a plugin gets 0.2 of cli, io, clocks, random, filesystem and sockets, which grant nothing; \
+                 without it: rustup target add wasm32-unknown-unknown"
             }
             LoadError::ForbiddenImport { .. } => {
                 "policies import nothing but types; handlers mesh:handler/log and kv"
@@ -290,11 +292,12 @@ pub fn load(engine: &Engine, bytes: &[u8], grants: Grants) -> Result<Loaded, Loa
     let (component, cached) = engine.compile(bytes)?;
     let took = begun.elapsed();
 
-    let linker = linker(engine, kind, grants);
     let wrong_shape = |error: wasmtime::Error| LoadError::WrongShape {
         interface: kind.interface().into(),
         reason: clip(format!("{error:#}")),
     };
+    let mut linker = linker(engine, kind, grants);
+    wasi::add_to_linker(engine.wasm(), &mut linker, &component).map_err(wrong_shape)?;
     let pre = linker.instantiate_pre(&component).map_err(wrong_shape)?;
     let world = match kind {
         Kind::Routing => wit::routing::RoutingPre::new(pre).map(World::Routing),
@@ -311,7 +314,7 @@ pub fn load(engine: &Engine, bytes: &[u8], grants: Grants) -> Result<Loaded, Loa
 impl Inner {
     /// Instantiates once: the memory it asks for and its start function are known only then.
     fn try_start(&self) -> Result<(), LoadError> {
-        let mut store = sandbox::store(&self.engine, &self.revision.name);
+        let mut store = sandbox::store(&self.engine, &self.revision);
         let mut failure = None;
         let started = sandbox::call(&self.engine, &mut store, limits::SETUP, |store| {
             let started = match &self.world {

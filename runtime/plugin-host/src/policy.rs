@@ -63,6 +63,7 @@ impl Routing {
             cost_us: &view.ways.cost_us,
             hops: &view.ways.hops,
         };
+        self.store.data_mut().wasi.begin(now_ms, 0);
         self.call(limit, |guest, store| guest.call_observe(store, now_ms, links, ways))
     }
 
@@ -80,6 +81,7 @@ impl Routing {
             size: &batch.size,
             class: &batch.class,
         };
+        self.store.data_mut().wasi.begin(now_ms, 0);
         let answers = self.call(limit, |guest, store| guest.call_decide(store, now_ms, columns))?;
         check_rows(batch.len(), answers.len())?;
         // The two halves of the test in one pass without a branch a row.
@@ -111,6 +113,7 @@ impl Qos {
     ) -> Result<Vec<u8>, Fault> {
         let columns =
             qos::Batch { class: &batch.class, size: &batch.size, age_ms: &batch.age_ms, tag: &batch.tag };
+        self.store.data_mut().wasi.begin(now_ms, 0);
         let answers = self.call(limit, |guest, store| guest.call_classify(store, now_ms, columns))?;
         check_rows(batch.len(), answers.len())?;
         let is_wrong = |answer: u8| usize::from(answer) >= Class::ALL.len() && answer != CLASS_DROP;
@@ -127,6 +130,7 @@ impl Qos {
             queued_bytes: &load.queued_bytes,
             dropped: &load.dropped,
         };
+        self.store.data_mut().wasi.begin(now_ms, 0);
         let shares = self.call(limit, |guest, store| guest.call_divide(store, now_ms, columns))?;
         Ok(Shares { guaranteed: five(&shares.guaranteed)?, burst: five(&shares.burst)? })
     }
@@ -182,6 +186,7 @@ impl Topology {
             children: &candidates.children,
             max_children: &candidates.max_children,
         };
+        self.store.data_mut().wasi.begin(now_ms, 0);
         let answers = self.call(limit, |guest, store| guest.call_score(store, now_ms, asker, columns))?;
         check_rows(candidates.len(), answers.len())?;
         Ok(answers)
@@ -246,7 +251,7 @@ impl Guest for Routing {
             return Err(wrong_kind(loaded, Self::KIND));
         };
         let engine = loaded.0.engine.clone();
-        let mut store = sandbox::store(&engine, &loaded.0.revision.name);
+        let mut store = sandbox::store(&engine, &loaded.0.revision);
         let world = sandbox::call(&engine, &mut store, limit, |store| pre.instantiate(store))?;
         let mut guest = Routing { engine, store, world };
         let lent = lend(settings);
@@ -284,7 +289,7 @@ impl Guest for Qos {
             return Err(wrong_kind(loaded, Self::KIND));
         };
         let engine = loaded.0.engine.clone();
-        let mut store = sandbox::store(&engine, &loaded.0.revision.name);
+        let mut store = sandbox::store(&engine, &loaded.0.revision);
         let world = sandbox::call(&engine, &mut store, limit, |store| pre.instantiate(store))?;
         let mut guest = Qos { engine, store, world };
         let lent = lend(settings);
@@ -325,7 +330,7 @@ impl Guest for Topology {
             return Err(wrong_kind(loaded, Self::KIND));
         };
         let engine = loaded.0.engine.clone();
-        let mut store = sandbox::store(&engine, &loaded.0.revision.name);
+        let mut store = sandbox::store(&engine, &loaded.0.revision);
         let world = sandbox::call(&engine, &mut store, limit, |store| pre.instantiate(store))?;
         let mut guest = Topology { engine, store, world };
         let lent = lend(settings);

@@ -9,8 +9,12 @@ use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::handler::Shared;
 use crate::limits;
+use crate::load::Revision;
 use crate::settings::clip;
+use crate::wasi::Wasi;
 use crate::wit::handler::{kv, log};
+
+pub(crate) use log::Level;
 
 /// What a handler has put aside, by key.
 pub type Kv = BTreeMap<String, Vec<u8>>;
@@ -24,6 +28,8 @@ pub(crate) struct Host {
     host_calls: u32,
     log_lines: u32,
     plugin: String,
+    /// What a guest that brings WASI sees.
+    pub(crate) wasi: Wasi,
 }
 
 /// The time of the running call.
@@ -71,7 +77,7 @@ fn thread_time() -> Option<Duration> {
 }
 
 /// Makes a store with every limit set.
-pub(crate) fn store(engine: &Engine, plugin: &str) -> Store<Host> {
+pub(crate) fn store(engine: &Engine, revision: &Revision) -> Store<Host> {
     let limits = StoreLimitsBuilder::new()
         .memory_size(limits::MEMORY_BYTES)
         .table_elements(limits::TABLE_ELEMENTS)
@@ -85,7 +91,8 @@ pub(crate) fn store(engine: &Engine, plugin: &str) -> Store<Host> {
         kv: Shared::default(),
         host_calls: 0,
         log_lines: 0,
-        plugin: plugin.to_owned(),
+        plugin: revision.name.clone(),
+        wasi: Wasi::new(revision.digest),
     };
     let mut store = Store::new(engine.wasm(), host);
     store.limiter(|host| &mut host.limits);
@@ -121,30 +128,37 @@ pub(crate) fn call<R>(
 }
 
 impl Host {
-    fn count_host_call(&mut self) -> wasmtime::Result<()> {
+    pub(crate) fn count_host_call(&mut self) -> wasmtime::Result<()> {
         self.host_calls += 1;
         if self.host_calls > limits::HOST_CALLS {
             wasmtime::bail!("more than {} host calls in one call", limits::HOST_CALLS);
         }
         Ok(())
     }
+
+    /// Writes one line into the plugin's log, unless the call has written its share.
+    pub(crate) fn write_line(&mut self, level: Level, text: String) {
+        self.log_lines += 1;
+        if self.log_lines > limits::LOG_LINES {
+            return;
+        }
+        let plugin = self.plugin.as_str();
+        let text = if text.len() > limits::LOG_LINE_BYTES { clip(text) } else { text };
+        // A line stays one: a line break or an escape of a guest's must not look like the host's own words.
+        let text = text.replace(|c: char| c.is_control() && c != '\t', "\u{fffd}");
+        match level {
+            Level::Error => tracing::error!(plugin, "{text}"),
+            Level::Warn => tracing::warn!(plugin, "{text}"),
+            Level::Info => tracing::info!(plugin, "{text}"),
+            Level::Debug => tracing::debug!(plugin, "{text}"),
+        }
+    }
 }
 
 impl log::Host for Host {
     fn write(&mut self, level: log::Level, text: String) -> wasmtime::Result<()> {
         self.count_host_call()?;
-        self.log_lines += 1;
-        if self.log_lines > limits::LOG_LINES {
-            return Ok(());
-        }
-        let plugin = self.plugin.as_str();
-        let text = if text.len() > limits::LOG_LINE_BYTES { clip(text) } else { text };
-        match level {
-            log::Level::Error => tracing::error!(plugin, "{text}"),
-            log::Level::Warn => tracing::warn!(plugin, "{text}"),
-            log::Level::Info => tracing::info!(plugin, "{text}"),
-            log::Level::Debug => tracing::debug!(plugin, "{text}"),
-        }
+        self.write_line(level, text);
         Ok(())
     }
 }

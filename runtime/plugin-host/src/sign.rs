@@ -280,7 +280,7 @@ fn describe(
     let kind = component.kind.ok_or(SignError::NoSlot)?;
     let grant = |needs: Needs| match needs {
         Needs::Grant(grant) => Some(grant.to_owned()),
-        Needs::Nothing | Needs::Impossible => None,
+        Needs::Nothing | Needs::VirtualWasi | Needs::Impossible => None,
     };
     let mut grants: Vec<String> = component.imports.iter().filter_map(|import| grant(import.needs)).collect();
     grants.sort_unstable();

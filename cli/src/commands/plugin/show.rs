@@ -235,6 +235,7 @@ impl Show for InspectReport {
 fn imports(imports: &[mesh_node::api::ImportRow]) -> String {
     let word = |row: &mesh_node::api::ImportRow| match (&row.grant, row.granted) {
         (_, false) => styled(BAD, human::safe(&row.import)),
+        (None, true) if row.virtual_wasi => format!("{} (virtual WASI)", human::safe(&row.import)),
         (None, true) => human::safe(&row.import),
         (Some(grant), true) => format!("{} ({grant})", human::safe(&row.import)),
     };

@@ -245,6 +245,9 @@ pub struct ImportRow {
     pub grant: Option<String>,
     /// Whether it is given.
     pub granted: bool,
+    /// It is answered by virtual WASI, which grants nothing.
+    #[serde(default)]
+    pub virtual_wasi: bool,
 }
 
 /// The answer to a swap or a rollback.

@@ -523,9 +523,10 @@ fn imports_of(inspection: &mesh_plugin_host::Inspection) -> Vec<ImportRow> {
         import: import.name.clone(),
         grant: match import.needs {
             Needs::Grant(grant) => Some(grant.to_owned()),
-            Needs::Nothing | Needs::Impossible => None,
+            Needs::Nothing | Needs::VirtualWasi | Needs::Impossible => None,
         },
         granted: import.needs != Needs::Impossible,
+        virtual_wasi: import.needs == Needs::VirtualWasi,
     };
     inspection.imports.iter().map(row).collect()
 }

@@ -11,8 +11,6 @@ use mesh_plugin_host::{
 };
 use mesh_proto::policy::{Class, LOCAL, Policies, RouteBatch, View};
 
-const TARGET: &str = "wasm32-unknown-unknown";
-
 pub fn engine() -> Engine {
     Engine::new(None).expect("this machine runs WebAssembly")
 }
@@ -20,19 +18,29 @@ pub fn engine() -> Engine {
 /// Builds the guests of `tests/hostile` and returns the core module of one.
 pub fn core(guest: &str) -> Vec<u8> {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/hostile");
-        let target_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile");
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--release", "--locked", "--quiet", "--target", TARGET]);
-        cargo.current_dir(sources).env("CARGO_TARGET_DIR", &target_dir);
-        for variable in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"] {
-            cargo.env_remove(variable);
-        }
-        assert!(cargo.status().expect("cargo runs").success(), "the hostile guests build");
-        target_dir.join(TARGET).join("release")
-    });
+    let built = BUILT.get_or_init(|| build("wasm32-unknown-unknown", &[]));
     std::fs::read(built.join(format!("hostile_{guest}.wasm"))).expect("cargo has built it")
+}
+
+/// Builds the guests with the standard library of wasm32-wasip2 and returns one, which is a component already.
+pub fn wasip2(guest: &str) -> Vec<u8> {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let packages = ["-p", "hostile-wasi", "-p", "hostile-wasi-handler"];
+    let built = BUILT.get_or_init(|| build("wasm32-wasip2", &packages));
+    std::fs::read(built.join(format!("hostile_{guest}.wasm"))).expect("cargo has built it")
+}
+
+fn build(target: &str, packages: &[&str]) -> PathBuf {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/hostile");
+    let target_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--release", "--locked", "--quiet", "--target", target]).args(packages);
+    cargo.current_dir(sources).env("CARGO_TARGET_DIR", &target_dir);
+    for variable in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"] {
+        cargo.env_remove(variable);
+    }
+    assert!(cargo.status().expect("cargo runs").success(), "the hostile guests build");
+    target_dir.join(target).join("release")
 }
 
 /// Returns a hostile guest as a component.

@@ -53,7 +53,7 @@ fn a_file_above_the_limit_is_refused_before_it_is_read() {
 /// W12.
 #[test]
 fn an_import_that_no_plugin_can_have_is_refused_by_name() {
-    for import in ["wasi:cli/environment@0.2.0", "wasi:random/random@0.2.0", "acme:net/sockets@1.0.0"] {
+    for import in ["wasi:http/outgoing-handler@0.2.0", "wasi:random/random@0.3.0", "acme:net/sockets@1.0.0"] {
         let component = wat(&format!(
             "(component
                 (import \"{import}\" (instance (export \"get\" (func))))

@@ -12,3 +12,4 @@ mod loading;
 mod package;
 mod swap;
 mod topology;
+mod wasi;

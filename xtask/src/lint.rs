@@ -2,7 +2,7 @@
 
 use crate::process::{Command, Result, cargo, target_dir};
 use crate::stage::Stage;
-use crate::{setup, test};
+use crate::{setup, test, wit};
 
 /// The layout is rustfmt's, guests included.
 pub const FMT: Stage = Stage { name: "fmt", run: fmt };
@@ -14,7 +14,7 @@ pub const DOCS: Stage = Stage { name: "docs", run: docs };
 pub const DENY: Stage = Stage { name: "deny", run: deny };
 
 /// All stages, in order.
-pub const STAGES: [Stage; 5] = [FMT, test::PURITY, CLIPPY, DOCS, DENY];
+pub const STAGES: [Stage; 6] = [FMT, wit::CHECK, test::PURITY, CLIPPY, DOCS, DENY];
 
 /// The workspaces beside the main one.
 const GUESTS: [&str; 2] = ["plugins/Cargo.toml", "tests/hostile/Cargo.toml"];

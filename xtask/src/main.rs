@@ -9,6 +9,7 @@ mod setup;
 mod sim;
 mod stage;
 mod test;
+mod wit;
 
 use std::process::ExitCode;
 
@@ -20,12 +21,14 @@ cargo xtask test [--stage NAME]   all tests, or one stage of them
 cargo xtask demo [ARGS]           `meshctl demo` with ARGS, in release
 cargo xtask sim [ARGS]            every shipped scenario at small sizes; --baseline REV compares
 cargo xtask lint [--stage NAME]   formatting, lints, docs, floors, licences
+cargo xtask wit                   write docs/plugins/wit.md from wit/
 cargo xtask ci                    all of the above, the quick checks first
 ";
 
 /// The quick ones first; the workspace's tests at the end, so that their count is the last thing printed.
-const CI: [Stage; 11] = [
+const CI: [Stage; 12] = [
     lint::FMT,
+    wit::CHECK,
     test::PURITY,
     test::PLUGINS,
     lint::DENY,
@@ -57,6 +60,7 @@ fn run(args: &[String]) -> Result {
         "ci" => stage::run(command, &CI, rest),
         "demo" => demo(rest),
         "sim" => sim::run(rest),
+        "wit" => wit::write(),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())

@@ -319,7 +319,7 @@ impl<'a> Stage<'a> {
     ) -> Result<InstallReport, ApiError> {
         self.command(&format!("meshctl -N bob plugin install {name}.wasm"));
         let origin = format!("built-in {name}");
-        bob.call_with(&Request::PluginInstall { origin, dry_run: false }, component).await
+        bob.call_with(&Request::PluginInstall { origin, dry_run: false, allow_large: false }, component).await
     }
 
     async fn swap(

@@ -3,22 +3,30 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use mesh_node::api::{
     ApiError, InspectReport, InstallReport, MAX_PLUGIN_LEN, OldState, PluginDetail, PluginRow, PluginState,
     RemoveReport, Request, Setting, Settings, SwapReport, SwapRequest, code,
 };
+use mesh_plugin_host::limits;
 
 use super::Context;
 use crate::connect::Connection;
 use crate::output::human::{self, BAD, DIM, GOOD, WARN, styled};
 use crate::prompt;
 
+mod bench;
+mod call;
+mod local;
 mod new;
 mod show;
 mod sign;
 mod trust;
+mod wit;
+
+pub use local::compiler;
 
 /// Policies and handlers: install, swap, roll back.
 #[derive(Debug, Args)]
@@ -59,6 +67,9 @@ Examples:
     Install {
         /// The component or package.
         file: PathBuf,
+        /// Take a component above 4 MiB, such as one in Python: compiling it takes a core for up to a minute.
+        #[arg(long)]
+        allow_large: bool,
     },
     /// Put a plugin into a slot while traffic flows.
     #[command(after_long_help = "\
@@ -88,6 +99,9 @@ lost, none is decided twice. If anything fails before the switch, the old one go
         /// Take a lower version than the node had of this plugin before.
         #[arg(long)]
         allow_downgrade: bool,
+        /// With a file: take a component above 4 MiB, as 'plugin install' does.
+        #[arg(long)]
+        allow_large: bool,
     },
     /// Return a slot to its previous revision.
     #[command(after_long_help = "\
@@ -133,6 +147,38 @@ What is signed: digest, name, version, world, slot, grants and limits of the com
     /// Keys that sign plugins.
     #[command(subcommand)]
     Key(sign::Key),
+    /// Call a function of a component with arguments as text, in the real host with its limits. Needs no node.
+    #[command(after_long_help = "\
+Examples:
+  meshctl plugin call my.wasm                               what can be called
+  meshctl plugin call my.wasm state-version
+  meshctl plugin call built-in/class-fair classify 7 '{class: [2], size: [900000], age-ms: [0], tag: [0]}'
+  meshctl plugin call my.wasm --set margin_us=500 \\
+    --first 'observe(0, {rtt-us: [500], loss-ppm: [0], queued-bytes: [0]}, {dest: [7], via: [0], cost-us: [0], hops: [0]})' \\
+    decide 1 '{dest: [7], ingress: [4294967295], size: [100], class: [2]}'
+
+Values are written in WAVE, the notation of the component model. 'configure' is called first, with the settings of
+--set, unless you call it yourself.")]
+    Call(call::Call),
+    /// Measure a plugin's calls against what its slot has without it. Needs no node.
+    #[command(after_long_help = "\
+Examples:
+  meshctl plugin bench my.wasm
+  meshctl plugin bench built-in/latency --json
+  meshctl plugin bench my.wasm --set max_queue_kib=64
+
+For each call and size of batch: calls a second, the median and the 99th percentile of single calls, the instructions
+(fuel) of one, and the same from the native built-in of the slot, which a handler has not: it is compared with
+built-in/beacon. 'meshctl bench plugin' measures the built-in plugins of all slots and a swap.")]
+    Bench(bench::Bench),
+    /// Print the interfaces of a slot, or of a component. Needs no node.
+    #[command(after_long_help = "\
+Examples:
+  meshctl plugin wit                                        all packages
+  meshctl plugin wit route
+  meshctl plugin wit route --out wit                        as build tools expect it
+  meshctl plugin wit my.wasm")]
+    Wit(wit::Wit),
     /// Started by a node: compiles stdin to stdout under limits.
     #[command(hide = true)]
     CompileStdin,
@@ -157,6 +203,9 @@ impl Plugin {
             }
             Command::New(new) => return new.run(context),
             Command::Sign(sign) => return sign.run(context),
+            Command::Call(call) => return call.run(context),
+            Command::Wit(wit) => return wit.run(context),
+            Command::Bench(bench) => return bench.run(context),
             Command::Key(key) => return key.run(context),
             Command::Trust(trust) => return trust.run(context).await,
             other => other,
@@ -169,6 +218,7 @@ impl Plugin {
             | Command::Key(_)
             | Command::Trust(_)
             | Command::CompileStdin => Ok(()),
+            Command::Call(_) | Command::Wit(_) | Command::Bench(_) => Ok(()),
             Command::List => {
                 let rows: Vec<PluginRow> = node.call(&Request::PluginList).await?;
                 context.out.print(node.node, &rows)
@@ -177,12 +227,12 @@ impl Plugin {
                 let detail: PluginDetail = node.call(&Request::PluginShow { plugin }).await?;
                 context.out.print(node.node, &detail)
             }
-            Command::Install { file } => {
-                let report = install(&mut node, context, &file, dry_run).await?;
+            Command::Install { file, allow_large } => {
+                let report = install(&mut node, context, &file, dry_run, allow_large).await?;
                 context.out.print(node.node, &report)
             }
-            Command::Swap { slot, plugin, settings, reset_state, allow_downgrade, .. } => {
-                let (plugin, is_new) = installed(&mut node, context, plugin).await?;
+            Command::Swap { slot, plugin, settings, reset_state, allow_downgrade, allow_large, .. } => {
+                let (plugin, is_new) = installed(&mut node, context, plugin, allow_large).await?;
                 let rehearsed = plugin.clone();
                 let old_state = if reset_state { OldState::Reset } else { OldState::Keep };
                 let settings = Settings::from_iter(settings);
@@ -224,13 +274,18 @@ async fn install(
     context: &Context,
     file: &Path,
     dry_run: bool,
+    allow_large: bool,
 ) -> Result<InstallReport, ApiError> {
     let component = read_plugin(file)?;
     if !dry_run {
         confirm_grants(context, &component)?;
     }
     let origin = file.display().to_string();
-    let installed = node.call_with(&Request::PluginInstall { origin, dry_run }, &component).await;
+    if allow_large {
+        node.extend(Duration::from_secs(limits::COMPILE_CPU_S_MOST));
+    }
+    let request = Request::PluginInstall { origin, dry_run, allow_large };
+    let installed = node.call_with(&request, &component).await;
     installed.map_err(|error: ApiError| error.fact("file", file.display()))
 }
 
@@ -256,6 +311,7 @@ async fn installed(
     node: &mut Connection,
     context: &Context,
     plugin: String,
+    allow_large: bool,
 ) -> Result<(String, bool), ApiError> {
     let path = Path::new(&plugin);
     let looks_like_a_file =
@@ -264,7 +320,7 @@ async fn installed(
     if !looks_like_a_file {
         return Ok((plugin, false));
     }
-    let report = install(node, context, path, false).await?;
+    let report = install(node, context, path, false, allow_large).await?;
     if !context.globals.dry_run {
         context.out.note(format_args!("installed {} {}", report.plugin, report.version));
     }

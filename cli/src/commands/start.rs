@@ -8,7 +8,6 @@ use mesh_node::api::{ApiError, Code, ProfileChange, code};
 use mesh_node::keys::{KEY_FILE, KeyError};
 use mesh_node::store::{LockError, OpenError};
 use mesh_node::{LinkPolicy, Mesh, StartError, Tuning};
-use mesh_plugin_host::Compiler;
 
 use crate::names;
 
@@ -74,11 +73,8 @@ pub async fn node(options: Options) -> Result<Mesh, ApiError> {
     if options.require_signed_plugins {
         builder = builder.require_signed_plugins();
     }
-    // The running program itself, also when its file has been replaced since.
-    let program =
-        if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() };
-    if let Ok(program) = program {
-        builder = builder.plugin_compiler(Compiler::new(program, ["plugin", "compile-stdin"]));
+    if let Some(compiler) = super::plugin::compiler() {
+        builder = builder.plugin_compiler(compiler);
     }
     builder = builder.links(options.links).tuning(options.tuning);
     builder.start().await.map_err(|error| refused(&error))

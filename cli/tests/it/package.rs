@@ -409,8 +409,8 @@ fn a_component_that_takes_too_long_to_compile_is_refused() {
     // Another one each time, so that no cache knows it.
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let version = format!("1.{}.{}", since.as_secs() % 1_000_000_000, since.subsec_nanos());
-    write(&place, "bomb.wasm", &bloated(&version, 500_000, 20));
-    write(&place, "fast.wasm", &bloated(&version, 3, 20));
+    write(&place, "bomb.wasm", &bloated(&version, 140_000, 0));
+    write(&place, "fast.wasm", &bloated(&version, 3, 0));
     place.up("bob", &[]);
 
     let error = place.error(&["plugin", "install", "bomb.wasm"]);

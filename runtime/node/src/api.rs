@@ -105,6 +105,9 @@ pub enum Request {
         origin: String,
         /// Stop after the checks.
         dry_run: bool,
+        /// Take a component above 4 MiB, which takes a core for up to a minute to compile; no by default.
+        #[serde(default)]
+        allow_large: bool,
     },
     /// Says what the component in the body is without keeping it; answered by [`Reply::Inspected`].
     PluginInspect {

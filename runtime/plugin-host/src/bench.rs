@@ -3,6 +3,11 @@
 //! Both sides of each ratio come from the same run, interleaved, and both pack their columns from message
 //! headers and fold the answers, as the node does.
 
+mod handler;
+mod one;
+
+pub use one::{CallRow, PluginBench, plugin};
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -10,6 +15,7 @@ use mesh_proto::policy::native::Native;
 use mesh_proto::policy::{Asker, Candidates, Class, LOCAL, Policies, QosBatch, RouteBatch, View};
 
 use crate::builtin;
+use crate::call::CallError;
 use crate::engine::Engine;
 use crate::load::{Grants, LoadError, load};
 use crate::set::{PolicySet, PolicySlot, prepare_qos, prepare_routing, prepare_topology};
@@ -19,6 +25,10 @@ use crate::slot::{Carry, PrepareError, State, SwapError};
 /// Messages of a batch that are measured; for parents, candidates.
 pub const BATCHES: [usize; 5] = [1, 16, 64, 256, 1024];
 const ROUNDS: usize = 201;
+/// Rounds of one comparison stop after this time, but not before there are enough for a median: interpreted plugins
+/// take a thousand times as long.
+const ROUNDS_FOR: Duration = Duration::from_secs(1);
+const ROUNDS_LEAST: usize = 5;
 /// Messages of one round, so that a round is long against the clock's own cost.
 const ROUND_MESSAGES: usize = 8_192;
 const SWAPS: usize = 200;
@@ -65,6 +75,9 @@ pub enum BenchError {
     /// A hand-over failed.
     #[error(transparent)]
     Swap(#[from] SwapError),
+    /// A single call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
     /// The component was not asked: the figures would be the native built-in's.
     #[error("the plugin in slot {slot} failed during the measurement")]
     FellBack {
@@ -137,7 +150,8 @@ fn compare(
     native: &mut Native,
 ) -> [f64; 2] {
     let mut times: [Vec<f64>; 2] = Default::default();
-    for _ in 0..ROUNDS {
+    let begun = Instant::now();
+    while times[0].len() < ROUNDS && (times[0].len() < ROUNDS_LEAST || begun.elapsed() < ROUNDS_FOR) {
         times[0].push(round(slot, batch, messages, wasm));
         times[1].push(round(slot, batch, messages, native));
     }

@@ -9,11 +9,13 @@
 
 pub mod bench;
 pub mod builtin;
+pub mod call;
 pub mod compare;
 pub mod engine;
 pub mod fault;
 pub mod handler;
 pub mod inspect;
+pub mod interfaces;
 pub mod limits;
 pub mod load;
 pub mod manifest;

@@ -6,18 +6,30 @@ use std::time::Duration;
 pub const COMPONENT_BYTES: usize = 32 << 20;
 /// Bytes of a package: a component, its manifest and eight statements with their lengths.
 pub const PACKAGE_BYTES: usize = COMPONENT_BYTES + (128 << 10);
-/// Seconds of CPU that compiling a foreign component may take; faults.md W15. A policy of 40 KB takes 0.1.
+/// Bytes of a component from which on the operator has to ask for it by name: it brings an interpreter along, and
+/// compiling it keeps a core busy for seconds. JavaScript in QuickJS has 1.1 MB, Python 18 MB.
+pub const LARGE_BYTES: usize = 4 << 20;
+/// Seconds of CPU that compiling a small foreign component may take; faults.md W15. A policy of 40 KB takes 0.1.
 pub const COMPILE_CPU_S: u64 = 2;
-/// Bytes of address space that the compiling process may have; faults.md W15.
+/// Seconds of CPU more for each MiB of the component. Interpreters take 1.2 to 2.5 (measured).
+pub const COMPILE_CPU_S_PER_MIB: u64 = 4;
+/// Seconds of CPU that compiling may take, however large the component.
+pub const COMPILE_CPU_S_MOST: u64 = 60;
+/// Bytes of address space that the process that compiles a small component may have; faults.md W15.
 pub const COMPILE_MEMORY: u64 = 512 << 20;
+/// Bytes of address space more for each MiB of the component.
+pub const COMPILE_MEMORY_PER_MIB: u64 = 64 << 20;
+/// Bytes of address space that compiling may have, however large the component.
+pub const COMPILE_MEMORY_MOST: u64 = 2 << 30;
 /// Bytes of compiled code, which is up to ten times its component.
 pub const COMPILED_BYTES: u64 = 256 << 20;
 /// Bytes of linear memory of one instance; faults.md section 3.
 pub const MEMORY_BYTES: usize = 16 << 20;
 /// Elements of all tables of one instance; faults.md section 3.
 pub const TABLE_ELEMENTS: usize = 10_000;
-/// Core instances, tables and memories of one component: its module and the encoder's shims are three.
-pub const CORE_ITEMS: usize = 16;
+/// Core instances, tables and memories of one component: a module and the encoder's shims are three, and Python brings
+/// its libraries as instances of their own.
+pub const CORE_ITEMS: usize = 64;
 /// Resource handles of one instance. Our interfaces have none.
 pub const HANDLES: usize = 64;
 

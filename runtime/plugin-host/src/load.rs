@@ -267,7 +267,7 @@ impl LoadError {
             }
             LoadError::TooLarge { .. } => "build it with opt-level \"s\", lto and strip",
             LoadError::OverLimit { .. } => {
-                "a plugin has 16 MiB of memory, and compiles within 2 s of CPU and 512 MiB"
+                "a plugin has 16 MiB of memory, and compiles within 2 s of CPU and 4 s more for each MiB that it has"
             }
             LoadError::Manifest(_) => "correct plugin.toml and build it again",
             LoadError::Compiler { .. } => "try again; the log of the node may say more",

@@ -2,9 +2,13 @@
 
 mod archive;
 mod component;
+mod world;
 
 pub use archive::{MAX_STATEMENT, MAX_STATEMENTS, Package, PackageError, is_package};
 
+use std::borrow::Cow;
+
+use crate::load::Kind;
 use crate::manifest::{Manifest, ManifestError, SECTION};
 use crate::settings::clip;
 
@@ -22,13 +26,18 @@ pub enum EncodeError {
     },
 }
 
-/// Encodes a core module, built with the SDK for `wasm32-unknown-unknown`, as a component that carries its
-/// manifest. Takes about 15 ms.
+/// Encodes a core module for `wasm32-unknown-unknown` as a component that carries its manifest. A module that does
+/// not say which world it is for, as those in C, gets the world of the manifest's slot. Takes about 15 ms.
 ///
 /// # Errors
 /// When the manifest is wrong or the module does not fit its world.
 pub fn encode(core: &[u8], manifest: &str) -> Result<Vec<u8>, EncodeError> {
-    Manifest::parse(manifest.as_bytes())?;
-    component::encode(core, SECTION, manifest.as_bytes())
-        .map_err(|reason| EncodeError::Module { reason: clip(reason) })
+    let slots = Manifest::parse(manifest.as_bytes())?.plugin.slots;
+    let failed = |reason| EncodeError::Module { reason: clip(reason) };
+    let kind = Kind::ALL.into_iter().find(|kind| slots.first().is_some_and(|slot| slot == kind.slot()));
+    let module = match kind {
+        Some(kind) if !world::is_described(core) => Cow::Owned(world::describe(core, kind).map_err(failed)?),
+        _ => Cow::Borrowed(core),
+    };
+    component::encode(&module, SECTION, manifest.as_bytes()).map_err(failed)
 }

@@ -306,8 +306,26 @@ owner only. The message says what is wrong."
 
     COMPILER_FAILED "MESH-P132" 1 "the process that compiles plugins failed"
 "A plugin that did not come with this program is compiled by a process of its own, with 2 s of CPU and 512 MiB of
-memory. That process could not be started, or ended by itself: the system may be out of processes or memory. A plugin
+memory, and more for a large one. That process could not be started, or ended by itself: the system may be out of processes or memory. A plugin
 that needs more than the limits is refused as too large instead."
+
+    NO_SUCH_FUNCTION "MESH-P160" 3 "the component exports no such function"
+"'meshctl plugin call FILE' without a function lists what the component exports, with the types of the parameters.
+A name that several interfaces export is written INTERFACE#FUNCTION."
+
+    BAD_ARGUMENT "MESH-P161" 2 "an argument is not of the type that the function takes"
+"Arguments are written in WAVE, the notation of the component model: 7, true, \"text\", [1, 2], {name: value}, some(3),
+ok, case(value). The error says the type that is wanted and the character where the text departs from it; names of
+fields have dashes, as in the WIT ('meshctl plugin wit')."
+
+    CALL_FAILED "MESH-P162" 1 "the function did not answer"
+"It trapped, or exceeded its time or the size of an answer. On a node the native built-in would have answered this
+call, and the plugin would have a strike."
+
+    LARGE_PLUGIN "MESH-P163" 13 "the component is large and was not asked for as such"
+"A component of more than 4 MiB brings an interpreter along, as those in Python do. Compiling it takes a core for up to
+60 s, once, and an instance takes megabytes; its calls cost what an interpreter costs. 'meshctl plugin bench FILE' shows
+that beforehand. If you want it: --allow-large."
 
     DATA_DIR_IN_USE "MESH-S101" 1 "another node uses this data directory"
 "Two nodes on the same data would destroy it, so the second one is refused. Stop the other one, or give

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::Driver;
 use super::clock::unix_ms;
-use super::slots::{Done, policy_slot, slot_named};
+use super::slots::{Done, policy_slot, refuse_large, slot_named};
 use crate::api::{
     ApiError, ChosenBy, Counters, Identity, Link, PathKind, PeerInfo, PeerState, PluginDetail, PluginRow,
     PluginState, PolicyState, Queued, Reply, Request, RevisionRow, RouteReport, RouteState, Status,
@@ -69,7 +69,11 @@ impl Driver {
             Request::PluginShow { plugin } => {
                 return self.with_handler(answer, move |driver, status| driver.show_plugin(&plugin, status));
             }
-            Request::PluginInstall { origin, dry_run } => return self.install(origin, body, dry_run, answer),
+            Request::PluginInstall { origin, dry_run, allow_large } => match refuse_large(&body, allow_large)
+            {
+                Some(error) => Err(error),
+                None => return self.install(origin, body, dry_run, answer),
+            },
             Request::PluginInspect { plugin } => self.inspect_plugin(plugin, &body),
             Request::PluginSwap(request) => return self.swap(request, answer),
             Request::PluginRollback { slot, dry_run } => return self.roll_back(&slot, dry_run, answer),

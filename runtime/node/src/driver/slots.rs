@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use mesh_plugin_host::handler::Effect;
+use mesh_plugin_host::limits;
 use mesh_plugin_host::{
     Carry, Grants, Kind, LoadError, Loaded, PolicySlot, PrepareError, SlotEvent, SlotStatus, SwapError,
     SwapReport,
@@ -533,6 +534,18 @@ fn imports_of(inspection: &mesh_plugin_host::Inspection) -> Vec<ImportRow> {
 
 fn coded(id: &str) -> &'static Code {
     code::find(id).unwrap_or(&code::INTERNAL)
+}
+
+/// Says why a component is not taken without being asked for as a large one.
+pub(super) fn refuse_large(body: &[u8], allow_large: bool) -> Option<ApiError> {
+    if allow_large || body.len() <= limits::LARGE_BYTES {
+        return None;
+    }
+    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    let message =
+        format!("it has {:.1} MiB, and above {} it is large", mib(body.len()), mib(limits::LARGE_BYTES));
+    let error = ApiError::new(&code::LARGE_PLUGIN, message);
+    Some(error.help("meshctl plugin bench FILE").help("meshctl plugin install FILE --allow-large"))
 }
 
 pub(crate) fn load_failed(error: &LoadError) -> ApiError {

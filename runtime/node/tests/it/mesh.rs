@@ -76,7 +76,7 @@ async fn a_message_crosses_a_chain_and_its_id_is_the_same_at_both_ends() {
 async fn swapping_the_middle_nodes_policy_under_load_loses_and_doubles_nothing() {
     let [a, b, c] = chain().await;
     let mut inbox = c.subscribe(Filter::Inbox { from_offset: None }).await.expect("subscribed");
-    let install = Request::PluginInstall { origin: "test".into(), dry_run: false };
+    let install = Request::PluginInstall { origin: "test".into(), dry_run: false, allow_large: false };
     let Ok(Reply::Installed(next)) = b.call(install, Bytes::from_static(builtin::LATENCY_NEXT)).await else {
         panic!("installed")
     };

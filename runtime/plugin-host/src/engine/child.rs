@@ -18,6 +18,26 @@ use crate::settings::clip;
 const CODE: u8 = 0;
 const REFUSED: u8 = 1;
 
+/// What compiling one component may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Budget {
+    cpu_s: u64,
+    memory: u64,
+}
+
+impl Budget {
+    /// Grows with the component's length and has an end.
+    fn of(len: usize) -> Budget {
+        let mib = (len >> 20) as u64;
+        let cpu_s = limits::COMPILE_CPU_S + mib * limits::COMPILE_CPU_S_PER_MIB;
+        let memory = limits::COMPILE_MEMORY + mib * limits::COMPILE_MEMORY_PER_MIB;
+        Budget {
+            cpu_s: cpu_s.min(limits::COMPILE_CPU_S_MOST),
+            memory: memory.min(limits::COMPILE_MEMORY_MOST),
+        }
+    }
+}
+
 /// A program that calls [`compile_stdin`] and does nothing else.
 #[derive(Clone, Debug)]
 pub struct Compiler {
@@ -31,7 +51,8 @@ impl Compiler {
         Compiler { program: program.into(), args: args.into_iter().map(Into::into).collect() }
     }
 
-    /// Returns the compiled code of a component. Blocks for up to [`limits::COMPILE_CPU_S`] of the child's CPU.
+    /// Returns the compiled code of a component. Blocks for up to [`limits::COMPILE_CPU_S_MOST`] of the
+    /// child's CPU.
     pub(super) fn compile(&self, component: &[u8]) -> Result<Vec<u8>, LoadError> {
         let failed = |error: io::Error| LoadError::Compiler { reason: clip(error.to_string()) };
         let mut child = Command::new(&self.program)
@@ -49,7 +70,7 @@ impl Compiler {
             let _ = child.kill();
         }
         let status = child.wait().map_err(failed)?;
-        read_answer(answer.map_err(failed)?, status)
+        read_answer(answer.map_err(failed)?, status, Budget::of(component.len()))
     }
 }
 
@@ -65,7 +86,7 @@ fn talk(child: &mut Child, component: &[u8]) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-fn read_answer(mut answer: Vec<u8>, status: ExitStatus) -> Result<Vec<u8>, LoadError> {
+fn read_answer(mut answer: Vec<u8>, status: ExitStatus, budget: Budget) -> Result<Vec<u8>, LoadError> {
     let over = |reason: String| Err(LoadError::OverLimit { reason });
     match answer.first() {
         _ if answer.len() as u64 > limits::COMPILED_BYTES => {
@@ -73,8 +94,8 @@ fn read_answer(mut answer: Vec<u8>, status: ExitStatus) -> Result<Vec<u8>, LoadE
         }
         _ if is_signal(status) => over(format!(
             "compiling it takes more than {} s of CPU or {} MiB",
-            limits::COMPILE_CPU_S,
-            limits::COMPILE_MEMORY >> 20
+            budget.cpu_s,
+            budget.memory >> 20
         )),
         Some(&CODE) if status.success() => Ok(answer.split_off(1)),
         Some(&REFUSED) if status.success() => {
@@ -103,9 +124,9 @@ fn is_signal(_: ExitStatus) -> bool {
 /// # Errors
 /// When the limits cannot be set, or the pipes fail.
 pub fn compile_stdin() -> io::Result<()> {
-    limit_process()?;
     let mut component = Vec::new();
     io::stdin().lock().take(limits::COMPONENT_BYTES as u64 + 1).read_to_end(&mut component)?;
+    limit_process(Budget::of(component.len()))?;
     let mut config = config(Bound::Time);
     // Threads would share the one limit of CPU, and reserve address space each.
     config.parallel_compilation(false);
@@ -119,17 +140,33 @@ pub fn compile_stdin() -> io::Result<()> {
 }
 
 #[cfg(unix)]
-fn limit_process() -> io::Result<()> {
+fn limit_process(budget: Budget) -> io::Result<()> {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let limit = |resource, most: u64| {
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) }).map_err(io::Error::from)
     };
     limit(Resource::Core, 0)?;
-    limit(Resource::Cpu, limits::COMPILE_CPU_S)?;
-    limit(Resource::As, limits::COMPILE_MEMORY)
+    limit(Resource::Cpu, budget.cpu_s)?;
+    limit(Resource::As, budget.memory)
 }
 
 #[cfg(not(unix))]
-fn limit_process() -> io::Result<()> {
+fn limit_process(_: Budget) -> io::Result<()> {
     Err(io::Error::from(io::ErrorKind::Unsupported))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // W15
+    #[test]
+    fn the_budget_of_a_compilation_grows_with_the_component_and_ends() {
+        let of = |mib: usize| Budget::of(mib << 20);
+
+        assert_eq!(Budget::of(40_000), Budget { cpu_s: 2, memory: 512 << 20 });
+        assert_eq!(of(12), Budget { cpu_s: 50, memory: 1280 << 20 });
+        assert_eq!(of(32), Budget { cpu_s: 60, memory: 2 << 30 });
+        assert_eq!(of(1 << 30), of(32));
+    }
 }

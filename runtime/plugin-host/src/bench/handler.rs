@@ -1,0 +1,87 @@
+//! Handlers, event by event, against the built-in beacon.
+
+use super::BenchError;
+use super::one::{CallRow, PluginBench, times};
+use crate::builtin;
+use crate::call::{Call, call};
+use crate::engine::Engine;
+use crate::handler::{Event, HandlerSlot, Message, Outcome, prepare_handler};
+use crate::load::{Grants, Loaded, load};
+use crate::sandbox::Kv;
+use crate::settings::Settings;
+use crate::slot::Carry;
+
+/// What every handler is asked, known or not: a timer that it may not have set, a message, a command.
+const EVENTS: [&str; 3] = ["timer", "message", "command"];
+const PAYLOAD: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+/// Measures a handler's answers to each kind of event.
+pub(super) fn events(
+    engine: &Engine,
+    loaded: &Loaded,
+    counted: &Loaded,
+    settings: &Settings,
+) -> Result<PluginBench, BenchError> {
+    let mut own = slot(engine, loaded, settings)?;
+    let mut beacon = slot(engine, &load(engine, builtin::BEACON, Grants::ALL)?, &Settings::new())?;
+    let mut rows = Vec::new();
+    for call in EVENTS {
+        let mut failed = false;
+        let mut ask = |slot: &mut HandlerSlot| {
+            failed |= matches!(slot.handle(1, 1, event(call)).outcome, Outcome::Failed);
+        };
+        let [p50_ns, p99_ns] = times(|| ask(&mut own));
+        let [baseline_ns, _] = times(|| ask(&mut beacon));
+        if failed {
+            return Err(BenchError::FellBack { slot: "beacon" });
+        }
+        let fuel = fuel(counted, settings, call)?;
+        rows.push(CallRow {
+            call,
+            batch: 1,
+            calls_per_s: 1e9 / p50_ns.max(1.0),
+            p50_ns,
+            p99_ns,
+            fuel,
+            baseline_ns,
+        });
+    }
+    Ok(PluginBench { baseline: "built-in/beacon", rows })
+}
+
+fn slot(engine: &Engine, loaded: &Loaded, settings: &Settings) -> Result<HandlerSlot, BenchError> {
+    let mut slot = HandlerSlot::new(engine, [7; 32], "bench", Kv::new());
+    slot.swap(prepare_handler(loaded, slot.identity(), settings)?, 0, Carry::Reset)?;
+    Ok(slot)
+}
+
+fn event(name: &str) -> Event {
+    match name {
+        "message" => Event::Message(Message {
+            topic: "bench".into(),
+            origin: [1; 32],
+            id: [2; 32],
+            payload: PAYLOAD.to_vec(),
+            sent_ms: 0,
+        }),
+        "command" => Event::Command { name: "bench".into(), payload: PAYLOAD.to_vec() },
+        _ => Event::Timer(0),
+    }
+}
+
+fn fuel(counted: &Loaded, settings: &Settings, name: &str) -> Result<u64, BenchError> {
+    let list = |bytes: &[u8]| format!("{bytes:?}");
+    let event = match name {
+        "message" => format!(
+            "message({{topic: \"bench\", origin: {}, id: {}, payload: {}, sent-ms: 0}})",
+            list(&[1; 32]),
+            list(&[2; 32]),
+            list(PAYLOAD)
+        ),
+        "command" => format!("command({{name: \"bench\", payload: {}}})", list(PAYLOAD)),
+        _ => "timer(0)".to_owned(),
+    };
+    let args = vec!["1".into(), "1".into(), event];
+    let called = call(counted, settings, &[Call { function: "handle".into(), args }])?;
+    Ok(called.last().and_then(|called| called.fuel).unwrap_or(0))
+}

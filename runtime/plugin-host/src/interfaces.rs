@@ -1,0 +1,107 @@
+//! The WIT that this host was built with, and the WIT of a component. Text only: compiles and runs nothing.
+
+use wit_component::{DecodedWasm, WitPrinter};
+
+use crate::limits;
+use crate::load::Kind;
+use crate::settings::clip;
+
+/// The text of one WIT package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WitPackage {
+    /// Its name with its version, such as `mesh:routing@0.1.0`.
+    pub name: &'static str,
+    /// The name of its file, such as `routing.wit`.
+    pub file: &'static str,
+    /// The file.
+    pub text: &'static str,
+}
+
+macro_rules! package {
+    ($name:literal) => {
+        WitPackage {
+            name: concat!("mesh:", $name, "@0.1.0"),
+            file: concat!($name, ".wit"),
+            text: include_str!(concat!("../../../wit/", $name, "/", $name, ".wit")),
+        }
+    };
+}
+
+/// What all slots share.
+pub const TYPES: WitPackage = package!("types");
+/// Every package, [`TYPES`] first.
+pub const ALL: [WitPackage; 5] =
+    [TYPES, package!("routing"), package!("qos"), package!("topology"), package!("handler")];
+
+/// Returns the package of a kind's slot; it uses [`TYPES`].
+pub fn of_kind(kind: Kind) -> WitPackage {
+    let own = ALL.into_iter().find(|package| package.name == kind.world());
+    own.expect("a test looks for the package of every kind")
+}
+
+/// Why a component's WIT cannot be printed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WitError {
+    /// It is longer than [`limits::COMPONENT_BYTES`].
+    #[error("the file has {len} bytes, {max} are the limit")]
+    TooLarge {
+        /// Its length.
+        len: usize,
+        /// What it may have.
+        max: usize,
+    },
+    /// It is no component, or its types have no WIT.
+    #[error("it has no WIT: {reason}")]
+    NoWit {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Returns the WIT of a component: its world, and the packages that the world uses.
+///
+/// # Errors
+/// When the bytes are no component, too many, or use what WIT cannot say.
+pub fn of_component(bytes: &[u8]) -> Result<String, WitError> {
+    if bytes.len() > limits::COMPONENT_BYTES {
+        return Err(WitError::TooLarge { len: bytes.len(), max: limits::COMPONENT_BYTES });
+    }
+    let no_wit = |reason: String| WitError::NoWit { reason: clip(reason) };
+    if !wasmparser::Parser::is_component(bytes) {
+        return Err(no_wit("it is no component".into()));
+    }
+    let decoded = wit_component::decode(bytes).map_err(|error| no_wit(format!("{error:#}")))?;
+    if matches!(decoded, DecodedWasm::WitPackage(..)) {
+        return Err(no_wit("it is a WIT package, not a component".into()));
+    }
+    let (resolve, main) = (decoded.resolve(), decoded.package());
+    let others: Vec<_> = resolve.packages.iter().map(|(id, _)| id).filter(|id| *id != main).collect();
+    let mut printer = WitPrinter::default();
+    printer.print(resolve, main, &others).map_err(|error| no_wit(format!("{error:#}")))?;
+    Ok(printer.output.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_package_whose_text_says_its_name() {
+        for kind in Kind::ALL {
+            assert!(of_kind(kind).text.starts_with(&format!("package {};", kind.world())), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_components_wit_names_what_it_exports() {
+        let text = of_component(crate::builtin::LATENCY).unwrap();
+
+        assert!(text.contains("export mesh:routing/policy@0.1.0;"), "{text}");
+        assert!(text.contains("decide: func(now-ms: u64, batch: batch) -> list<u32>;"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_component_has_no_wit() {
+        assert!(matches!(of_component(b"\0asm\x01\0\0\0"), Err(WitError::NoWit { .. })));
+    }
+}

@@ -26,6 +26,17 @@ pub const RECENT_MS: u64 = 60_000;
 /// A neighbour that offers a message with so many hops fewer than it came with takes the place of the one it came
 /// from (Plumtree paper, section 3.8: the optimisation of the tree; its threshold is 7).
 pub const SHORTCUT: u8 = 4;
+/// What a neighbour that has just come offers is asked for one by one, each so long after the one before it, so that
+/// two parts of a mesh that meet again do not tell each other everything at once (faults.md N08).
+const CATCH_UP_STEP: Duration = Duration::from_millis(100);
+/// How much later than another node one begins with it, at most.
+const CATCH_UP_PHASE: Duration = Duration::from_secs(2);
+/// How long that takes at most, however much is missing.
+const CATCH_UP: Duration = Duration::from_secs(30);
+/// How long after the first copy of a message another one still tells something of the tree.
+const LATE: Duration = Duration::from_secs(2);
+/// In place of the hops of what a graft names: this is wanted, and nothing later.
+const ONCE: u8 = 1;
 /// How often each neighbour that offered a message is asked for it.
 const ASK_ROUNDS: usize = 3;
 /// How long offers are gathered before they are sent, by the one of two neighbours that offers first.
@@ -57,6 +68,7 @@ struct Cached {
     hops: u8,
     /// Where it came from.
     from: Option<Peer>,
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -65,6 +77,8 @@ struct Missing {
     due: Instant,
     offered_by: VecDeque<Peer>,
     asked: usize,
+    /// It was sent before the neighbour came that offers it: nothing is wrong with the tree.
+    is_late: bool,
 }
 
 /// The trees of one node.
@@ -136,7 +150,7 @@ impl Trees {
         if let (Some(from), Some(lazy)) = (from, self.lazy.get_mut(&tree)) {
             lazy.remove(&from);
         }
-        self.remember(run, hops, from);
+        self.remember(now, run, hops, from);
         if !self.missing.is_empty() {
             self.forget_missing(run);
         }
@@ -173,9 +187,12 @@ impl Trees {
         }
     }
 
-    /// A run came that had come before. Returns whether to ask `from` to stop pushing this topic.
-    pub fn on_duplicate(&mut self, from: Peer, flow: &Flow) -> bool {
-        tree_of(&flow.dest).is_some_and(|tree| self.make_lazy(from, tree))
+    /// A run came that had come before. Returns whether to ask `from` to stop pushing this topic: not when the first
+    /// copy is old, because one that was made up for elsewhere takes ways that the tree does not mean.
+    pub fn on_duplicate(&mut self, now: Instant, from: Peer, flow: &Flow, first: u64) -> bool {
+        let known = self.cache.get(&(*flow, first));
+        let is_late = known.is_some_and(|known| now.since(known.since) > LATE);
+        !is_late && tree_of(&flow.dest).is_some_and(|tree| self.make_lazy(from, tree))
     }
 
     /// The neighbour asks not to be pushed the topic.
@@ -195,9 +212,11 @@ impl Trees {
         self.lazy.entry(tree).or_default().insert(peer)
     }
 
-    /// The neighbour asks for messages and wants to be pushed from now on. Returns what is still here.
+    /// The neighbour asks for messages and, unless it says of all that it wants them alone, to be pushed from now on.
+    /// Returns what is still here.
     pub fn on_graft(&mut self, from: Peer, tree: TopicId, offers: &[Offer]) -> Vec<(Arc<Run>, u8)> {
-        if let Some(lazy) = self.lazy.get_mut(&tree) {
+        let wants_all = offers.is_empty() || offers.iter().any(|offer| offer.hops != ONCE);
+        if let Some(lazy) = self.lazy.get_mut(&tree).filter(|_| wants_all) {
             lazy.remove(&from);
         }
         let mut out = Vec::new();
@@ -260,24 +279,57 @@ impl Trees {
         }
     }
 
+    /// A neighbour that has just come offers these ranges, the newest first: they are asked for in turn, the oldest
+    /// first, unless they come from elsewhere meanwhile. `phase`, 0 to 1, moves it all a little: whoever asks later
+    /// than the others in its part of the mesh gets it from them.
+    pub fn on_recent(
+        &mut self,
+        now: Instant,
+        from: Peer,
+        ranges: &[(Flow, std::ops::Range<u64>)],
+        phase: f64,
+    ) {
+        let count = u32::try_from(ranges.len()).unwrap_or(u32::MAX).max(1);
+        let step = CATCH_UP_STEP.min(CATCH_UP / count);
+        let begin = now + (step * count).min(CATCH_UP_PHASE).mul_f64(phase);
+        for ((flow, range), turn) in ranges.iter().rev().zip(0..) {
+            self.await_range(begin + step * turn, from, *flow, range, true);
+        }
+    }
+
     /// The neighbour offers a range of which these parts are missing here.
     pub fn on_offer(&mut self, now: Instant, from: Peer, flow: Flow, parts: &[std::ops::Range<u64>]) {
         for part in parts {
-            let key = (flow, part.start);
-            if self.missing.len() >= MAX_MISSING && !self.missing.contains_key(&key) {
-                return;
-            }
-            let count = u32::try_from(part.end - part.start).unwrap_or(u32::MAX);
-            let missing = self.missing.entry(key).or_insert_with(|| Missing {
-                count,
-                due: now + self.graft_after,
-                offered_by: VecDeque::new(),
-                asked: 0,
-            });
-            missing.count = missing.count.max(count);
-            if !missing.offered_by.contains(&from) {
-                missing.offered_by.push_back(from);
-            }
+            self.await_range(now, from, flow, part, false);
+        }
+    }
+
+    fn await_range(
+        &mut self,
+        now: Instant,
+        from: Peer,
+        flow: Flow,
+        part: &std::ops::Range<u64>,
+        is_late: bool,
+    ) {
+        let key = (flow, part.start);
+        if self.missing.len() >= MAX_MISSING && !self.missing.contains_key(&key) {
+            return;
+        }
+        let count = u32::try_from(part.end - part.start).unwrap_or(u32::MAX);
+        let due = now + self.graft_after;
+        let missing = self.missing.entry(key).or_insert_with(|| Missing {
+            count,
+            due,
+            offered_by: VecDeque::new(),
+            asked: 0,
+            is_late,
+        });
+        missing.count = missing.count.max(count);
+        missing.is_late &= is_late;
+        missing.due = missing.due.min(due);
+        if !missing.offered_by.contains(&from) {
+            missing.offered_by.push_back(from);
         }
     }
 
@@ -303,11 +355,11 @@ impl Trees {
             missing.due = now + GRAFT_AGAIN;
             missing.asked += 1;
             missing.offered_by.rotate_left(1);
-            if let Some(lazy) = self.lazy.get_mut(&tree) {
+            if let Some(lazy) = self.lazy.get_mut(&tree).filter(|_| !missing.is_late) {
                 lazy.remove(&peer);
             }
-            let offer =
-                Offer { origin: flow.origin, epoch: flow.epoch, first, count: missing.count, hops: 0 };
+            let hops = if missing.is_late { ONCE } else { 0 };
+            let offer = Offer { origin: flow.origin, epoch: flow.epoch, first, count: missing.count, hops };
             out.entry((peer, tree)).or_default().push(offer);
         }
         out
@@ -337,9 +389,9 @@ impl Trees {
         self.missing.values().map(|missing| missing.due).chain(offers).min()
     }
 
-    fn remember(&mut self, run: &Arc<Run>, hops: u8, from: Option<Peer>) {
+    fn remember(&mut self, now: Instant, run: &Arc<Run>, hops: u8, from: Option<Peer>) {
         let key = (run.head().flow, run.seqs().start);
-        if self.cache.insert(key, Cached { run: run.clone(), hops, from }).is_some() {
+        if self.cache.insert(key, Cached { run: run.clone(), hops, from, since: now }).is_some() {
             return;
         }
         self.cache_order.push_back(key);

@@ -11,12 +11,14 @@ use crate::broadcast::{MESH, tree_of};
 use crate::frame::{Control, MAX_ROWS, Offer, Violation};
 use crate::id::{NodeId, Peer, TopicId};
 use crate::queue::{Drained, Item};
-use crate::run::Dest;
+use crate::run::{Dest, Flow};
 use crate::time::Now;
 
 /// What a neighbour may say of how often it sends a heartbeat.
 const LEAST_HEARTBEAT: Duration = Duration::from_millis(10);
 const GREATEST_HEARTBEAT: Duration = Duration::from_secs(60);
+/// How long a neighbour is new: what it offers in this time was sent before it came.
+const NEW_FOR: Duration = Duration::from_secs(2);
 
 impl Node {
     /// A link is gone that nobody had announced: whoever was there is tried once more before it is accused.
@@ -236,6 +238,9 @@ impl Node {
 
     fn on_offers(&mut self, now: Now, peer: Peer, topic: TopicId, offers: &[Offer]) {
         let dest = if topic == MESH { Dest::Mesh } else { Dest::Topic(topic) };
+        let is_new = |neighbour: &Neighbour| now.instant.since(neighbour.since) < NEW_FOR;
+        let is_new = self.neighbours.get(&peer).is_some_and(is_new);
+        let mut recent = Vec::new();
         for offer in offers {
             let flow = offer.flow(dest);
             let range: Range<u64> = offer.first..offer.first + u64::from(offer.count);
@@ -247,7 +252,14 @@ impl Node {
                 self.say(peer, &Control::Graft { topic, offers: Vec::new() });
                 self.say(parent, &Control::Prune { topic });
             }
-            self.trees.on_offer(now.instant, peer, flow, &parts);
+            if is_new {
+                recent.extend(parts.into_iter().map(|part| (flow, part)));
+            } else {
+                self.trees.on_offer(now.instant, peer, flow, &parts);
+            }
+        }
+        if !recent.is_empty() {
+            self.trees.on_recent(now.instant, peer, &recent, self.rng.f64());
         }
     }
 
@@ -260,9 +272,9 @@ impl Node {
         }
     }
 
-    pub(super) fn prune(&mut self, peer: Peer, flow: &crate::run::Flow) {
+    pub(super) fn prune(&mut self, now: Now, peer: Peer, flow: &Flow, first: u64) {
         if let Some(topic) = tree_of(&flow.dest)
-            && self.trees.on_duplicate(peer, flow)
+            && self.trees.on_duplicate(now.instant, peer, flow, first)
         {
             self.say(peer, &Control::Prune { topic });
         }

@@ -11,10 +11,12 @@ use crate::members::{Learnt, MemberState};
 use crate::record::Record;
 use crate::time::{Instant, Now};
 
-/// How long news is gathered before it is told on.
-pub(super) const SPREAD_AFTER: Duration = Duration::from_millis(20);
-/// Accusations that wait to be told on, at most.
-const MAX_ACCUSATIONS: usize = 4096;
+/// How long news is gathered before it is told on, at least.
+const SPREAD_AFTER: Duration = Duration::from_millis(20);
+/// How much longer, at random, for each member: whoever hears the news meanwhile need not be told it.
+const SPREAD_BY_MEMBER: Duration = Duration::from_millis(3);
+/// How much longer, at most.
+const SPREAD_WITHIN: Duration = Duration::from_millis(150);
 /// Accusations that are noted of one neighbour, at most.
 const MAX_NOTED: usize = 4;
 /// Up to so many members, links are told to all when they change; beyond, every 20 ms a member.
@@ -96,22 +98,39 @@ impl Node {
 
     /// Notes a node of which there is news to tell.
     fn spread(&mut self, now: Now, node: NodeId, from: Option<Peer>) {
-        self.news.insert(node, from);
-        self.due.spread.get_or_insert(now.instant + SPREAD_AFTER);
+        let to = self.greeted().filter(|peer| Some(*peer) != from).collect();
+        self.rumors.add_record(node, to);
+        self.spread_soon(now);
     }
 
+    fn spread_soon(&mut self, now: Now) {
+        if self.due.spread.is_none() {
+            let members = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+            let within = SPREAD_BY_MEMBER.saturating_mul(members).min(SPREAD_WITHIN);
+            self.due.spread = Some(now.instant + SPREAD_AFTER + within.mul_f64(self.rng.f64()));
+        }
+    }
+
+    /// Tells what may be told now; the rest waits for the next second.
     pub(super) fn tell_spread(&mut self) {
         self.due.spread = None;
-        let news = std::mem::take(&mut self.news);
-        let accusations = std::mem::take(&mut self.accusations);
-        let peers: Vec<Peer> = self.greeted().collect();
-        for peer in peers {
-            let for_it = news.iter().filter(|(_, from)| **from != Some(peer));
-            let records: Vec<Arc<Record>> = for_it.filter_map(|(node, _)| self.record_of(node)).collect();
+        let greeted = self.neighbours.iter().filter(|(_, neighbour)| neighbour.is_greeted());
+        let mut budgets = greeted.map(|(peer, neighbour)| (*peer, neighbour.news_bytes)).collect();
+        let (own, members) = (self.id, &self.members);
+        // The own word goes first and free: a node that leaves has no other second.
+        let size = |node: &NodeId| {
+            if *node == own { Some(0) } else { members.record(node).map(|record| record.size()) }
+        };
+        let told = self.rumors.take(&mut budgets, size);
+        for (peer, left) in budgets {
+            if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                neighbour.news_bytes = left;
+            }
+        }
+        for (peer, told) in told {
+            let records = told.records.iter().filter_map(|node| self.record_of(node)).collect();
             self.tell_records(peer, records);
-            let for_it = accusations.iter().filter(|(_, from)| *from != Some(peer));
-            let rows: Vec<Accusation> = for_it.map(|(accusation, _)| *accusation).collect();
-            for some in rows.chunks(MAX_ROWS) {
+            for some in told.accusations.chunks(MAX_ROWS) {
                 self.say(peer, &Control::Accusations(some.to_vec()));
             }
         }
@@ -146,6 +165,7 @@ impl Node {
     ) -> Result<(), Violation> {
         for record in records {
             if !self.members.is_news(now, &record) {
+                self.note_known(from, &record);
                 self.contradict(now, from, &record);
                 continue;
             }
@@ -155,6 +175,14 @@ impl Node {
             self.learn(now, record, Some(from));
         }
         Ok(())
+    }
+
+    fn note_known(&mut self, peer: Peer, record: &Record) {
+        let own = (record.node == self.id).then_some(&self.record);
+        let known = own.or_else(|| self.members.record(&record.node));
+        if known.is_some_and(|known| known.version == record.version) {
+            self.rumors.knows(peer, &record.node);
+        }
     }
 
     pub(super) fn learn(&mut self, now: Now, record: Arc<Record>, from: Option<Peer>) {
@@ -246,6 +274,7 @@ impl Node {
                 continue;
             }
             if !self.members.is_accusation_news(now.instant, &accusation) {
+                self.rumors.knows_accusation(from, &accusation);
                 continue;
             }
             if !accusation.is_signed(&mut self.verified) {
@@ -267,9 +296,10 @@ impl Node {
 
     pub(super) fn on_accusation(&mut self, now: Now, accusation: Accusation, from: Option<Peer>) {
         let is_news = self.members.accuse(now.instant, &accusation, self.tuning.suspicion);
-        if is_news && !self.samples() && self.accusations.len() < MAX_ACCUSATIONS {
-            self.accusations.push((accusation, from));
-            self.due.spread.get_or_insert(now.instant + SPREAD_AFTER);
+        if is_news && !self.samples() {
+            let to = self.greeted().filter(|peer| Some(*peer) != from).collect();
+            self.rumors.add_accusation(accusation, to);
+            self.spread_soon(now);
         }
     }
 
@@ -344,6 +374,7 @@ impl Node {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         let count = nodes.len().min(neighbour.allowance);
         neighbour.allowance -= count;
+        nodes.iter().take(count).for_each(|node| self.rumors.knows(peer, node));
         let records = nodes.iter().take(count).filter_map(|node| self.record_of(node)).collect();
         self.tell_records(peer, records);
     }

@@ -27,6 +27,9 @@ const WINDOW_SLACK: usize = crate::frame::MAX_FRAME;
 /// Records that one neighbour is told in a second, at most, beside news: a newcomer and a part of the mesh that
 /// was cut off catch up without a storm.
 pub(super) const ALLOWANCE: usize = 512;
+/// Bytes of news that one neighbour is told in a second, at most: a dozen records. More waits, so that a mesh
+/// that grows together after a cut does not drown itself (faults.md N08).
+pub(super) const NEWS_BYTES: usize = 4 * 1024;
 
 /// Runs that came on one lane and are not acknowledged, oldest first.
 #[derive(Debug, Default)]
@@ -58,6 +61,7 @@ impl Incoming {
 pub(super) struct Neighbour {
     pub(super) node: NodeId,
     pub(super) dialed: bool,
+    pub(super) since: Instant,
     pub(super) queue: Outgoing,
     /// When something last left the queue.
     pub(super) moved: Instant,
@@ -75,6 +79,8 @@ pub(super) struct Neighbour {
     pub(super) samples: bool,
     /// Records that it may still be told in this second.
     pub(super) allowance: usize,
+    /// Bytes of news that it may still be told in this second.
+    pub(super) news_bytes: usize,
     /// It said goodbye: what it did not acknowledge it did not take.
     pub(super) leaving: bool,
     epoch: Option<u64>,
@@ -93,6 +99,7 @@ impl Neighbour {
         Neighbour {
             node,
             dialed,
+            since: now,
             queue: Outgoing::default(),
             moved: now,
             detector: Detector::new(now, heartbeat),
@@ -102,6 +109,7 @@ impl Neighbour {
             is_ready: true,
             samples: false,
             allowance: ALLOWANCE,
+            news_bytes: NEWS_BYTES,
             leaving: false,
             epoch: None,
             control: VecDeque::new(),

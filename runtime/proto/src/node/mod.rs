@@ -10,7 +10,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 
-use crate::accusation::Accusation;
 use crate::broadcast::Trees;
 use crate::directory::Directory;
 use crate::frame::Violation;
@@ -20,6 +19,7 @@ use crate::policy::{Class, Load, Policies, QosBatch, RouteBatch, View};
 use crate::queue::{HeldKey, Item, Owed, Popped};
 use crate::record::{Facts, Record};
 use crate::routing::{KnownWay, Table};
+use crate::rumor::Rumors;
 use crate::run::{Dest, Flow, Run, Verified};
 use crate::seen::{Seen, Window};
 use crate::time::{Instant, Now};
@@ -103,9 +103,8 @@ pub struct Node {
     started: Instant,
     /// When the own record was last written.
     renewed: Instant,
-    /// Nodes of which there is news to tell, and the neighbour that told it.
-    news: BTreeMap<NodeId, Option<Peer>>,
-    accusations: Vec<(Accusation, Option<Peer>)>,
+    /// What is to be told on.
+    rumors: Rumors,
     /// Nodes that are dialed to find out whether they live, and when, if not yet.
     probes: BTreeMap<NodeId, Option<Instant>>,
     links_stale: bool,
@@ -181,8 +180,7 @@ impl Node {
             record,
             started: now.instant,
             renewed: now.instant,
-            news: BTreeMap::new(),
-            accusations: Vec::new(),
+            rumors: Rumors::default(),
             probes: BTreeMap::new(),
             links_stale: false,
             is_partition_stale: false,

@@ -78,7 +78,7 @@ impl Node {
         let fresh: u64 = missing.iter().map(|part| part.end - part.start).sum();
         self.counters.duplicates += (seqs.end - seqs.start) - fresh;
         if missing.is_empty() {
-            self.prune(peer, &head.flow);
+            self.prune(now, peer, &head.flow, seqs.start);
             self.settle_when_safe(owed, head.durable);
             return Ok(());
         }

@@ -177,9 +177,13 @@ impl Node {
         }
         for neighbour in self.neighbours.values_mut() {
             neighbour.allowance = super::link::ALLOWANCE;
+            neighbour.news_bytes = super::link::NEWS_BYTES;
             if measures {
                 neighbour.ping(now.instant, self.rng.u64(..));
             }
+        }
+        if !self.rumors.is_empty() {
+            self.due.spread.get_or_insert(now.instant);
         }
         if self.directory.is_hungry(&self.by_node, self.mesh_size()) {
             self.due.dial_soon(now.instant);

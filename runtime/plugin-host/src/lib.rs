@@ -26,6 +26,7 @@ mod set;
 pub mod settings;
 pub mod sign;
 mod slot;
+pub mod trial;
 pub mod trust;
 mod wasi;
 mod wit;

@@ -88,3 +88,16 @@ pub const CHECKPOINT_LARGE_MS: u64 = 30_000;
 pub const CHECKPOINT_SMALL: usize = 64 << 10;
 /// Discarded instances that wait to be freed; beyond that they are freed at once.
 pub const REAPER_QUEUE: usize = 64;
+
+/// Calls that a shadow run may be behind; beyond it calls are skipped and counted.
+pub const TRIAL_CALLS: usize = 64;
+/// Messages in these calls, about 20 bytes each.
+pub const TRIAL_ROWS: u64 = 1 << 16;
+/// A shadow run takes one part in so many of a processor, at most.
+pub const TRIAL_SHARE: u32 = 4;
+/// Differences that a trial keeps as examples.
+pub const TRIAL_EXAMPLES: usize = 8;
+/// Decisions and calls from which on a canary's shares and times are judged while it runs.
+pub const TRIAL_JUDGED: u64 = 100;
+/// Milliseconds that a stage of a trial may take: a day.
+pub const TRIAL_MS: u64 = 24 * 60 * 60 * 1_000;

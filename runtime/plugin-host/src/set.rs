@@ -16,6 +16,10 @@ use crate::slot::{
     Carry, PrepareError, Prepared, Slot, SlotEvent, SlotStatus, State, SwapError, SwapReport, Withdrawn,
 };
 
+mod trials;
+
+use trials::Trials;
+
 /// A routing policy that is ready for [`PolicySet::swap_routing`].
 pub type PreparedRouting = Prepared<Routing>;
 /// A QoS policy that is ready for [`PolicySet::swap_qos`].
@@ -88,6 +92,7 @@ pub struct PolicySet {
     view: View,
     /// The view is larger than plugins are shown: the built-in decides and nobody is to blame.
     is_view_too_large: bool,
+    trials: Trials,
 }
 
 impl PolicySet {
@@ -101,6 +106,7 @@ impl PolicySet {
             is_native_stale: false,
             view: View::default(),
             is_view_too_large: false,
+            trials: Trials::default(),
         }
     }
 
@@ -206,6 +212,7 @@ impl PolicySet {
     /// Takes out of all slots what must not decide any more, for good: not even a rollback brings it back.
     /// Returns the slots that have another active revision now, each once.
     pub fn withdraw(&mut self, is_withdrawn: &dyn Fn(&Revision) -> bool, now_ms: u64) -> Vec<Withdrawn> {
+        self.trials.withdraw(is_withdrawn);
         let route = self.routing.withdraw(is_withdrawn, now_ms, &self.view);
         let qos = self.qos.withdraw(is_withdrawn, now_ms, &());
         let topology = self.topology.withdraw(is_withdrawn, now_ms, &());
@@ -268,6 +275,7 @@ impl Policies for PolicySet {
         self.is_view_too_large = view.links.rtt_us.len().max(view.ways.dest.len()) > VIEW_ROWS;
         if !self.is_view_too_large {
             self.routing.update(now_ms, &self.view);
+            self.trials.observe(now_ms, &self.view);
         }
     }
 
@@ -281,6 +289,7 @@ impl Policies for PolicySet {
             self.routing.pass_by(rows as u64);
             return self.native_routing().routing.route(batch, verdicts);
         }
+        let begun = self.trials.begun(PolicySlot::Route);
         let links = self.view.links.rtt_us.len();
         let answers = self
             .routing
@@ -288,6 +297,9 @@ impl Policies for PolicySet {
         match answers {
             Some(answers) => *verdicts = answers,
             None => self.native_routing().routing.route(batch, verdicts),
+        }
+        if let Some(begun) = begun {
+            self.trials.routed(now_ms, begun.elapsed(), batch, verdicts);
         }
     }
 
@@ -301,23 +313,44 @@ impl Policies for PolicySet {
             self.qos.pass_by(rows as u64);
             return self.native.qos.classify(batch, classes);
         }
+        let begun = self.trials.begun(PolicySlot::Qos);
         match self.qos.ask(now_ms, rows as u64, &(), |guest| guest.classify(HOT, now_ms, batch)) {
             Some(answers) => *classes = answers,
             None => self.native.qos.classify(batch, classes),
         }
+        if let Some(begun) = begun {
+            self.trials.classified(now_ms, begun.elapsed(), batch, classes);
+        }
     }
 
     fn divide(&mut self, now_ms: u64, load: &Load) -> Shares {
+        let begun = self.trials.begun(PolicySlot::Qos);
         let shares = self.qos.ask(now_ms, 0, &(), |guest| guest.divide(HOT, now_ms, load));
-        shares.unwrap_or_else(|| self.native.divide(now_ms, load))
+        let shares = shares.unwrap_or_else(|| self.native.divide(now_ms, load));
+        if let Some(begun) = begun {
+            self.trials.divided(now_ms, begun.elapsed(), load, shares);
+        }
+        shares
     }
 
     fn score(&mut self, now_ms: u64, asker: &Asker, candidates: &Candidates, scores: &mut Vec<u32>) {
+        let begun = self.trials.begun(PolicySlot::Topology);
         let rows = candidates.len() as u64;
         let ask = |guest: &mut Topology| guest.score(HOT, now_ms, asker, candidates);
         match self.topology.ask(now_ms, rows, &(), ask) {
             Some(answers) => *scores = answers,
             None => native::score(asker, candidates, scores),
         }
+        if let Some(begun) = begun {
+            self.trials.scored(now_ms, begun.elapsed(), (asker, candidates), scores);
+        }
+    }
+
+    fn wants_flows(&self) -> bool {
+        self.trials.splits()
+    }
+
+    fn flows(&mut self, flows: &[u32]) {
+        self.trials.set_flows(flows);
     }
 }

@@ -18,6 +18,7 @@ mod hand_over;
 mod prepared;
 mod report;
 mod stats;
+mod times;
 
 use bound::{Bound, Checkpoint};
 pub use prepared::Prepared;
@@ -25,6 +26,7 @@ pub use report::{
     Carry, FaultRecord, PrepareError, SlotEvent, SlotState, SlotStatus, SwapError, SwapReport, Withdrawn,
 };
 use stats::Stats;
+pub(crate) use times::Times;
 
 /// What a plugin has saved.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -304,6 +304,17 @@ impl Candidates {
 /// The highest score of a candidate; the host cuts what is above it.
 pub const MAX_SCORE: u32 = 1000;
 
+/// Returns the number that stands for what one origin writes to one destination, over restarts of both and the
+/// same on all nodes. Evenly spread, so that a share of the numbers is that share of the flows.
+pub fn flow_number(flow: &crate::run::Flow) -> u32 {
+    let bytes = flow.to_bytes();
+    let mut hasher = blake3::Hasher::new_derive_key("meshwork 2026 flow number");
+    // Not the start of the origin, which lies between them.
+    hasher.update(&bytes[..32]).update(&bytes[40..]);
+    let hash = hasher.finalize();
+    u32::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+}
+
 /// The rules that a node asks. Calls are synchronous and come one at a time.
 ///
 /// An implementation never fails: a plugin that cannot answer is replaced by its native built-in for that
@@ -317,6 +328,17 @@ pub trait Policies {
 
     /// Fills `classes` with one class a row, 0 to 4, or [`CLASS_DROP`].
     fn classify(&mut self, now_ms: u64, batch: &QosBatch, classes: &mut Vec<u8>);
+
+    /// Says whether [`Policies::flows`] is wanted before each batch: by those who split traffic by flow.
+    fn wants_flows(&self) -> bool {
+        false
+    }
+
+    /// Tells the flow of each row of the next [`Policies::route`] and [`Policies::classify`]; empty when that is
+    /// over. Equal numbers from [`flow_number`] are one flow.
+    fn flows(&mut self, flows: &[u32]) {
+        let _ = flows;
+    }
 
     /// Returns how links are shared from now on.
     fn divide(&mut self, now_ms: u64, load: &Load) -> Shares;

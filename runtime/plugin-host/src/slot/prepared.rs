@@ -60,6 +60,11 @@ impl<G: Guest> Prepared<G> {
         &self.origin.settings
     }
 
+    /// Returns the instance, for who asks it outside of a slot.
+    pub(crate) fn into_instance(self) -> G {
+        self.instance
+    }
+
     /// Returns how long the preparation took, without the compilation.
     pub fn took(&self) -> Duration {
         self.took

@@ -8,7 +8,7 @@ use crate::limits;
 use crate::settings::Settings;
 
 /// Four buckets for every power of two: a quantile is right within a quarter.
-const BUCKETS: usize = 64 * 4;
+pub(super) const BUCKETS: usize = 64 * 4;
 
 #[derive(Debug)]
 pub(super) struct Stats {
@@ -114,7 +114,7 @@ impl Stats {
 }
 
 #[inline]
-fn bucket(ns: u64) -> usize {
+pub(super) fn bucket(ns: u64) -> usize {
     let ns = ns.max(4);
     let power = ns.ilog2();
     let quarter = (ns >> (power - 2)) & 3;
@@ -122,7 +122,7 @@ fn bucket(ns: u64) -> usize {
 }
 
 /// The largest time that falls into a bucket.
-fn upper_end(bucket: usize) -> u64 {
+pub(super) fn upper_end(bucket: usize) -> u64 {
     let (power, quarter) = (bucket / 4, (bucket % 4) as u64);
     if power < 2 { 3 } else { ((5 + quarter) << (power - 2)).saturating_sub(1) }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::hold::Waiting;
 use super::{Node, Pending, Then, Write};
 use crate::id::{NodeId, Peer};
-use crate::policy::{ABSTAIN, CLASS_DROP, Class, DROP, HOLD, LOCAL, Links, Policies, TOPIC_BIT};
+use crate::policy::{ABSTAIN, CLASS_DROP, Class, DROP, HOLD, LOCAL, Links, Policies, TOPIC_BIT, flow_number};
 use crate::queue::Item;
 use crate::run::{Dest, Run};
 use crate::time::Now;
@@ -33,6 +33,14 @@ fn one_call(pending: &[Pending]) -> usize {
         before < CALL_ROWS
     });
     fits.count()
+}
+
+/// Returns the flow of each row of a call.
+fn flows_of(pending: &[Pending]) -> Vec<u32> {
+    let numbers = |pending: &Pending| {
+        std::iter::repeat_n(flow_number(&pending.run.head().flow), pending.run.len())
+    };
+    pending.iter().flat_map(numbers).collect()
 }
 
 impl Node {
@@ -91,8 +99,15 @@ impl Node {
                 self.qos_batch.push(head.class, size, age_ms, tag);
             }
         }
+        let is_split = policies.wants_flows();
+        if is_split {
+            policies.flows(&flows_of(pending));
+        }
         policies.route(now.unix_ms, &self.route_batch, &mut self.verdicts);
         policies.classify(now.unix_ms, &self.qos_batch, &mut self.classes);
+        if is_split {
+            policies.flows(&[]);
+        }
         assert_eq!(self.verdicts.len(), self.route_batch.len(), "policies answer every row");
         assert_eq!(self.classes.len(), self.qos_batch.len(), "policies answer every row");
     }

@@ -1,0 +1,123 @@
+//! A canary: the candidate decides for a share of the flows. The active one has answered all rows already; those of
+//! the share are answered again and replaced, or kept when the candidate fails.
+
+use std::time::{Duration, Instant};
+
+use mesh_proto::policy::{QosBatch, RouteBatch, View};
+
+use super::candidate::{Candidate, LIMIT};
+use super::compare::{Answer, Asked, compare};
+use super::figures::Figures;
+use super::{CanaryPlan, Start, TrialError};
+use crate::fault::Fault;
+
+/// Flow numbers are compared in steps of this many.
+const WHOLE: u64 = 10_000;
+
+pub(crate) struct Canary {
+    candidate: Candidate,
+    share: u64,
+    view: View,
+}
+
+impl Canary {
+    pub(super) fn start(
+        mut candidate: Candidate,
+        plan: CanaryPlan,
+        start: Start<'_>,
+    ) -> Result<Canary, TrialError> {
+        let view = start.view.clone();
+        candidate.begin(LIMIT, start)?;
+        Ok(Canary { candidate, share: u64::from(plan.share), view })
+    }
+
+    pub(super) fn observe(&mut self, now_ms: u64, view: &View) -> Result<(), Fault> {
+        self.view.clone_from(view);
+        self.candidate.observe(LIMIT, now_ms, view)
+    }
+
+    /// Says whether the candidate decides for a flow; the same for as long as the share is.
+    fn has(&self, flow: u32) -> bool {
+        u64::from(flow) * WHOLE >> 32 < self.share
+    }
+
+    fn rows(&self, flows: &[u32]) -> Vec<usize> {
+        let mine = |(row, flow): (usize, &u32)| self.has(*flow).then_some(row);
+        flows.iter().enumerate().filter_map(mine).collect()
+    }
+
+    /// Replaces the answers of the candidate's flows. Without a flow for each row nothing is: the call is no
+    /// message's.
+    pub(crate) fn route(
+        &mut self,
+        at: At<'_>,
+        batch: &RouteBatch,
+        verdicts: &mut [u32],
+        figures: &mut Figures,
+    ) {
+        let rows = self.rows(at.flows);
+        if at.flows.len() != batch.dest.len() || rows.is_empty() {
+            return;
+        }
+        let pick = |column: &[u32]| rows.iter().map(|&row| column[row]).collect();
+        let asked = Asked::Route(RouteBatch {
+            dest: pick(&batch.dest),
+            ingress: pick(&batch.ingress),
+            size: pick(&batch.size),
+            class: rows.iter().map(|&row| batch.class[row]).collect(),
+        });
+        let active = Answer::Route(pick(verdicts));
+        if let Some(Answer::Route(answers)) = self.ask(&at, &asked, &active, figures) {
+            rows.iter().zip(answers).for_each(|(&row, answer)| verdicts[row] = answer);
+        }
+    }
+
+    /// As [`Canary::route`], for classes.
+    pub(crate) fn classify(
+        &mut self,
+        at: At<'_>,
+        batch: &QosBatch,
+        classes: &mut [u8],
+        figures: &mut Figures,
+    ) {
+        let rows = self.rows(at.flows);
+        if at.flows.len() != batch.class.len() || rows.is_empty() {
+            return;
+        }
+        let pick = |column: &[u32]| rows.iter().map(|&row| column[row]).collect();
+        let asked = Asked::Classify(QosBatch {
+            class: rows.iter().map(|&row| batch.class[row]).collect(),
+            size: pick(&batch.size),
+            age_ms: pick(&batch.age_ms),
+            tag: pick(&batch.tag),
+        });
+        let active = Answer::Classify(rows.iter().map(|&row| classes[row]).collect());
+        if let Some(Answer::Classify(answers)) = self.ask(&at, &asked, &active, figures) {
+            rows.iter().zip(answers).for_each(|(&row, answer)| classes[row] = answer);
+        }
+    }
+
+    fn ask(&mut self, at: &At<'_>, asked: &Asked, active: &Answer, figures: &mut Figures) -> Option<Answer> {
+        let begun = Instant::now();
+        match self.candidate.answer(LIMIT, at.now_ms, &self.view, asked) {
+            Ok(answer) => {
+                let took = begun.elapsed();
+                figures.add(compare(asked, active, &answer, figures.examples_wanted()), at.took, took);
+                Some(answer)
+            }
+            Err(fault) => {
+                figures.add_fault(fault);
+                None
+            }
+        }
+    }
+}
+
+/// The circumstances of a call.
+pub(crate) struct At<'a> {
+    pub(crate) now_ms: u64,
+    /// How long the active one took.
+    pub(crate) took: Duration,
+    /// The flow of each row.
+    pub(crate) flows: &'a [u32],
+}

@@ -129,6 +129,10 @@ fn details(kind: &EventKind) -> String {
         EventKind::PluginRevoked { slot, plugin, key, successor } => {
             format!("{slot}: {plugin}; {successor} took over: {key} is revoked")
         }
+        EventKind::PluginTrial { slot, plugin, stage, reason } => {
+            let why = reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
+            format!("{slot}: {plugin}: {stage}{why}")
+        }
         EventKind::PluginRolledBack { slot, plugin, automatic } => {
             format!("{slot}: back to {plugin}{}", if *automatic { " by itself" } else { "" })
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use mesh_node::api::{
     ApiError, InspectReport, InstallReport, MAX_PLUGIN_LEN, OldState, PluginDetail, PluginRow, PluginState,
-    RemoveReport, Request, Setting, Settings, SwapReport, SwapRequest, code,
+    RemoveReport, Request, Setting, Settings, SwapReport, SwapRequest, TrialReport, code,
 };
 use mesh_plugin_host::limits;
 
@@ -23,6 +23,7 @@ mod local;
 mod new;
 mod show;
 mod sign;
+mod trial;
 mod trust;
 mod wit;
 
@@ -79,9 +80,17 @@ Examples:
   meshctl plugin swap qos ./my-qos.wasm             installs it first
   meshctl plugin swap route built-in/latency --reset-state
   meshctl plugin swap route acme/fastest --dry-run  everything but the switch
+  meshctl plugin swap route acme/fastest --shadow 30s --max-disagreement 5%
+  meshctl plugin swap route acme/fastest --shadow 500 --dry-run      only compare
+  meshctl plugin swap route acme/fastest --canary 10% --canary-for 5m --max-p99 2x --no-wait
 
 The successor takes over the predecessor's state, and the switch lies between two batches of messages: none is
-lost, none is decided twice. If anything fails before the switch, the old one goes on.")]
+lost, none is decided twice. If anything fails before the switch, the old one goes on.
+
+In a shadow run the plugin is asked what the active one is asked, and its answers are only compared. As a canary it
+decides for a share of the flows. When the gates hold, it takes over; if not, the old one decides on everything again
+and the exit code is 10. The node does that by itself: Ctrl-C ends the waiting, not the trial. 'meshctl plugin rollback
+SLOT' ends the trial.")]
     Swap {
         /// The slot: route, qos, topology or beacon.
         slot: String,
@@ -102,8 +111,10 @@ lost, none is decided twice. If anything fails before the switch, the old one go
         /// With a file: take a component above 4 MiB, as 'plugin install' does.
         #[arg(long)]
         allow_large: bool,
+        #[command(flatten)]
+        trial: trial::Options,
     },
-    /// Return a slot to its previous revision.
+    /// Return a slot to its previous revision, or end the trial that runs in it.
     #[command(after_long_help = "\
 Examples:
   meshctl plugin rollback route
@@ -231,26 +242,35 @@ impl Plugin {
                 let report = install(&mut node, context, &file, dry_run, allow_large).await?;
                 context.out.print(node.node, &report)
             }
-            Command::Swap { slot, plugin, settings, reset_state, allow_downgrade, allow_large, .. } => {
+            Command::Swap {
+                slot,
+                plugin,
+                settings,
+                reset_state,
+                allow_downgrade,
+                allow_large,
+                trial,
+                ..
+            } => {
+                let spec = trial.spec(dry_run)?;
                 let (plugin, is_new) = installed(&mut node, context, plugin, allow_large).await?;
                 let rehearsed = plugin.clone();
                 let old_state = if reset_state { OldState::Reset } else { OldState::Keep };
                 let settings = Settings::from_iter(settings);
-                let request = Request::PluginSwap(SwapRequest {
-                    slot,
-                    plugin,
-                    settings,
-                    old_state,
-                    dry_run,
-                    allow_downgrade,
-                });
-                let report: Result<SwapReport, ApiError> = node.call(&request).await;
+                let swap = SwapRequest { slot, plugin, settings, old_state, dry_run, allow_downgrade };
+                let outcome = match spec {
+                    Some(spec) => trial.run(&mut node, context, swap, spec).await.map(Swapped::Tried),
+                    None => node.call(&Request::PluginSwap(swap)).await.map(Swapped::AtOnce),
+                };
                 if dry_run && is_new {
                     // It was installed for the rehearsal only.
                     let request = Request::PluginRemove { plugin: rehearsed, dry_run: false };
                     let _: RemoveReport = node.call(&request).await?;
                 }
-                context.out.print(node.node, &report?)
+                match outcome? {
+                    Swapped::Tried(report) => context.out.print(node.node, &report),
+                    Swapped::AtOnce(report) => context.out.print(node.node, &report),
+                }
             }
             Command::Rollback { slot } => {
                 let report: SwapReport = node.call(&Request::PluginRollback { slot, dry_run }).await?;
@@ -267,6 +287,12 @@ impl Plugin {
             }
         }
     }
+}
+
+/// What came of a swap.
+enum Swapped {
+    AtOnce(SwapReport),
+    Tried(TrialReport),
 }
 
 async fn install(

@@ -25,6 +25,7 @@ mod node;
 mod plugin;
 pub mod text;
 mod time;
+mod trial;
 mod trust;
 
 pub use error::{ApiError, Code};
@@ -45,6 +46,9 @@ pub use plugin::{
     PluginState, RemoveReport, RevisionRow, Setting, Settings, SwapReport, SwapRequest,
 };
 pub use time::Time;
+pub use trial::{
+    CanarySpec, GateSpec, P99Spec, ShadowSpec, TrialExample, TrialFigures, TrialReport, TrialSpec, TrialStage,
+};
 pub use trust::{SignerRow, SignerState, TrustChange, TrustReport, TrustRow};
 
 /// The limit of a plugin file, component or package, in bytes: larger ones are refused before they are read.
@@ -116,7 +120,20 @@ pub enum Request {
     },
     /// Puts an installed plugin into a slot; answered by [`Reply::Swapped`].
     PluginSwap(SwapRequest),
-    /// Returns a slot to its previous revision; answered by [`Reply::Swapped`].
+    /// Tries a plugin in a slot before it decides alone; answered by [`Reply::Trial`] as soon as it runs. The node
+    /// goes on by itself: it cuts over or returns.
+    PluginTry {
+        /// Which plugin. With `dry_run` the cut-over is rehearsed only.
+        swap: SwapRequest,
+        /// How it is tried.
+        trial: TrialSpec,
+    },
+    /// How the trial of a slot stands, or how the last one ended; answered by [`Reply::Trial`].
+    PluginTrial {
+        /// The slot.
+        slot: String,
+    },
+    /// Returns a slot to its previous revision, or ends its trial; answered by [`Reply::Swapped`].
     PluginRollback {
         /// The slot.
         slot: String,
@@ -195,6 +212,8 @@ pub enum Reply {
     Inspected(InspectReport),
     /// To [`Request::PluginSwap`] and [`Request::PluginRollback`].
     Swapped(SwapReport),
+    /// To [`Request::PluginTry`] and [`Request::PluginTrial`].
+    Trial(Box<TrialReport>),
     /// To [`Request::PluginRemove`].
     Removed(RemoveReport),
     /// To [`Request::PluginTrustList`].
@@ -243,6 +262,7 @@ replies! {
     Installed InstallReport, |report| report;
     Inspected InspectReport, |report| report;
     Swapped SwapReport, |report| report;
+    Trial TrialReport, |report| *report;
     Removed RemoveReport, |report| report;
     Trust Vec<TrustRow>, |rows| rows;
     Trusted TrustReport, |report| report;

@@ -116,6 +116,18 @@ pub(crate) enum ReadyError {
 }
 
 impl Source {
+    /// As [`Source::make_ready`], with an instance for each stage of a trial.
+    pub(crate) fn make_trial(
+        self,
+        stages: usize,
+    ) -> Result<(Ready, Loaded, Vec<mesh_plugin_host::trial::Candidate>), ReadyError> {
+        let settings = self.settings.clone();
+        let (ready, loaded) = self.make_ready()?;
+        let candidate = |_| mesh_plugin_host::trial::Candidate::new(&loaded, &settings);
+        let candidates = (0..stages).map(candidate).collect::<Result<Vec<_>, PrepareError>>()?;
+        Ok((ready, loaded, candidates))
+    }
+
     /// Loads and prepares; takes as long as a compilation does.
     pub(crate) fn make_ready(self) -> Result<(Ready, Loaded), ReadyError> {
         let loaded = match self.loaded {

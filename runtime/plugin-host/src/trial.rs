@@ -18,18 +18,18 @@ use crate::slot::{State, SwapError};
 
 mod canary;
 mod candidate;
-mod compare;
+mod compared;
 mod figures;
 mod gates;
 mod shadow;
 
 pub use candidate::Candidate;
-pub use compare::Example;
+pub use compared::Example;
 pub use figures::Figures;
 pub use gates::{Breach, Gates, MaxP99};
 
 pub(crate) use canary::{At, Canary};
-pub(crate) use compare::{Answer, Asked};
+pub(crate) use compared::{Answer, Asked};
 use shadow::Shadow;
 
 /// How long a candidate is shadowed.

@@ -94,7 +94,8 @@ impl Show for PluginDetail {
         if self.size_bytes > 0 && self.origin != "built in" {
             head.extend(signers(&self.signers));
         }
-        View::Parts(vec![View::Pairs(head), traps(&self.traps), history(self)])
+        let trial = self.trial.as_deref().map(super::trial::view);
+        View::Parts([View::Pairs(head), traps(&self.traps), history(self)].into_iter().chain(trial).collect())
     }
 
     fn names(&self) -> Vec<String> {
@@ -289,7 +290,7 @@ impl Show for RemoveReport {
     }
 }
 
-fn reference(plugin: &PluginRef) -> String {
+pub(super) fn reference(plugin: &PluginRef) -> String {
     let revision = styled(DIM, format!("({})", human::revision(&plugin.revision)));
     format!("{} {revision}", human::safe(&plugin.to_string()))
 }

@@ -309,6 +309,20 @@ owner only. The message says what is wrong."
 memory, and more for a large one. That process could not be started, or ended by itself: the system may be out of processes or memory. A plugin
 that needs more than the limits is refused as too large instead."
 
+    TRIAL_RUNNING "MESH-P150" 1 "a trial is under way in the slot"
+"A candidate runs in the shadow of this slot or decides for a share of its flows. Another swap would leave open what it
+is compared with. 'meshctl plugin show SLOT' shows how it stands; 'meshctl plugin rollback SLOT' ends it, and then the
+slot can be swapped."
+
+    TRIAL_RETURNED "MESH-P151" 10 "the candidate did not pass its trial"
+"A gate did not hold: the candidate trapped, disagreed too often, was too slow, or no traffic came to compare it by. What
+decided before decides on everything again, and no message was lost. 'meshctl plugin show SLOT' shows the figures and
+examples; to judge it by other gates: --max-disagreement, --max-p99, --max-traps."
+
+    NO_TRIAL "MESH-P152" 3 "the slot had no trial"
+"Since the node was started, no candidate has been tried in this slot. To try one: meshctl plugin swap SLOT PLUGIN
+--shadow 30s"
+
     NO_SUCH_FUNCTION "MESH-P160" 3 "the component exports no such function"
 "'meshctl plugin call FILE' without a function lists what the component exports, with the types of the parameters.
 A name that several interfaces export is written INTERFACE#FUNCTION."

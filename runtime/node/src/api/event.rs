@@ -211,6 +211,18 @@ pub enum EventKind {
         /// Who took over.
         successor: String,
     },
+    /// A candidate is tried beside the active plugin of a slot, or that is over.
+    PluginTrial {
+        /// The slot.
+        slot: String,
+        /// The candidate.
+        #[serde(flatten)]
+        plugin: PluginRef,
+        /// `shadow`, `canary`, `cut-over`, `rehearsed`, `returned` or `aborted`.
+        stage: String,
+        /// Why it was returned.
+        reason: Option<String>,
+    },
     /// A slot returned to its previous revision.
     PluginRolledBack {
         /// The slot.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{SignerRow, Time};
+use super::{SignerRow, Time, TrialReport};
 
 /// A plugin's settings by name.
 pub type Settings = BTreeMap<String, Setting>;
@@ -165,6 +165,9 @@ pub struct PluginDetail {
     pub traps: Vec<String>,
     /// The revisions that the slot had, newest first.
     pub history: Vec<RevisionRow>,
+    /// The trial that runs in the slot, or the last one since the start.
+    #[serde(default)]
+    pub trial: Option<Box<TrialReport>>,
 }
 
 /// One earlier revision of a slot.

@@ -76,6 +76,8 @@ impl Driver {
             },
             Request::PluginInspect { plugin } => self.inspect_plugin(plugin, &body),
             Request::PluginSwap(request) => return self.swap(request, answer),
+            Request::PluginTry { swap, trial } => return self.begin_trial(swap, trial, answer),
+            Request::PluginTrial { slot } => return self.show_trial(&slot, answer),
             Request::PluginRollback { slot, dry_run } => return self.roll_back(&slot, dry_run, answer),
             Request::PluginRemove { plugin, dry_run } => self.remove_plugin(&plugin, dry_run),
             Request::PluginTrustList => Ok(self.trust_rows()),
@@ -365,7 +367,9 @@ impl Driver {
             traps: status.faults,
             since_s: age_s(status.since_ms),
             revision: plugin.revision,
-            note: status.quarantined.as_ref().map(|failed| format!("took over from {failed}")),
+            note: self
+                .trial_note(status.slot)
+                .or_else(|| status.quarantined.as_ref().map(|failed| format!("took over from {failed}"))),
         }
     }
 
@@ -472,6 +476,10 @@ impl Driver {
                     let plugin = plugin_ref(status.slot, Some(previous));
                     vec![RevisionRow { plugin, at: Time(status.since_ms), left: Some("swap".to_owned()) }]
                 }),
+            trial: self
+                .trial_report(kind.slot())
+                .filter(|trial| row.slot.is_some() || trial.candidate.revision == row.revision)
+                .map(Box::new),
             row,
         })))
     }
@@ -513,6 +521,9 @@ impl Driver {
             ("subscriber_skipped", self.apps.skipped),
             ("handler_skipped", self.parts.plugins.handler.skipped),
             ("policy_clamped", core.clamped),
+            ("plugin_trials", self.trials.begun),
+            ("plugin_trials_returned", self.trials.returned),
+            ("plugin_shadow_disagreements", self.trials.disagreements),
             ("parent_changes", core.parent_changes),
             ("role_changes", core.role_changes),
             ("frames_received", core.frames),

@@ -48,6 +48,7 @@ mod own_state;
 mod pings;
 mod reach;
 mod slots;
+mod trials;
 mod trust;
 
 /// Transport events that one turn takes in, at most: about 4 MiB of frames.
@@ -126,6 +127,7 @@ pub(crate) struct Driver {
     own_state: own_state::OwnState,
     ready_after: Duration,
     rates: answers::Rates,
+    trials: trials::Trials,
     stopping: Option<Answer<crate::api::Reply>>,
 }
 
@@ -159,6 +161,7 @@ impl Driver {
             own_state: own_state::OwnState::new(began),
             ready_after,
             rates: answers::Rates::default(),
+            trials: trials::Trials::default(),
             stopping: None,
         }
     }
@@ -226,6 +229,7 @@ impl Driver {
         self.links.retain(|_, link| !link.is_gone);
         self.transmit();
         self.serve_inbox();
+        self.poll_trials();
         self.tell_slot_events();
         self.renew_names();
         self.submit();

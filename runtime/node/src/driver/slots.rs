@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::Driver;
 use super::answers::Finish;
 use super::clock::unix_ms;
+use super::trials;
 use crate::api::{
     ApiError, Code, EventKind, ImportRow, InspectReport, InstallReport, OldState, RemoveReport, Reply,
     SignerState, SwapRequest, code,
@@ -22,8 +23,8 @@ use crate::api::{
 use crate::handler::{Job, Told};
 use crate::mesh::Answer;
 use crate::plugins::{
-    Candidate, MAX_REVISIONS, Opened, Ready, ReadyError, kv_key, merge, plugin_ref, signer_row, unpack,
-    verify_failed,
+    Candidate, MAX_REVISIONS, Opened, Ready, ReadyError, Source, kv_key, merge, plugin_ref, signer_row,
+    unpack, verify_failed,
 };
 use crate::store::{Table, Write};
 
@@ -39,6 +40,10 @@ pub(super) enum Done {
         outcome: Result<(Ready, Loaded), ReadyError>,
         request: SwapRequest,
         answer: Answer<Reply>,
+    },
+    Trial {
+        outcome: Result<trials::Prepared, ReadyError>,
+        asked: trials::Asked,
     },
     HandlerStatus {
         status: Option<SlotStatus>,
@@ -77,30 +82,13 @@ impl Driver {
             Ok(slot) => slot,
             Err(error) => return drop(answer.send(Err(error))),
         };
+        if let (false, Err(error)) = (request.dry_run, self.check_no_trial(slot.slot())) {
+            return drop(answer.send(Err(error)));
+        }
         if request.plugin.starts_with("native") {
             return self.empty_slot(slot, request.dry_run, answer);
         }
-        let source = self.parts.plugins.find(&request.plugin).and_then(|installed| {
-            if installed.kind != slot {
-                let is = format!("{} is a {} plugin", installed.revision, installed.kind);
-                return Err(ApiError::new(
-                    &code::WRONG_WORLD,
-                    format!("{is}, it does not fit the slot {}", slot.slot()),
-                )
-                .help(format!(
-                    "meshctl plugin swap {} {}",
-                    installed.kind.slot(),
-                    request.plugin
-                )));
-            }
-            self.parts.plugins.check_binding(installed, unix_ms(), request.allow_downgrade)?;
-            let digest = installed.revision.digest;
-            let bytes =
-                self.parts.plugins.bytes(&self.parts.store, &digest).map_err(|error| unreadable(&error))?;
-            let bytes = bytes.ok_or_else(|| unreadable(&"its bytes are gone"))?;
-            Ok(self.parts.plugins.source(&digest, bytes, &request.settings).expect("it was found above"))
-        });
-        let source = match source {
+        let source = match self.source_for(&request) {
             Ok(source) => source,
             Err(error) => return drop(answer.send(Err(error))),
         };
@@ -109,6 +97,24 @@ impl Driver {
             let outcome = source.make_ready();
             let _ = done.blocking_send(Done::Ready { outcome, request, answer });
         });
+    }
+
+    /// Returns what makes the plugin of a swap ready.
+    pub(super) fn source_for(&self, request: &SwapRequest) -> Result<Source, ApiError> {
+        let slot = slot_named(&request.slot)?;
+        let installed = self.parts.plugins.find(&request.plugin)?;
+        if installed.kind != slot {
+            let is = format!("{} is a {} plugin", installed.revision, installed.kind);
+            let message = format!("{is}, it does not fit the slot {}", slot.slot());
+            let help = format!("meshctl plugin swap {} {}", installed.kind.slot(), request.plugin);
+            return Err(ApiError::new(&code::WRONG_WORLD, message).help(help));
+        }
+        self.parts.plugins.check_binding(installed, unix_ms(), request.allow_downgrade)?;
+        let digest = installed.revision.digest;
+        let bytes =
+            self.parts.plugins.bytes(&self.parts.store, &digest).map_err(|error| unreadable(&error))?;
+        let bytes = bytes.ok_or_else(|| unreadable(&"its bytes are gone"))?;
+        Ok(self.parts.plugins.source(&digest, bytes, &request.settings).expect("it was found above"))
     }
 
     pub(super) fn on_done(&mut self, done: Done) {
@@ -132,6 +138,7 @@ impl Driver {
                 }
                 Err(error) => drop(answer.send(Err(not_ready(&error)))),
             },
+            Done::Trial { outcome, asked } => self.on_trial_ready(outcome, asked),
             Done::HandlerStatus { status, finish, answer } => {
                 drop(answer.send(finish(self, status.as_ref())))
             }
@@ -182,29 +189,39 @@ impl Driver {
     }
 
     fn switch(&mut self, ready: Ready, request: SwapRequest, answer: Answer<Reply>) {
-        let carry = match request.old_state {
-            OldState::Keep => Carry::Keep,
-            OldState::Reset => Carry::Reset,
-        };
-        let (now_ms, dry_run) = (unix_ms(), request.dry_run);
-        let set = &mut self.parts.plugins.set;
+        let carry = carry(&request);
         let outcome = match ready {
+            Ready::Handler(prepared) => {
+                let dry_run = request.dry_run;
+                let (swapped, outcome) = oneshot::channel();
+                self.parts.plugins.handler.hand(Job::Swap { prepared, carry, dry_run, answer: swapped });
+                return self.await_handler(outcome, Some(request), !dry_run, answer);
+            }
+            policy => self.swap_policy(policy, &request),
+        };
+        let reply = outcome
+            .map_err(|error| swap_failed(&error))
+            .map(|report| self.switched(&report, Some(&request), !request.dry_run));
+        self.answer_when_kept(reply, answer);
+    }
+
+    /// Hands a policy slot over, or rehearses it.
+    pub(super) fn swap_policy(
+        &mut self,
+        ready: Ready,
+        request: &SwapRequest,
+    ) -> Result<SwapReport, SwapError> {
+        let (now_ms, dry_run, carry) = (unix_ms(), request.dry_run, carry(request));
+        let set = &mut self.parts.plugins.set;
+        match ready {
             Ready::Routing(prepared) if dry_run => set.rehearse_routing(*prepared, now_ms, carry),
             Ready::Routing(prepared) => set.swap_routing(*prepared, now_ms, carry),
             Ready::Qos(prepared) if dry_run => set.rehearse_qos(*prepared, now_ms, carry),
             Ready::Qos(prepared) => set.swap_qos(*prepared, now_ms, carry),
             Ready::Topology(prepared) if dry_run => set.rehearse_topology(*prepared, now_ms, carry),
             Ready::Topology(prepared) => set.swap_topology(*prepared, now_ms, carry),
-            Ready::Handler(prepared) => {
-                let (swapped, outcome) = oneshot::channel();
-                self.parts.plugins.handler.hand(Job::Swap { prepared, carry, dry_run, answer: swapped });
-                return self.await_handler(outcome, Some(request), !dry_run, answer);
-            }
-        };
-        let reply = outcome
-            .map_err(|error| swap_failed(&error))
-            .map(|report| self.switched(&report, Some(&request), !dry_run));
-        self.answer_when_kept(reply, answer);
+            Ready::Handler(_) => unreachable!("a handler's slot is its thread's"),
+        }
     }
 
     pub(super) fn roll_back(&mut self, slot: &str, dry_run: bool, answer: Answer<Reply>) {
@@ -221,6 +238,9 @@ impl Driver {
             self.parts.plugins.handler.hand(Job::Rollback { answer: swapped });
             return self.await_handler(outcome, None, true, answer);
         };
+        if let Some(aborted) = self.abort_trial(policy, dry_run) {
+            return drop(answer.send(Ok(aborted)));
+        }
         if dry_run {
             return drop(answer.send(self.rehearse_rollback(policy)));
         }
@@ -284,7 +304,12 @@ impl Driver {
     }
 
     /// A slot was switched, or the switch rehearsed: notes it for the next start and says so.
-    fn switched(&mut self, report: &SwapReport, request: Option<&SwapRequest>, kept: bool) -> Reply {
+    pub(super) fn switched(
+        &mut self,
+        report: &SwapReport,
+        request: Option<&SwapRequest>,
+        kept: bool,
+    ) -> Reply {
         if kept {
             let settings = match request {
                 Some(request) => request.settings.clone(),
@@ -325,9 +350,12 @@ impl Driver {
             let status = self.parts.plugins.set.status(slot);
             [status.active, status.previous].into_iter().flatten().any(|used| used.digest == revision.digest)
         });
-        if in_use || installed.is_built_in {
-            let why =
-                if installed.is_built_in { "is built in" } else { "is in a slot, or kept for a rollback" };
+        if in_use || installed.is_built_in || self.is_on_trial(&revision.digest) {
+            let why = if installed.is_built_in {
+                "is built in"
+            } else {
+                "is in a slot or on trial, or kept for a rollback"
+            };
             return Err(ApiError::new(&code::PLUGIN_IN_USE, format!("{revision} {why}"))
                 .help("meshctl plugin list")
                 .help("meshctl plugin swap SLOT OTHER"));
@@ -532,6 +560,13 @@ fn imports_of(inspection: &mesh_plugin_host::Inspection) -> Vec<ImportRow> {
     inspection.imports.iter().map(row).collect()
 }
 
+fn carry(request: &SwapRequest) -> Carry {
+    match request.old_state {
+        OldState::Keep => Carry::Keep,
+        OldState::Reset => Carry::Reset,
+    }
+}
+
 fn coded(id: &str) -> &'static Code {
     code::find(id).unwrap_or(&code::INTERNAL)
 }
@@ -552,7 +587,7 @@ pub(crate) fn load_failed(error: &LoadError) -> ApiError {
     ApiError::new(coded(error.code()), error).help(error.hint())
 }
 
-fn not_ready(error: &ReadyError) -> ApiError {
+pub(super) fn not_ready(error: &ReadyError) -> ApiError {
     match error {
         ReadyError::Load(error) => load_failed(error),
         ReadyError::Prepare(error) => prepare_failed(error),
@@ -566,7 +601,7 @@ fn prepare_failed(error: &PrepareError) -> ApiError {
     ApiError::new(coded(error.code()), error).help("meshctl plugin list")
 }
 
-fn swap_failed(error: &SwapError) -> ApiError {
+pub(super) fn swap_failed(error: &SwapError) -> ApiError {
     let failed = ApiError::new(coded(error.code()), error);
     match error {
         SwapError::StateRefused(_) => failed.help("meshctl plugin swap SLOT PLUGIN --reset-state"),

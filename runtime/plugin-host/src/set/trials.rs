@@ -80,7 +80,8 @@ impl Trials {
     pub(super) fn divided(&mut self, now_ms: u64, took: Duration, load: &Load, shares: Shares) {
         // A canary has flows, and shares are of a link.
         let Some(trial) = self.of(PolicySlot::Qos) else { return };
-        trial.shadow(now_ms, took, 1, || Call { asked: Asked::Divide(*load), answer: Answer::Divide(shares) });
+        trial
+            .shadow(now_ms, took, 1, || Call { asked: Asked::Divide(*load), answer: Answer::Divide(shares) });
     }
 
     #[cold]

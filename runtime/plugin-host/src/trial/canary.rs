@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mesh_proto::policy::{QosBatch, RouteBatch, View};
 
 use super::candidate::{Candidate, LIMIT};
-use super::compare::{Answer, Asked, compare};
+use super::compared::{Answer, Asked, compare};
 use super::figures::Figures;
 use super::{CanaryPlan, Start, TrialError};
 use crate::fault::Fault;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mesh_proto::policy::View;
 
-use super::compare::{Answer, Asked};
+use super::compared::{Answer, Asked};
 use super::{Answered, Start};
 use crate::fault::Fault;
 use crate::limits;

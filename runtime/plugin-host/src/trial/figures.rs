@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::compare::{Compared, Example};
+use super::compared::{Compared, Example};
 use crate::fault::Fault;
 use crate::limits;
 use crate::slot::Times;

@@ -117,7 +117,7 @@ mod tests {
 
     use super::*;
     use crate::fault::Fault;
-    use crate::trial::compare::Compared;
+    use crate::trial::compared::Compared;
 
     fn figures(calls: u64, differing: u64, active_us: u64, candidate_us: u64) -> Figures {
         let mut figures = Figures::default();
@@ -130,11 +130,8 @@ mod tests {
 
     #[test]
     fn each_gate_holds_up_to_its_bound_and_not_beyond() {
-        let gates = Gates {
-            max_traps: 0,
-            max_disagreement_ppm: Some(50_000),
-            max_p99: Some(MaxP99::Percent(200)),
-        };
+        let gates =
+            Gates { max_traps: 0, max_disagreement_ppm: Some(50_000), max_p99: Some(MaxP99::Percent(200)) };
         for (figures, want) in [
             (figures(200, 10, 10, 15), Ok(())),
             (figures(200, 11, 10, 15), Err("5.5 % of the decisions differ, and 5.0 % may")),

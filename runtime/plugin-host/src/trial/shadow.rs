@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use mesh_proto::policy::View;
 
 use super::candidate::{Candidate, LIMIT};
-use super::compare::{Compared, compare};
+use super::compared::{Compared, compare};
 use super::figures::Figures;
 use super::{Call, Start, TrialError};
 use crate::fault::Fault;

@@ -12,4 +12,5 @@ mod loading;
 mod package;
 mod swap;
 mod topology;
+mod trial;
 mod wasi;

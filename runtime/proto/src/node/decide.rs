@@ -37,9 +37,8 @@ fn one_call(pending: &[Pending]) -> usize {
 
 /// Returns the flow of each row of a call.
 fn flows_of(pending: &[Pending]) -> Vec<u32> {
-    let numbers = |pending: &Pending| {
-        std::iter::repeat_n(flow_number(&pending.run.head().flow), pending.run.len())
-    };
+    let numbers =
+        |pending: &Pending| std::iter::repeat_n(flow_number(&pending.run.head().flow), pending.run.len());
     pending.iter().flat_map(numbers).collect()
 }
 

@@ -1,9 +1,8 @@
-//! Two answers to one call: on how many rows they differ, and examples of it. Knows no plugin.
+//! Two answers to one call of a trial: on how many rows they differ, and examples of it. Knows no plugin.
 
-use mesh_proto::policy::{
-    ABSTAIN, Asker, CLASS_DROP, Candidates, Class, DROP, HOLD, LOCAL, Load, QosBatch, RouteBatch, Shares,
-    TOPIC_BIT,
-};
+use mesh_proto::policy::{Asker, Candidates, LOCAL, Load, QosBatch, RouteBatch, Shares, TOPIC_BIT};
+
+use crate::compare::{Answers, Choice, Difference, differences};
 
 /// What a policy was asked.
 #[derive(Clone, Debug)]
@@ -45,54 +44,59 @@ pub(crate) struct Compared {
 
 /// Compares; at most `examples` differences are put into words.
 ///
-/// Scores are compared by what comes of them: who would be the parent.
+/// Shares are compared as the host applies them, and scores by what comes of them: who would be the parent.
 pub(crate) fn compare(asked: &Asked, active: &Answer, candidate: &Answer, examples: usize) -> Compared {
     match (asked, active, candidate) {
         (Asked::Route(batch), Answer::Route(active), Answer::Route(candidate)) => {
-            columns(active, candidate, examples, |row| Example {
-                input: message(batch, row),
-                active: next_hop(active[row]),
-                candidate: next_hop(candidate[row]),
-            })
+            let (active, candidate) = (Answers::Routes(active), Answers::Routes(candidate));
+            rows(active, candidate, examples, |row| message(batch, row))
         }
         (Asked::Classify(batch), Answer::Classify(active), Answer::Classify(candidate)) => {
-            columns(active, candidate, examples, |row| Example {
-                input: aged(batch, row),
-                active: class(active[row]),
-                candidate: class(candidate[row]),
-            })
+            let (active, candidate) = (Answers::Classes(active), Answers::Classes(candidate));
+            rows(active, candidate, examples, |row| aged(batch, row))
         }
         (Asked::Divide(load), Answer::Divide(active), Answer::Divide(candidate)) => {
-            let (active, candidate) = (active.clamped(), candidate.clamped());
-            columns(&[active], &[candidate], examples, |_| Example {
-                input: format!("shares while {:?} bytes wait by class", load.queued_bytes),
-                active: shares(&active),
-                candidate: shares(&candidate),
-            })
+            let [active, candidate] = [active, candidate].map(|shares| Answers::Shares(shares.clamped()));
+            let waiting = load.queued_bytes;
+            rows(active, candidate, examples, |_| format!("shares while {waiting:?} B wait by class"))
         }
         (Asked::Score(_, candidates), Answer::Score(active), Answer::Score(candidate)) => {
-            columns(&[best(active)], &[best(candidate)], examples, |_| Example {
-                input: format!("a parent of {} candidates", candidates.len()),
-                active: parent(candidates, active),
-                candidate: parent(candidates, candidate),
-            })
+            parents(candidates, [active, candidate], examples)
         }
         _ => unreachable!("a call and its two answers are of one kind"),
     }
 }
 
-fn columns<T: PartialEq>(
-    active: &[T],
-    candidate: &[T],
+fn rows(
+    active: Answers<'_>,
+    candidate: Answers<'_>,
     examples: usize,
-    example: impl Fn(usize) -> Example,
+    input: impl Fn(usize) -> String,
 ) -> Compared {
-    let differing = |row: &usize| active[*row] != candidate[*row];
-    let rows = active.len().min(candidate.len());
+    let example = |difference: Difference| Example {
+        input: input(difference.row),
+        active: difference.before.to_string(),
+        candidate: difference.after.to_string(),
+    };
     Compared {
-        rows: rows as u64,
-        differing: (0..rows).filter(differing).count() as u64,
-        examples: (0..rows).filter(differing).take(examples).map(example).collect(),
+        rows: active.len() as u64,
+        differing: differences(active, candidate).count() as u64,
+        examples: differences(active, candidate).take(examples).map(example).collect(),
+    }
+}
+
+fn parents(candidates: &Candidates, scores: [&[u32]; 2], examples: usize) -> Compared {
+    let [active, candidate] = scores.map(best);
+    let example = || Example {
+        input: format!("a parent of {} candidates", candidates.len()),
+        active: parent(candidates, scores[0]),
+        candidate: parent(candidates, scores[1]),
+    };
+    let differs = active != candidate;
+    Compared {
+        rows: 1,
+        differing: u64::from(differs),
+        examples: (differs && examples > 0).then(example).into_iter().collect(),
     }
 }
 
@@ -116,25 +120,8 @@ fn aged(batch: &QosBatch, row: usize) -> String {
     format!("{to}, {} B, {}, {} ms old", batch.size[row], class(batch.class[row]), batch.age_ms[row])
 }
 
-fn next_hop(verdict: u32) -> String {
-    match verdict {
-        DROP => "drop".to_owned(),
-        HOLD => "hold".to_owned(),
-        ABSTAIN => "the host decides".to_owned(),
-        neighbour => format!("neighbour {neighbour}"),
-    }
-}
-
-fn class(number: u8) -> String {
-    match (number, Class::from_u8(number)) {
-        (CLASS_DROP, _) => "drop".to_owned(),
-        (_, Some(class)) => class.name().to_owned(),
-        (other, None) => format!("class {other}"),
-    }
-}
-
-fn shares(shares: &Shares) -> String {
-    format!("guaranteed {:?}, burst {:?}", shares.guaranteed, shares.burst)
+fn class(number: u8) -> Choice {
+    Answers::Classes(&[number]).row(0)
 }
 
 /// The row with the highest score, the first of equals.
@@ -151,6 +138,8 @@ fn parent(candidates: &Candidates, scores: &[u32]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use mesh_proto::policy::{ABSTAIN, Class, DROP, HOLD};
+
     use super::*;
 
     #[test]
@@ -170,7 +159,7 @@ mod tests {
         assert_eq!((compared.rows, compared.differing), (3, 2));
         let example = Example {
             input: "to topic 000000ab, from neighbour 1, 16 B, bulk".into(),
-            active: "the host decides".into(),
+            active: "as the host decides".into(),
             candidate: "drop".into(),
         };
         assert_eq!(compared.examples, [example]);

@@ -17,3 +17,4 @@ mod sim;
 mod socket;
 mod story;
 mod topology;
+mod trial;

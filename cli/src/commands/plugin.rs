@@ -10,6 +10,7 @@ use mesh_node::api::{
     ApiError, InspectReport, InstallReport, MAX_PLUGIN_LEN, OldState, PluginDetail, PluginRow, PluginState,
     RemoveReport, Request, Setting, Settings, SwapReport, SwapRequest, TrialReport, code,
 };
+use mesh_node::oci::Reference;
 use mesh_plugin_host::limits;
 
 use super::Context;
@@ -21,6 +22,7 @@ mod bench;
 mod call;
 mod local;
 mod new;
+mod oci;
 mod show;
 mod sign;
 mod trial;
@@ -64,20 +66,39 @@ Examples:
   meshctl plugin install fastest.wasm
   meshctl plugin install fastest.meshpkg            signed; see 'meshctl plugin trust'
   meshctl plugin install fastest.wasm --dry-run     only check it
-  meshctl plugin install fastest.wasm -o name       print its digest")]
+  meshctl plugin install fastest.wasm -o name       print its digest
+  meshctl plugin install oci://ghcr.io/acme/fastest:1.4.0
+  meshctl plugin install oci://ghcr.io/acme/fastest:1.4.0 --update     the tag was moved, and that is right
+  meshctl plugin install oci://ghcr.io/acme/fastest:1.4.0 --offline    what was fetched before
+
+What a tag stands for is pinned in plugins.lock in the node's data directory when it is first installed. Credentials
+are those of 'docker login'.")]
     Install {
-        /// The component or package.
+        /// The component or package, or oci://HOST/REPOSITORY[:TAG][@sha256:…].
         file: PathBuf,
         /// Take a component above 4 MiB, such as one in Python: compiling it takes a core for up to a minute.
         #[arg(long)]
         allow_large: bool,
+        #[command(flatten)]
+        fetch: oci::Fetch,
     },
+    /// Push a component or package to a registry, in the layout that other WebAssembly tools read.
+    #[command(after_long_help = "\
+Examples:
+  meshctl plugin publish fastest.meshpkg oci://ghcr.io/acme/fastest        tagged with its version
+  meshctl plugin publish fastest.meshpkg oci://127.0.0.1:5000/acme/fastest:edge --replace
+  meshctl plugin publish fastest.meshpkg oci://ghcr.io/acme/fastest --dry-run
+  meshctl plugin publish fastest.wasm oci://registry.lan:5000/fastest --plain-http
+
+Signatures go along, as an artifact of their own that refers to the plugin: other tools pull the component as usual, and a
+signature that comes later does not change the digest. Credentials are those of 'docker login'.")]
+    Publish(oci::Publish),
     /// Put a plugin into a slot while traffic flows.
     #[command(after_long_help = "\
 Examples:
   meshctl plugin swap route acme/fastest
   meshctl plugin swap route 9c1f04ab --set hysteresis=0.2
-  meshctl plugin swap qos ./my-qos.wasm             installs it first
+  meshctl plugin swap qos ./my-qos.wasm             installs it first, as it does with oci://HOST/REPOSITORY:TAG
   meshctl plugin swap route built-in/latency --reset-state
   meshctl plugin swap route acme/fastest --dry-run  everything but the switch
   meshctl plugin swap route acme/fastest --shadow 30s --max-disagreement 5%
@@ -217,6 +238,7 @@ impl Plugin {
             Command::Call(call) => return call.run(context),
             Command::Wit(wit) => return wit.run(context),
             Command::Bench(bench) => return bench.run(context),
+            Command::Publish(publish) => return publish.run(context).await,
             Command::Key(key) => return key.run(context),
             Command::Trust(trust) => return trust.run(context).await,
             other => other,
@@ -226,6 +248,7 @@ impl Plugin {
         match command {
             Command::New(_)
             | Command::Sign(_)
+            | Command::Publish(_)
             | Command::Key(_)
             | Command::Trust(_)
             | Command::CompileStdin => Ok(()),
@@ -238,7 +261,14 @@ impl Plugin {
                 let detail: PluginDetail = node.call(&Request::PluginShow { plugin }).await?;
                 context.out.print(node.node, &detail)
             }
-            Command::Install { file, allow_large } => {
+            Command::Install { file, allow_large, fetch } if Reference::is_meant(&file.to_string_lossy()) => {
+                let reference = file.to_string_lossy();
+                let aim = if dry_run { oci::Aim::Check } else { oci::Aim::Install };
+                let wish = oci::Wish { aim, allow_large };
+                let (report, warnings) = fetch.install(&mut node, context, &reference, wish).await?;
+                context.out.print_with(node.node, &report, &warnings)
+            }
+            Command::Install { file, allow_large, .. } => {
                 let report = install(&mut node, context, &file, dry_run, allow_large).await?;
                 context.out.print(node.node, &report)
             }
@@ -339,6 +369,14 @@ async fn installed(
     plugin: String,
     allow_large: bool,
 ) -> Result<(String, bool), ApiError> {
+    if Reference::is_meant(&plugin) {
+        let fetch = oci::Fetch::default();
+        let aim = if context.globals.dry_run { oci::Aim::Rehearse } else { oci::Aim::Install };
+        let wish = oci::Wish { aim, allow_large };
+        let (installed, _) = fetch.install(node, context, &plugin, wish).await?;
+        let report = installed.into_report();
+        return Ok((report.revision, !report.known));
+    }
     let path = Path::new(&plugin);
     let looks_like_a_file =
         path.extension().is_some_and(|extension| extension == "wasm" || extension == "meshpkg")

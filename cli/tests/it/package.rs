@@ -28,29 +28,29 @@ pub fn component(built_in: &[u8], name: &str, version: &str) -> Vec<u8> {
     [built_in, &[0, low, high], &content].concat()
 }
 
-fn write(place: &Place, file: &str, bytes: &[u8]) {
+pub fn write(place: &Place, file: &str, bytes: &[u8]) {
     fs::write(place.path().join(file), bytes).unwrap();
 }
 
 /// Makes a key file and returns the public key.
-fn key(place: &Place, file: &str) -> String {
+pub fn key(place: &Place, file: &str) -> String {
     let made = place.json(&["plugin", "key", "new", "--out", file]);
     made["key"].as_str().unwrap().to_owned()
 }
 
-fn sign(place: &Place, file: &str, key: &str, out: &str) -> Value {
+pub fn sign(place: &Place, file: &str, key: &str, out: &str) -> Value {
     place.json(&["plugin", "sign", file, "--key", key, "--out", out])
 }
 
 /// The code and the exit of a run that fails, and that its error says what to do.
 #[track_caller]
-fn refusal(place: &Place, args: &[&str]) -> (String, i64) {
+pub fn refusal(place: &Place, args: &[&str]) -> (String, i64) {
     let error = place.error(args);
     assert!(!error["help"].as_array().unwrap().is_empty(), "{error}");
     (error["code"].as_str().unwrap().to_owned(), error["exit"].as_i64().unwrap())
 }
 
-fn active(place: &Place, slot: &str) -> String {
+pub fn active(place: &Place, slot: &str) -> String {
     place.json(&["plugin", "show", slot])["row"]["plugin"].as_str().unwrap().to_owned()
 }
 

@@ -32,6 +32,8 @@ mod hierarchy;
 pub mod keys;
 mod mesh;
 pub mod message;
+#[cfg(feature = "oci")]
+pub mod oci;
 mod plugins;
 pub mod store;
 pub mod transport;

@@ -23,6 +23,8 @@ use crate::store::{Store, StoreError, Table, Write};
 
 mod trusted;
 
+#[cfg(feature = "oci")]
+pub(crate) use trusted::open;
 pub(crate) use trusted::{Candidate, Opened, Trust, merge, signer_row, unpack, verify_failed};
 
 /// Bytes of installed components that are looked at when a node starts.

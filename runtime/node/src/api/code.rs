@@ -341,6 +341,60 @@ call, and the plugin would have a strike."
 60 s, once, and an instance takes megabytes; its calls cost what an interpreter costs. 'meshctl plugin bench FILE' shows
 that beforehand. If you want it: --allow-large."
 
+    REGISTRY_UNREACHABLE "MESH-P170" 1 "the registry cannot be reached"
+"The name does not resolve, nothing listens there, the connection broke, or TLS does not trust the certificate; the
+message says which. Certificates are checked against the roots of this system. A registry that speaks plain HTTP and is
+not on this machine needs --plain-http."
+
+    REGISTRY_REFUSED "MESH-P171" 5 "the registry refuses"
+"The registry asks for credentials, refuses those it got, or does not allow the operation. Credentials are those of
+Docker: 'docker login HOST' writes them to ~/.docker/config.json, or to the directory that DOCKER_CONFIG names; helpers
+that stand there are asked too."
+
+    NOT_IN_REGISTRY "MESH-P172" 3 "the registry does not have it"
+"The repository, the tag or the digest does not exist there, or is hidden from those without credentials."
+
+    REGISTRY_BUSY "MESH-P173" 13 "the registry takes no more requests now"
+"The registry limits how often it is asked, and asks to wait longer than a command waits. Try again later, or with
+credentials, which often have a higher limit."
+
+    REGISTRY_FAILED "MESH-P174" 1 "the registry failed"
+"The registry answered with an error or with something that is no answer of a registry, several times where trying again
+can help. Nothing was installed. What was published partly has no tag yet, and can be published again."
+
+    WRONG_DIGEST "MESH-P175" 6 "what the registry sent is not what was asked for"
+"Everything in a registry is named by its SHA-256. What came has another one, or ended early each time: it was damaged or
+exchanged on the way or in the registry. Nothing was installed."
+
+    NOT_AN_ARTIFACT "MESH-P176" 7 "there is no plugin under this reference"
+"A plugin in a registry is a manifest with a config of the type application/vnd.wasm.config.v0+json and one layer of the
+type application/wasm. Images of containers, indexes of several manifests and Helm charts are something else. The message
+says what was found."
+
+    TAG_MOVED "MESH-P177" 6 "the tag stands for something else than when it was installed"
+"plugins.lock in the node's data directory keeps which digest a tag stood for, and the registry has another one now. That
+is how a new release under an old tag looks, and how an exchanged one looks. To take it: --update. To stay: install the
+pinned digest."
+
+    NOT_KEPT "MESH-P178" 3 "it is not here, and --offline forbids to fetch it"
+"With --offline only what was installed from this reference before can be installed again; it lies beside plugins.lock in
+the node's data directory. A file or package can be installed without a network at any time."
+
+    BAD_REFERENCE "MESH-P179" 2 "the reference cannot be used"
+"A plugin in a registry is named oci://HOST/REPOSITORY:TAG or oci://HOST/REPOSITORY@sha256:DIGEST."
+
+    BAD_CREDENTIALS "MESH-P180" 5 "the credentials cannot be read"
+"Docker's config.json is damaged, or a credential helper that it names is missing or failed. What stands there is never
+shown."
+
+    LOCK_UNUSABLE "MESH-P181" 1 "plugins.lock cannot be used"
+"The lock file in the node's data directory, or what is kept beside it, cannot be read or written. It is never replaced
+by an empty one, because that would forget what was pinned. Repair the file, or remove it to pin anew."
+
+    TAG_TAKEN "MESH-P182" 6 "the tag names something else already"
+"Whoever has installed the tag has pinned what it names now, and would be refused the new one. Publish under another tag,
+or move this one with --replace."
+
     DATA_DIR_IN_USE "MESH-S101" 1 "another node uses this data directory"
 "Two nodes on the same data would destroy it, so the second one is refused. Stop the other one, or give
 another --data-dir."

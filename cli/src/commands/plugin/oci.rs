@@ -1,0 +1,229 @@
+//! `meshctl plugin publish`, and `plugin install oci://…`: registries.
+//!
+//! Says where Docker keeps its credentials, asks, and prints; the exchange itself is the node library's.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::FalseyValueParser;
+use mesh_node::api::{ApiError, InstallReport, Request, Status, code};
+use mesh_node::oci::{self, Docker, Lock, Options, Pin, Pulled, Reference, Shelf};
+use mesh_plugin_host::limits;
+use serde::Serialize;
+
+use super::{Context, confirm_grants};
+use crate::connect::Connection;
+use crate::output::human::{self, DIM, styled};
+use crate::output::{Pair, Show, View};
+
+mod progress;
+mod publish;
+
+pub use publish::Publish;
+
+use progress::Bar;
+
+/// How a plugin is fetched from a registry.
+#[derive(Debug, Default, Args)]
+pub struct Fetch {
+    /// Never dial: install from an oci:// reference what was installed from it before.
+    #[arg(long, env = "MESH_OFFLINE", hide_env = true, value_parser = FalseyValueParser::new())]
+    offline: bool,
+    /// Take what the registry has now, also when the tag stood for something else before.
+    #[arg(long, conflicts_with = "offline")]
+    update: bool,
+    /// Speak HTTP without TLS to the registry; one on this machine is spoken to like that anyway.
+    #[arg(long)]
+    plain_http: bool,
+}
+
+/// What a plugin is fetched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// To be installed, and pinned.
+    Install,
+    /// To be verified and compiled, and left out.
+    Check,
+    /// To be installed for a moment, and pinned nowhere.
+    Rehearse,
+}
+
+/// How a plugin is to be installed.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// What for.
+    pub aim: Aim,
+    /// Take one that takes long to compile.
+    pub allow_large: bool,
+}
+
+/// What was installed, and where it came from.
+#[derive(Debug, Serialize)]
+pub struct Installed {
+    /// What the node did.
+    #[serde(flatten)]
+    report: InstallReport,
+    /// The reference, with the digest that it stands for.
+    reference: String,
+    /// The digest of the manifest.
+    digest: String,
+    /// Whether it came from the disk.
+    offline: bool,
+    /// The lock file that pins it; `None` for a rehearsal, and for a node that keeps nothing.
+    lock: Option<PathBuf>,
+}
+
+impl Fetch {
+    /// Fetches a plugin, has it verified by the node like a file, and pins what the reference stands for.
+    ///
+    /// # Errors
+    /// What the registry or the node refuses; nothing is pinned then.
+    pub async fn install(
+        &self,
+        node: &mut Connection,
+        context: &Context,
+        text: &str,
+        Wish { aim, allow_large }: Wish,
+    ) -> Result<(Installed, Vec<String>), ApiError> {
+        let reference = parse(text)?.or_tag("latest");
+        let status: Status = node.call(&Request::Status).await?;
+        let shelf = status.data_dir.as_deref().map(Shelf::of);
+        let lock = shelf.as_ref().map(Shelf::lock).transpose()?.unwrap_or_default();
+        let pulled = match self.offline {
+            true => kept(shelf.as_ref(), &lock, &reference)?,
+            false => self.pull(context, &lock, &reference).await?,
+        };
+        let dry_run = aim == Aim::Check;
+        if !dry_run {
+            confirm_grants(context, &pulled.file)?;
+        }
+        let exact = reference.clone().at(pulled.digest).to_string();
+        if allow_large {
+            node.extend(Duration::from_secs(limits::COMPILE_CPU_S_MOST));
+        }
+        let request = Request::PluginInstall { origin: exact.clone(), dry_run, allow_large };
+        let report: Result<InstallReport, ApiError> = node.call_with(&request, &pulled.file).await;
+        let report = report.map_err(|error| error.fact("reference", &exact))?;
+        let mut warnings = pulled.warnings.clone();
+        let lock = match (&shelf, &status.data_dir) {
+            _ if aim != Aim::Install => None,
+            (Some(shelf), Some(dir)) => {
+                shelf.keep(pin(&reference, &pulled, &report), &pulled)?;
+                Some(dir.join("plugins.lock"))
+            }
+            _ => {
+                warnings.push("the node keeps nothing, so the digest is not pinned".to_owned());
+                None
+            }
+        };
+        let digest = pulled.digest.to_string();
+        Ok((Installed { report, reference: exact, digest, offline: self.offline, lock }, warnings))
+    }
+
+    async fn pull(&self, context: &Context, lock: &Lock, reference: &Reference) -> Result<Pulled, ApiError> {
+        let options = options(self.plain_http);
+        let mut bar = Bar::new(context, reference.to_string());
+        let mut tell = |progress| bar.tell(progress);
+        let failed = |error: oci::RegistryError| ApiError::from(error).fact("reference", reference);
+        let remote = oci::resolve(reference, &options, &mut tell).await.map_err(failed)?;
+        match lock.pin(reference) {
+            Some(pin) if pin.digest != remote.digest() && !self.update => {
+                Err(moved(reference, pin, remote.digest()))
+            }
+            _ => remote.fetch(&mut tell).await.map_err(failed),
+        }
+    }
+}
+
+impl Installed {
+    /// Returns what the node did.
+    pub fn into_report(self) -> InstallReport {
+        self.report
+    }
+}
+
+fn parse(text: &str) -> Result<Reference, ApiError> {
+    text.parse().map_err(|error: oci::ReferenceError| {
+        ApiError::new(&code::BAD_REFERENCE, error)
+            .fact("reference", human::safe(text))
+            .help("oci://HOST/REPOSITORY:TAG, such as oci://ghcr.io/acme/fastest:1.4.0")
+    })
+}
+
+fn options(plain_http: bool) -> Options {
+    Options { docker: docker(), plain_http }
+}
+
+/// Returns where Docker keeps its credentials for this user.
+fn docker() -> Docker {
+    let dir = std::env::var_os("DOCKER_CONFIG").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let dir = dir.or_else(|| etcetera::home_dir().ok().map(|home| home.join(".docker")));
+    dir.map_or_else(Docker::none, |dir| Docker::at(dir.join("config.json")))
+}
+
+fn moved(reference: &Reference, pin: &Pin, now: oci::Digest) -> ApiError {
+    let pinned = reference.clone().at(pin.digest);
+    ApiError::new(
+        &code::TAG_MOVED,
+        "the registry has something else under this reference than was pinned here",
+    )
+    .fact("reference", reference)
+    .fact("pinned", format!("{}  {} {}", pin.digest, pin.plugin, pin.version))
+    .fact("now", now)
+    .help(format!("meshctl plugin install {reference} --update    takes the new one"))
+    .help(format!("meshctl plugin install {pinned}    stays with the pinned one"))
+}
+
+/// Returns what was fetched for this reference before.
+fn kept(shelf: Option<&Shelf>, lock: &Lock, reference: &Reference) -> Result<Pulled, ApiError> {
+    let missing = || {
+        ApiError::new(
+            &code::NOT_KEPT,
+            "it was not installed from this reference before, and --offline forbids to dial",
+        )
+        .fact("reference", reference)
+        .help(format!("meshctl plugin install {reference}    with a network"))
+        .help("meshctl plugin install FILE.meshpkg    from a file")
+    };
+    let (Some(shelf), Some(pin)) = (shelf, lock.pin(reference)) else { return Err(missing()) };
+    let file = shelf.kept(pin)?.ok_or_else(missing)?;
+    let signatures = 0;
+    Ok(Pulled { digest: pin.digest, component: pin.component, file, signatures, warnings: Vec::new() })
+}
+
+fn pin(reference: &Reference, pulled: &Pulled, report: &InstallReport) -> Pin {
+    Pin {
+        reference: reference.to_string(),
+        digest: pulled.digest,
+        component: pulled.component,
+        plugin: report.plugin.clone(),
+        version: report.version.clone(),
+    }
+}
+
+impl Show for Installed {
+    const SCHEMA: &'static str = "plugin-install";
+
+    fn view(&self) -> View {
+        let from = if self.offline { " (kept on this disk)" } else { "" };
+        let mut pairs = vec![Pair::new("reference", "from", format!("{}{from}", self.reference))];
+        if let Some(lock) = &self.lock {
+            let lock = human::safe(&lock.display().to_string());
+            pairs.push(Pair::new("lock", "pinned in", styled(DIM, lock)));
+        }
+        match self.report.view() {
+            View::Parts(mut parts) => {
+                if let Some(View::Pairs(rest)) = parts.first_mut() {
+                    rest.splice(0..0, pairs);
+                }
+                View::Parts(parts)
+            }
+            other => View::Parts(vec![View::Pairs(pairs), other]),
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.report.names()
+    }
+}

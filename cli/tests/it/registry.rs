@@ -1,0 +1,283 @@
+//! Plugins in a real registry: Debian's docker-registry on loopback. W16, ADV10.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use mesh_node::oci::Digest;
+use mesh_plugin_host::builtin;
+use serde_json::{Value, json};
+
+use crate::harness::{Place, Ran};
+use crate::package::{active, component, key, refusal, sign, write};
+use crate::registry_kit::{AUTH, Door, PASSWORD, Registry, http};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// A signed package `fast.meshpkg` of acme/fast, and the key that signed it.
+fn signed(place: &Place, version: &str) -> String {
+    let acme = match place.path().join("acme.key").exists() {
+        true => place.run(&["plugin", "key", "show", "acme.key", "-o", "name"]).stdout.trim().to_owned(),
+        false => key(place, "acme.key"),
+    };
+    write(place, "fast.wasm", &component(builtin::LATENCY, "acme/fast", version));
+    sign(place, "fast.wasm", "acme.key", "fast.meshpkg");
+    acme
+}
+
+fn manifest(registry: &Registry, path: &str, accept: &str) -> (Value, Digest) {
+    let answer = http(registry.addr, "GET", path, &[("Accept", accept)], b"");
+    assert_eq!(answer.status, 200, "{path}");
+    (serde_json::from_slice(&answer.body).unwrap(), Digest::of(&answer.body))
+}
+
+#[test]
+fn what_is_published_is_installed_with_its_signatures_pinned_and_swapped() {
+    let Some(registry) = Registry::start(Door::Open) else { return };
+    let mut place = Place::new();
+    let acme = signed(&place, "1.0.0");
+    let reference = registry.reference("acme/fast");
+    let rehearsed = place.json(&["plugin", "publish", "fast.meshpkg", &reference, "--dry-run"]);
+    assert_eq!((&rehearsed["tag"], &rehearsed["sent_bytes"]), (&Value::Null, &0.into()));
+    let published = place.json(&["plugin", "publish", "fast.meshpkg", &reference]);
+    assert_eq!(published["reference"], format!("{reference}:1.0.0"), "the version is the tag");
+    assert_eq!(published["digest"], rehearsed["digest"]);
+    assert_eq!((&published["tag"], &published["signatures"]), (&"new".into(), &1.into()));
+    place.up("bob", &["--require-signed-plugins"]);
+    let tagged = format!("{reference}:1.0.0");
+    assert_eq!(refusal(&place, &["plugin", "install", &tagged]), ("MESH-P119".to_owned(), 6));
+    assert!(!place.data_dir("bob").join("plugins.lock").exists(), "what was refused is not pinned");
+    place.json(&["plugin", "trust", "add", &acme, "--for", "acme/*"]);
+    place.json(&["plugin", "install", &tagged, "--dry-run"]);
+    assert!(!place.data_dir("bob").join("plugins.lock").exists(), "nor what was only checked");
+
+    let installed = place.json(&["plugin", "install", &tagged]);
+
+    assert_eq!(
+        (&installed["plugin"], &installed["signers"][0]["state"]),
+        (&"acme/fast".into(), &"trusted".into())
+    );
+    let exact = format!("{tagged}@{}", published["digest"].as_str().unwrap());
+    assert_eq!(installed["reference"], exact);
+    let lock = fs::read_to_string(installed["lock"].as_str().unwrap()).unwrap();
+    assert!(lock.contains(&tagged) && lock.contains(published["digest"].as_str().unwrap()), "{lock}");
+    place.json(&["plugin", "swap", "route", "acme/fast"]);
+    assert_eq!(active(&place, "route"), "acme/fast");
+    place.json(&["plugin", "swap", "route", "built-in/latency", "--reset-state"]);
+    let again = place.json(&["plugin", "publish", "fast.meshpkg", &reference]);
+    assert_eq!((&again["tag"], &again["sent_bytes"]), (&"same".into(), &0.into()), "nothing is sent twice");
+    let by_digest = place.json(&["plugin", "install", &exact]);
+    assert_eq!(by_digest["known"], true);
+    let would = place.json(&["plugin", "swap", "route", &tagged, "--dry-run"]);
+    assert_eq!(would["new"]["plugin"], "acme/fast");
+}
+
+/// The layout of the CNCF for WebAssembly, byte for byte as other tools ask for it.
+#[test]
+fn other_tools_find_one_layer_of_wasm_and_the_signatures_out_of_their_way() {
+    let Some(registry) = Registry::start(Door::Open) else { return };
+    let place = Place::new();
+    signed(&place, "1.0.0");
+
+    let published =
+        place.json(&["plugin", "publish", "fast.meshpkg", &registry.reference("acme/fast:1.0.0")]);
+
+    let (pushed, digest) = manifest(&registry, "/v2/acme/fast/manifests/1.0.0", MANIFEST);
+    assert_eq!(published["digest"], digest.to_string());
+    assert_eq!(pushed["mediaType"], MANIFEST);
+    assert_eq!(pushed["config"]["mediaType"], "application/vnd.wasm.config.v0+json");
+    assert_eq!(pushed["layers"].as_array().map(Vec::len), Some(1));
+    assert_eq!(pushed["layers"][0]["mediaType"], "application/wasm");
+    assert_eq!(pushed["annotations"]["org.opencontainers.image.version"], "1.0.0");
+    let blob = |descriptor: &Value| {
+        let path = format!("/v2/acme/fast/blobs/{}", descriptor["digest"].as_str().unwrap());
+        http(registry.addr, "GET", &path, &[], b"").body
+    };
+    assert_eq!(blob(&pushed["layers"][0]), fs::read(place.path().join("fast.wasm")).unwrap());
+    let config: Value = serde_json::from_slice(&blob(&pushed["config"])).unwrap();
+    assert_eq!(config["layerDigests"], json!([pushed["layers"][0]["digest"]]));
+    assert_eq!((&config["architecture"], &config["os"]), (&"wasm".into(), &"wasip2".into()));
+    assert!(config["component"]["exports"][0].as_str().unwrap().starts_with("mesh:routing/"));
+    assert!(config["meshwork"]["manifest"].as_str().unwrap().contains("acme/fast"));
+    assert_eq!(published["fallback_tag"], true, "this registry knows no referrers");
+    let tag = format!("/v2/acme/fast/manifests/sha256-{}", digest.hex());
+    let (index, _) = manifest(&registry, &tag, INDEX);
+    let entry = &index["manifests"][0];
+    assert_eq!(entry["artifactType"], "application/vnd.meshwork.plugin.signatures.v1");
+    let path = format!("/v2/acme/fast/manifests/{}", entry["digest"].as_str().unwrap());
+    let (beside, _) = manifest(&registry, &path, MANIFEST);
+    assert_eq!(beside["subject"]["digest"], digest.to_string());
+    assert_eq!(beside["config"]["mediaType"], "application/vnd.oci.empty.v1+json");
+}
+
+/// What `wkg` pushes: the same layout, without our manifest in the config, with annotations of its own.
+#[test]
+fn what_another_tool_pushed_is_installed() {
+    let Some(registry) = Registry::start(Door::Open) else { return };
+    let mut place = Place::new();
+    let wasm = component(builtin::LATENCY, "acme/fast", "1.2.0");
+    let config = json!({
+        "created": "2026-11-21T10:41:07.123456789Z", "author": null, "architecture": "wasm", "os": "wasip2",
+        "layerDigests": [Digest::of(&wasm).to_string()],
+        "component": { "exports": ["mesh:routing/policy@0.1.0"], "imports": [], "target": null },
+    });
+    let config = config.to_string().into_bytes();
+    let pushed = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST,
+        "config": { "mediaType": "application/vnd.wasm.config.v0+json", "digest": upload(&registry, &config), "size": config.len() },
+        "layers": [{
+            "mediaType": "application/wasm", "digest": upload(&registry, &wasm), "size": wasm.len(),
+            "annotations": { "org.opencontainers.image.title": "fast.wasm" },
+        }],
+        "annotations": { "org.opencontainers.image.version": "1.2.0" },
+    });
+    let headers = [("Content-Type", MANIFEST)];
+    let put =
+        http(registry.addr, "PUT", "/v2/acme/fast/manifests/1.2.0", &headers, pushed.to_string().as_bytes());
+    assert_eq!(put.status, 201);
+    place.up("bob", &[]);
+
+    let installed = place.json(&["plugin", "install", &registry.reference("acme/fast:1.2.0")]);
+
+    assert_eq!((&installed["plugin"], &installed["version"]), (&"acme/fast".into(), &"1.2.0".into()));
+    assert_eq!(installed["signers"], json!([]));
+    let removed = installed["undo"].as_str().unwrap().split(' ').skip(1).collect::<Vec<_>>();
+    let undone = place.json(&removed);
+    assert!(undone["undo"].as_str().unwrap().contains("oci://"), "{undone}");
+}
+
+fn upload(registry: &Registry, blob: &[u8]) -> String {
+    let begun = http(registry.addr, "POST", "/v2/acme/fast/blobs/uploads/", &[], b"");
+    let location = begun.headers.iter().find(|(name, _)| name == "location").unwrap().1.clone();
+    let path =
+        location.trim_start_matches("http://").trim_start_matches(&registry.addr.to_string()).to_owned();
+    let digest = Digest::of(blob).to_string();
+    let headers = [("Content-Type", "application/octet-stream")];
+    assert_eq!(http(registry.addr, "PUT", &format!("{path}&digest={digest}"), &headers, blob).status, 201);
+    digest
+}
+
+/// ADV10: a tag that was pinned cannot be exchanged behind the operator's back.
+#[test]
+fn a_tag_that_was_moved_is_refused_until_the_operator_takes_it() {
+    let Some(registry) = Registry::start(Door::Open) else { return };
+    let mut place = Place::new();
+    signed(&place, "1.0.0");
+    let edge = registry.reference("acme/fast:edge");
+    place.json(&["plugin", "publish", "fast.wasm", &edge]);
+    place.up("bob", &[]);
+    let first = place.json(&["plugin", "install", &edge]);
+    signed(&place, "1.1.0");
+    assert_eq!(refusal(&place, &["plugin", "publish", "fast.wasm", &edge]), ("MESH-P182".to_owned(), 6));
+    let moved = place.json(&["plugin", "publish", "fast.wasm", &edge, "--replace"]);
+    assert_eq!((&moved["tag"], &moved["replaced"]), (&"moved".into(), &first["digest"]));
+
+    let error = place.error(&["plugin", "install", &edge]);
+
+    assert_eq!((&error["code"], &error["exit"]), (&"MESH-P177".into(), &6.into()));
+    assert_eq!(error["facts"]["now"], moved["digest"]);
+    let stay = error["help"][1].as_str().unwrap().split_once("    ").unwrap().0.to_owned();
+    let stayed = place.json(&stay.split(' ').skip(1).collect::<Vec<_>>());
+    assert_eq!(stayed["version"], "1.0.0", "what is pinned can still be had");
+    let taken = place.json(&["plugin", "install", &edge, "--update"]);
+    assert_eq!((&taken["version"], &taken["digest"]), (&"1.1.0".into(), &moved["digest"]));
+    assert_eq!(place.json(&["plugin", "install", &edge])["known"], true, "it is what is pinned now");
+}
+
+#[test]
+fn without_a_network_what_was_fetched_before_is_installed_again() {
+    let Some(registry) = Registry::start(Door::Open) else { return };
+    let mut place = Place::new();
+    let acme = signed(&place, "1.0.0");
+    let (known, other) = (registry.reference("acme/fast:1.0.0"), registry.reference("acme/fast:2.0.0"));
+    place.json(&["plugin", "publish", "fast.meshpkg", &known]);
+    place.up("bob", &["--require-signed-plugins"]);
+    place.json(&["plugin", "trust", "add", &acme, "--for", "acme/*"]);
+    let first = place.json(&["plugin", "install", &known]);
+    place.json(&["plugin", "remove", "acme/fast"]);
+    drop(registry);
+    assert_eq!(refusal(&place, &["plugin", "install", &known]), ("MESH-P170".to_owned(), 1));
+
+    let again = place.json(&["plugin", "install", &known, "--offline"]);
+
+    assert_eq!((&again["digest"], &again["offline"]), (&first["digest"], &true.into()));
+    assert_eq!(again["signers"][0]["state"], "trusted", "its signatures were kept too");
+    assert_eq!(refusal(&place, &["plugin", "install", &other, "--offline"]), ("MESH-P178".to_owned(), 3));
+    let kept = fs::read_dir(place.data_dir("bob").join("registry")).unwrap().next().unwrap().unwrap().path();
+    let mut changed = fs::read(&kept).unwrap();
+    let middle = changed.len() / 2;
+    changed[middle] ^= 1;
+    fs::write(&kept, changed).unwrap();
+    assert_eq!(refusal(&place, &["plugin", "install", &known, "--offline"]), ("MESH-P181".to_owned(), 1));
+}
+
+#[test]
+fn a_registry_with_a_password_takes_dockers_credentials_and_nothing_shows_them() {
+    let Some(registry) = Registry::start(Door::Password) else { return };
+    let mut place = Place::new();
+    let acme = signed(&place, "1.0.0");
+    let reference = registry.reference("acme/fast:1.0.0");
+    let publish = ["plugin", "publish", "fast.meshpkg", &reference, "-vv"];
+    let install = ["plugin", "install", &reference, "-vv"];
+    let docker = place.path().join(".docker");
+    fs::create_dir_all(&docker).unwrap();
+    let login = |json: Value| fs::write(docker.join("config.json"), json.to_string()).unwrap();
+    place.up("bob", &[]);
+    place.json(&["plugin", "trust", "add", &acme, "--for", "acme/*"]);
+    assert_eq!(refusal(&place, &publish), ("MESH-P171".to_owned(), 5));
+    login(json!({ "auths": { (registry.addr.to_string()): { "auth": "YWRhOndyb25n" } } }));
+    let error = place.error(&publish);
+    assert_eq!(error["code"], "MESH-P171");
+    assert!(error["message"].as_str().unwrap().contains("refuses the credentials"), "{error}");
+    login(json!({ "auths": { "other.example.org": { "auth": AUTH } } }));
+    assert_eq!(refusal(&place, &publish), ("MESH-P171".to_owned(), 5), "others' credentials are not sent");
+
+    login(json!({ "auths": { (registry.addr.to_string()): { "auth": AUTH } } }));
+    let mut ran = vec![place.run(&publish), place.run(&install)];
+    login(json!({ "credHelpers": { (registry.addr.to_string()): "test" } }));
+    ran.push(with_helper(&place, &install, &format!(r#"{{"Username":"ada","Secret":"{PASSWORD}"}}"#)));
+    login(json!({ "credsStore": "test" }));
+    ran.push(with_helper(&place, &install, &format!(r#"{{"Username":"ada","Secret":"{PASSWORD}"}}"#)));
+
+    for ran in ran {
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert!(!(ran.stdout + &ran.stderr).contains("s3cret"), "no output shows the password");
+    }
+    let failed = with_helper(&place, &install, "no json with s3cret");
+    assert_eq!(failed.code, Some(5));
+    assert!(failed.stderr.contains("MESH-P180") && !failed.stderr.contains("s3cret"), "{}", failed.stderr);
+    assert_eq!(fs::read_to_string(place.path().join("asked")).unwrap(), registry.addr.to_string());
+}
+
+/// Runs with a credential helper in the PATH that answers this, and notes what it was asked for.
+fn with_helper(place: &Place, args: &[&str], answer: &str) -> Ran {
+    let bin = place.path().join("bin");
+    fs::create_dir_all(&bin).unwrap();
+    let asked = place.path().join("asked");
+    let script = format!("#!/bin/sh\ncat > {}\ncat <<'E'\n{answer}\nE\n", asked.display());
+    let helper = bin.join("docker-credential-test");
+    fs::write(&helper, script).unwrap();
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    Ran::of(place.command(args).env("PATH", path).output().unwrap())
+}
+
+/// A reviewer signs later: the digest stays, and both signatures come with it.
+#[test]
+fn a_second_signature_joins_the_first_without_moving_the_tag() {
+    let Some(registry) = Registry::start(Door::Open) else { return };
+    let mut place = Place::new();
+    signed(&place, "1.0.0");
+    let reviewer = key(&place, "reviewer.key");
+    sign(&place, "fast.wasm", "reviewer.key", "reviewed.meshpkg");
+    let reference = registry.reference("acme/fast:1.0.0");
+    let first = place.json(&["plugin", "publish", "fast.meshpkg", &reference]);
+
+    let second = place.json(&["plugin", "publish", "reviewed.meshpkg", &reference]);
+
+    assert_eq!((&second["digest"], &second["tag"]), (&first["digest"], &"same".into()));
+    place.up("bob", &["--require-signed-plugins"]);
+    place.json(&["plugin", "trust", "add", &reviewer, "--for", "acme/*"]);
+    let installed = place.json(&["plugin", "install", &reference]);
+    assert_eq!(installed["signers"].as_array().unwrap().len(), 2, "{installed}");
+}

@@ -1,0 +1,49 @@
+//! Registries: plugins as OCI artifacts, in the layout of the CNCF for WebAssembly.
+//!
+//! Pushes and pulls bytes, and checks that they are the ones whose digest was asked for. Whom to trust for a
+//! plugin is not decided here: what was pulled goes through the same door as a file. Takes the place of the
+//! Docker configuration as an argument, prints nothing, and never sends a credential to another host than the
+//! one it is for.
+//!
+//! | what | media type |
+//! |---|---|
+//! | manifest | `application/vnd.oci.image.manifest.v1+json` |
+//! | its config: imports, exports, and the plugin's manifest | `application/vnd.wasm.config.v0+json` |
+//! | its one layer: the component | `application/wasm` |
+//!
+//! Signatures are a second manifest, of the type `application/vnd.meshwork.plugin.signatures.v1`, whose
+//! subject is the first one: the layout has room for one layer only, and a signature that comes later must
+//! not change the digest that others have pinned. Registries without the referrers API keep it under the tag
+//! `sha256-DIGEST`.
+//!
+//! ```
+//! let reference: mesh_node::oci::Reference = "oci://ghcr.io/acme/fastest:1.4.0".parse()?;
+//! assert_eq!((reference.registry(), reference.repository()), ("ghcr.io", "acme/fastest"));
+//! # Ok::<(), mesh_node::oci::ReferenceError>(())
+//! ```
+
+mod artifact;
+mod auth;
+mod digest;
+mod docker;
+mod error;
+mod http;
+mod lock;
+mod manifest;
+mod pull;
+mod push;
+mod reference;
+
+pub use artifact::Artifact;
+pub use digest::{Digest, DigestError};
+pub use docker::{CredentialError, Docker};
+pub use error::RegistryError;
+pub use http::{Options, Phase, Progress, Teller};
+pub use lock::{Lock, LockError, Pin, Shelf};
+pub use manifest::{
+    COMPONENT_MEDIA, CONFIG_MEDIA, Descriptor, INDEX_MEDIA, MANIFEST_MEDIA, SIGNATURE_MEDIA,
+    SIGNATURES_ARTIFACT,
+};
+pub use pull::{Pulled, Remote, resolve};
+pub use push::{Pushed, TagState, push};
+pub use reference::{Reference, ReferenceError};

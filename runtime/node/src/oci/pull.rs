@@ -1,0 +1,226 @@
+//! From a reference to the bytes of a plugin: manifest, component, config, signatures.
+//!
+//! Judges no signature. What comes out is a component or package, to be verified like a file of the same
+//! content.
+
+use bytes::Bytes;
+use mesh_plugin_host::package::MAX_STATEMENTS;
+use mesh_plugin_host::sign::Signed;
+use mesh_plugin_host::{Package, inspect};
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Response, StatusCode};
+
+use super::artifact::{Config, decode_signature};
+use super::digest::Digest;
+use super::error::RegistryError;
+use super::http::{Ask, Options, Phase, Progress, Session, Teller};
+use super::manifest::{
+    ACCEPT, Descriptor, INDEX_MEDIA, Index, MAX_CONFIG, MAX_MANIFEST, MAX_REFERRERS, MAX_SIGNATURE, Manifest,
+    SIGNATURE_MEDIA, SIGNATURES_ARTIFACT, bounded,
+};
+use super::reference::Reference;
+
+/// What registries answer that do not know the referrers API.
+const NO_REFERRERS_API: [StatusCode; 4] = [
+    StatusCode::NOT_FOUND,
+    StatusCode::BAD_REQUEST,
+    StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::NOT_ACCEPTABLE,
+];
+
+/// A plugin that was found, and of which nothing but the manifest was fetched.
+pub struct Remote {
+    session: Session,
+    manifest: Manifest,
+    digest: Digest,
+}
+
+/// A plugin that was fetched.
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    /// The digest of its manifest, by which it is pinned.
+    pub digest: Digest,
+    /// The digest of the component.
+    pub component: Digest,
+    /// A package where somebody signed it, else the component.
+    pub file: Bytes,
+    /// How many signed it.
+    pub signatures: usize,
+    /// What was left out, for people.
+    pub warnings: Vec<String>,
+}
+
+/// Asks the registry what a reference stands for now.
+///
+/// # Errors
+/// Why it cannot be had, or is no plugin.
+pub async fn resolve(
+    reference: &Reference,
+    options: &Options,
+    tell: &mut Teller<'_>,
+) -> Result<Remote, RegistryError> {
+    tell(Progress { phase: Phase::Resolving, done: 0, total: 0 });
+    let mut session = Session::new(reference, options)?;
+    let what = format!("{}:{}", reference.repository(), reference.name());
+    let url = session.url(&format!("manifests/{}", reference.name()));
+    let ask = Ask { accept: Some(ACCEPT), ..Ask::get(url, &what) };
+    let answer = session.send(&ask, &[]).await?;
+    let claimed = claimed_digest(&answer);
+    let bytes = session.small(answer, "manifest", MAX_MANIFEST).await?;
+    let digest = Digest::of(&bytes);
+    for wanted in [reference.digest(), claimed].into_iter().flatten() {
+        check("manifest", wanted, digest)?;
+    }
+    let manifest = Manifest::parse(&bytes)?;
+    manifest.component()?;
+    Ok(Remote { session, manifest, digest })
+}
+
+/// Returns the digest that a registry says that its answer has.
+pub(super) fn claimed_digest(answer: &Response) -> Option<Digest> {
+    answer.headers().get("docker-content-digest")?.to_str().ok()?.parse().ok()
+}
+
+pub(super) fn check(what: &'static str, wanted: Digest, found: Digest) -> Result<(), RegistryError> {
+    if wanted == found { Ok(()) } else { Err(RegistryError::WrongDigest { what, wanted, found }) }
+}
+
+impl Remote {
+    /// Returns the digest of the manifest.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Fetches the plugin and its signatures.
+    ///
+    /// # Errors
+    /// Why it cannot be had, or that it is not what its digests say.
+    pub async fn fetch(mut self, tell: &mut Teller<'_>) -> Result<Pulled, RegistryError> {
+        let layer = self.manifest.component()?.clone();
+        let total = layer.size;
+        let url = self.session.url(&format!("blobs/{}", layer.digest));
+        let expected = (layer.digest, layer.size as usize);
+        let told = |done| tell(Progress { phase: Phase::Fetching, done, total });
+        let component = self.session.blob(url, "component", expected, told).await?;
+        let manifest = self.manifest_of(&component).await?;
+        tell(Progress { phase: Phase::Signatures, done: 0, total: 0 });
+        let (signed, mut warnings) = self.signatures().await?;
+        let signatures = signed.len();
+        let file = match &manifest {
+            Some(manifest) if !signed.is_empty() => {
+                let package = Package { manifest, component: &component, signatures: signed };
+                package
+                    .encode()
+                    .map_err(|error| RegistryError::NotAPlugin { reason: error.to_string() })?
+                    .into()
+            }
+            _ => component,
+        };
+        if manifest.is_none() && signatures > 0 {
+            warnings.push("there are signatures for what has no manifest; they count for nothing".to_owned());
+        }
+        Ok(Pulled { digest: self.digest, component: layer.digest, file, signatures, warnings })
+    }
+
+    /// Returns the manifest that the component carries, if the registry shows the same one or none.
+    async fn manifest_of(&mut self, component: &[u8]) -> Result<Option<Vec<u8>>, RegistryError> {
+        let descriptor = self.manifest.config.clone();
+        let len = bounded("config", &descriptor, MAX_CONFIG)?;
+        let url = self.session.url(&format!("blobs/{}", descriptor.digest));
+        let bytes = self.session.blob(url, "config", (descriptor.digest, len), |_| {}).await?;
+        let config: Config = serde_json::from_slice(&bytes).map_err(|error| RegistryError::NotAPlugin {
+            reason: format!("its config cannot be read: {error}"),
+        })?;
+        // What is wrong with the component is for the node to say.
+        let Ok(inspection) = inspect(component) else { return Ok(None) };
+        let shown = config.meshwork.map(|mirror| mirror.manifest.into_bytes());
+        match (shown, inspection.manifest_bytes) {
+            (Some(shown), Some(inside)) if shown != inside => Err(RegistryError::ManifestDiffers),
+            (Some(_), None) => Err(RegistryError::ManifestDiffers),
+            (_, inside) => Ok(inside),
+        }
+    }
+
+    /// Fetches the statements that lie beside the plugin: of each signer the newest. What cannot be read is
+    /// left out and told, because others can put things there.
+    async fn signatures(&mut self) -> Result<(Vec<Signed>, Vec<String>), RegistryError> {
+        let mut kept: Vec<Signed> = Vec::new();
+        let mut warnings = Vec::new();
+        let referrers = self.referrers().await?;
+        if referrers.len() > MAX_REFERRERS {
+            warnings
+                .push(format!("of {} lists of signatures, {MAX_REFERRERS} were looked at", referrers.len()));
+        }
+        for referrer in referrers.into_iter().take(MAX_REFERRERS) {
+            for layer in self.statements(&referrer).await? {
+                let len = bounded("signature", &layer, MAX_SIGNATURE)?;
+                let url = self.session.url(&format!("blobs/{}", layer.digest));
+                let blob = self.session.blob(url, "signature", (layer.digest, len), |_| {}).await?;
+                match decode_signature(&blob) {
+                    Ok(signed) => keep(&mut kept, signed),
+                    Err(error) => warnings.push(format!("a signature was left out: {error}")),
+                }
+            }
+        }
+        if kept.len() > MAX_STATEMENTS {
+            warnings.push(format!("of {} signatures, the {MAX_STATEMENTS} newest were taken", kept.len()));
+            kept.sort_by_key(|signed| std::cmp::Reverse(signed.statement().signed_ms));
+            kept.truncate(MAX_STATEMENTS);
+        }
+        Ok((kept, warnings))
+    }
+
+    /// Returns the statements of one artifact with signatures, at most as many as a package has.
+    async fn statements(&mut self, referrer: &Descriptor) -> Result<Vec<Descriptor>, RegistryError> {
+        let len = bounded("list of signatures", referrer, MAX_MANIFEST)?;
+        let url = self.session.url(&format!("manifests/{}", referrer.digest));
+        let bytes = self.session.blob(url, "list of signatures", (referrer.digest, len), |_| {}).await?;
+        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| {
+            RegistryError::BadAnswer { what: "list of signatures", reason: error.to_string() }
+        })?;
+        let is_ours = manifest.subject.is_some_and(|subject| subject.digest == self.digest);
+        let layers =
+            manifest.layers.into_iter().filter(|layer| is_ours && layer.media_type == SIGNATURE_MEDIA);
+        Ok(layers.take(MAX_STATEMENTS).collect())
+    }
+
+    /// Asks what refers to the plugin: by the API, or by the tag that stands in for it.
+    async fn referrers(&mut self) -> Result<Vec<Descriptor>, RegistryError> {
+        let mut url = self.session.url(&format!("referrers/{}", self.digest));
+        url.query_pairs_mut().append_pair("artifactType", SIGNATURES_ARTIFACT);
+        let ask = Ask { accept: Some(INDEX_MEDIA), ..Ask::get(url, "list of signatures") };
+        let mut answer = self.session.send(&ask, &NO_REFERRERS_API).await?;
+        if !is_index(&answer) {
+            let url = self.session.url(&format!("manifests/{}", fallback_tag(self.digest)));
+            let ask = Ask { accept: Some(INDEX_MEDIA), ..Ask::get(url, "list of signatures") };
+            answer = self.session.send(&ask, &[StatusCode::NOT_FOUND]).await?;
+        }
+        if !answer.status().is_success() {
+            return Ok(Vec::new());
+        }
+        let bytes = self.session.small(answer, "list of signatures", MAX_MANIFEST).await?;
+        let mut found = Index::parse(&bytes)?.manifests;
+        found.retain(|entry| entry.artifact_type.as_deref() == Some(SIGNATURES_ARTIFACT));
+        Ok(found)
+    }
+}
+
+/// Says whether an answer is a list, and not the front page of a registry that does not know the question.
+fn is_index(answer: &Response) -> bool {
+    let media = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    answer.status().is_success() && media.is_some_and(|media| media.starts_with(INDEX_MEDIA))
+}
+
+/// Returns the tag of the list of referrers, where there is no API for it.
+pub(super) fn fallback_tag(digest: Digest) -> String {
+    format!("sha256-{}", digest.hex())
+}
+
+fn keep(kept: &mut Vec<Signed>, signed: Signed) {
+    let by = |other: &&mut Signed| other.statement().signer == signed.statement().signer;
+    match kept.iter_mut().find(by) {
+        Some(older) if older.statement().signed_ms < signed.statement().signed_ms => *older = signed,
+        Some(_) => {}
+        None => kept.push(signed),
+    }
+}

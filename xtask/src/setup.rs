@@ -2,14 +2,16 @@
 //! so, or says what to do.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::process::{Command, Failure, Result, cargo};
+use crate::process::{Command, Failure, Result, cargo, target_dir};
 
 /// What plugins are built for.
 const GUEST_TARGET: &str = "wasm32-unknown-unknown";
 /// What the core must build for, as a proof that it needs no operating system.
 pub const PURE_TARGET: &str = "wasm32-wasip2";
+/// Debian's registry, for the tests.
+const REGISTRY: &str = "docker-registry";
 const DENY_VERSION: &str = "0.20.2";
 
 /// Makes sure that plugins can be built.
@@ -44,6 +46,38 @@ pub fn cargo_deny() -> Result {
     }
     eprintln!("setup: cargo-deny is missing, cargo builds it; this takes some minutes, once");
     cargo(["install", "cargo-deny", "--locked", "--version", DENY_VERSION]).run()
+}
+
+/// Makes sure that a real registry is there for the tests of publishing and installing, and returns where its program
+/// lies. Debian's package is unpacked below the target directory: installed, it would start a service. `None` where
+/// it cannot be had, and then says loudly what is not tested.
+pub fn registry() -> Option<PathBuf> {
+    let tools = target_dir().ok()?.join("tools");
+    let bin = tools.join("usr/bin");
+    for dir in [PathBuf::from("/usr/bin"), bin.clone()] {
+        if Command::new(dir.join(REGISTRY)).arg("--version").succeeds() {
+            return Some(dir);
+        }
+    }
+    eprintln!("setup: {REGISTRY} is missing, apt-get fetches it");
+    match unpack(&tools) {
+        Ok(()) => Some(bin),
+        Err(failure) => {
+            eprintln!("{failure}");
+            eprintln!("WARNING: REGISTRIES NOT TESTED: {REGISTRY} cannot be had; apt-get install {REGISTRY}");
+            None
+        }
+    }
+}
+
+fn unpack(tools: &Path) -> Result {
+    let failed = |error: std::io::Error| Failure::new(format!("{}: {error}", tools.display()));
+    std::fs::create_dir_all(tools).map_err(failed)?;
+    Command::new("env").arg("--chdir").arg(tools).args(["apt-get", "download", REGISTRY]).run()?;
+    let files = std::fs::read_dir(tools).map_err(failed)?.flatten().map(|entry| entry.path());
+    let package = files.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "deb"));
+    let package = package.ok_or_else(|| Failure::new("apt-get left no package"))?;
+    Command::new("dpkg").arg("--extract").arg(package).arg(tools).run()
 }
 
 /// Says whether the tests can run with nextest.

@@ -18,6 +18,10 @@ pub const DOCTESTS: Stage = Stage { name: "doctests", run: doctests };
 pub const STAGES: [Stage; 5] =
     [Stage { name: "workspace", run: workspace }, DOCTESTS, PLUGINS, PURITY, EXAMPLES];
 
+/// Tells the tests where the program of a registry lies.
+const REGISTRY_DIR: &str = "MESH_TEST_REGISTRY_DIR";
+/// Tells the tests that no registry can be had here; without it they fail.
+const WITHOUT_REGISTRY: &str = "MESH_TEST_WITHOUT_REGISTRY";
 const EXAMPLE_NAMES: [&str; 4] = ["two_nodes", "publish_subscribe", "swap_a_policy", "simulate_a_policy"];
 
 fn workspace() -> Result {
@@ -31,11 +35,16 @@ pub fn workspace_in_ci() -> Result {
 
 fn units_and_integration(profile: &str) -> Result {
     setup::guest_target()?;
-    if setup::has_nextest() {
-        return cargo(["nextest", "run", "--workspace", "--profile", profile]).run();
+    let tests = if setup::has_nextest() {
+        cargo(["nextest", "run", "--workspace", "--profile", profile])
+    } else {
+        eprintln!("setup: cargo-nextest is not installed, `cargo test` runs the tests");
+        cargo(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"])
+    };
+    match setup::registry() {
+        Some(dir) => tests.env(REGISTRY_DIR, &dir.display().to_string()).run(),
+        None => tests.env(WITHOUT_REGISTRY, "1").run(),
     }
-    eprintln!("setup: cargo-nextest is not installed, `cargo test` runs the tests");
-    cargo(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]).run()
 }
 
 fn doctests() -> Result {

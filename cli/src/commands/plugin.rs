@@ -373,7 +373,8 @@ async fn installed(
         let fetch = oci::Fetch::default();
         let aim = if context.globals.dry_run { oci::Aim::Rehearse } else { oci::Aim::Install };
         let wish = oci::Wish { aim, allow_large };
-        let (installed, _) = fetch.install(node, context, &plugin, wish).await?;
+        let (installed, warnings) = fetch.install(node, context, &plugin, wish).await?;
+        warnings.iter().for_each(|warning| context.out.note(format_args!("warning: {warning}")));
         let report = installed.into_report();
         return Ok((report.revision, !report.known));
     }

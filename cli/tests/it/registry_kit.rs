@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 
@@ -46,7 +46,7 @@ impl Registry {
         let config = config(dir.path(), door);
         let file = dir.path().join("config.yml");
         std::fs::write(&file, config).unwrap();
-        let mut command = Command::new("docker-registry");
+        let mut command = Command::new(program());
         command.arg("serve").arg(&file).env_clear().stdout(Stdio::null()).stderr(Stdio::piped());
         let child = command.spawn();
         let mut child = child.unwrap_or_else(|error| {
@@ -67,6 +67,12 @@ impl Drop for Registry {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Where `cargo xtask test` has found or unpacked it, or wherever the PATH has it.
+fn program() -> PathBuf {
+    let dir = std::env::var_os("MESH_TEST_REGISTRY_DIR").map(PathBuf::from).unwrap_or_default();
+    dir.join("docker-registry")
 }
 
 fn config(dir: &Path, door: Door) -> String {

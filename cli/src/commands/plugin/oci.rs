@@ -84,7 +84,7 @@ impl Fetch {
         node: &mut Connection,
         context: &Context,
         text: &str,
-        Wish { aim, allow_large }: Wish,
+        wish: Wish,
     ) -> Result<(Installed, Vec<String>), ApiError> {
         let reference = parse(text)?.or_tag("latest");
         let status: Status = node.call(&Request::Status).await?;
@@ -94,29 +94,18 @@ impl Fetch {
             true => kept(shelf.as_ref(), &lock, &reference)?,
             false => self.pull(context, &lock, &reference).await?,
         };
-        let dry_run = aim == Aim::Check;
-        if !dry_run {
-            confirm_grants(context, &pulled.file)?;
-        }
         let exact = reference.clone().at(pulled.digest).to_string();
-        if allow_large {
-            node.extend(Duration::from_secs(limits::COMPILE_CPU_S_MOST));
-        }
-        let request = Request::PluginInstall { origin: exact.clone(), dry_run, allow_large };
-        let report: Result<InstallReport, ApiError> = node.call_with(&request, &pulled.file).await;
-        let report = report.map_err(|error| error.fact("reference", &exact))?;
+        let report = hand_over(node, context, &exact, &pulled.file, wish).await?;
         let mut warnings = pulled.warnings.clone();
-        let lock = match (&shelf, &status.data_dir) {
-            _ if aim != Aim::Install => None,
-            (Some(shelf), Some(dir)) => {
-                shelf.keep(pin(&reference, &pulled, &report), &pulled)?;
-                Some(dir.join("plugins.lock"))
+        let lock = match &shelf {
+            Some(shelf) if wish.aim == Aim::Install => {
+                Some(shelf.keep(pin(&reference, &pulled, &report), &pulled)?)
             }
-            _ => {
-                warnings.push("the node keeps nothing, so the digest is not pinned".to_owned());
-                None
-            }
+            _ => None,
         };
+        if shelf.is_none() {
+            warnings.push("the node keeps nothing, so the digest is not pinned".to_owned());
+        }
         let digest = pulled.digest.to_string();
         Ok((Installed { report, reference: exact, digest, offline: self.offline, lock }, warnings))
     }
@@ -134,6 +123,26 @@ impl Fetch {
             _ => remote.fetch(&mut tell).await.map_err(failed),
         }
     }
+}
+
+/// Has the node verify, compile and keep it, as it does with a file.
+async fn hand_over(
+    node: &mut Connection,
+    context: &Context,
+    exact: &str,
+    file: &[u8],
+    Wish { aim, allow_large }: Wish,
+) -> Result<InstallReport, ApiError> {
+    let dry_run = aim == Aim::Check;
+    if !dry_run {
+        confirm_grants(context, file)?;
+    }
+    if allow_large {
+        node.extend(Duration::from_secs(limits::COMPILE_CPU_S_MOST));
+    }
+    let request = Request::PluginInstall { origin: exact.to_owned(), dry_run, allow_large };
+    let report: Result<InstallReport, ApiError> = node.call_with(&request, file).await;
+    report.map_err(|error| error.fact("reference", exact))
 }
 
 impl Installed {

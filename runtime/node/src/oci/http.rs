@@ -298,24 +298,39 @@ impl Session {
     /// Reads a whole answer that has no length to trust.
     pub(super) async fn small(
         &self,
-        mut answer: Response,
+        answer: Response,
         what: &'static str,
         max: usize,
     ) -> Result<Bytes, RegistryError> {
         let announced = answer.content_length();
-        if let Some(len) = announced.filter(|&len| len > max as u64) {
-            return Err(RegistryError::TooLarge { what, len, max });
+        self.collect(answer, what, max, announced, |_| {}).await
+    }
+
+    /// Reads an answer of at most `max` bytes, and shows each piece as it comes.
+    async fn collect(
+        &self,
+        mut answer: Response,
+        what: &'static str,
+        max: usize,
+        wanted: Option<u64>,
+        mut on_piece: impl FnMut(&[u8]),
+    ) -> Result<Bytes, RegistryError> {
+        let too_large = |len: u64| Err(RegistryError::TooLarge { what, len, max });
+        if let Some(len) = answer.content_length().filter(|&len| len > max as u64) {
+            return too_large(len);
         }
         let mut bytes = BytesMut::new();
         loop {
             match answer.chunk().await {
-                Ok(Some(piece)) if bytes.len() + piece.len() <= max => bytes.extend_from_slice(&piece),
+                Ok(Some(piece)) if bytes.len() + piece.len() > max => {
+                    return too_large((bytes.len() + piece.len()) as u64);
+                }
                 Ok(Some(piece)) => {
-                    let len = (bytes.len() + piece.len()) as u64;
-                    return Err(RegistryError::TooLarge { what, len, max });
+                    on_piece(&piece);
+                    bytes.extend_from_slice(&piece);
                 }
                 Ok(None) => return Ok(bytes.freeze()),
-                Err(error) => return Err(self.broken_off(&error, what, bytes.len(), announced)),
+                Err(error) => return Err(self.broken_off(&error, what, bytes.len(), wanted)),
             }
         }
     }
@@ -345,42 +360,23 @@ impl Session {
 
     async fn exactly(
         &self,
-        mut answer: Response,
+        answer: Response,
         what: &'static str,
         (wanted, len): (Digest, usize),
         tell: &mut impl FnMut(u64),
     ) -> Result<Bytes, RegistryError> {
-        let announced = answer.content_length().unwrap_or(len as u64);
-        if announced > len as u64 {
-            return Err(RegistryError::TooLarge { what, len: announced, max: len });
-        }
-        // The length is within a limit; what is allocated at once is what a transfer fills soon.
-        let mut bytes = BytesMut::with_capacity(len.min(1 << 20));
-        let mut hasher = Hasher::default();
-        loop {
-            match answer.chunk().await {
-                Ok(Some(piece)) if bytes.len() + piece.len() <= len => {
-                    hasher.update(&piece);
-                    bytes.extend_from_slice(&piece);
-                    tell(bytes.len() as u64);
-                }
-                Ok(Some(piece)) => {
-                    let len_now = (bytes.len() + piece.len()) as u64;
-                    return Err(RegistryError::TooLarge { what, len: len_now, max: len });
-                }
-                Ok(None) if bytes.len() < len => {
-                    return Err(RegistryError::Truncated {
-                        what,
-                        len: bytes.len() as u64,
-                        wanted: len as u64,
-                    });
-                }
-                Ok(None) => break,
-                Err(error) => return Err(self.broken_off(&error, what, bytes.len(), Some(len as u64))),
-            }
+        let (mut hasher, mut done) = (Hasher::default(), 0);
+        let on_piece = |piece: &[u8]| {
+            hasher.update(piece);
+            done += piece.len() as u64;
+            tell(done);
+        };
+        let bytes = self.collect(answer, what, len, Some(len as u64), on_piece).await?;
+        if bytes.len() < len {
+            return Err(RegistryError::Truncated { what, len: bytes.len() as u64, wanted: len as u64 });
         }
         match hasher.finish() {
-            found if found == wanted => Ok(bytes.freeze()),
+            found if found == wanted => Ok(bytes),
             found => Err(RegistryError::WrongDigest { what, wanted, found }),
         }
     }

@@ -134,11 +134,12 @@ impl Shelf {
         }
     }
 
-    /// Pins a reference, keeps what was fetched for it, and lets go what no pin names any more.
+    /// Pins a reference, keeps what was fetched for it, and lets go what no pin names any more. Returns where the
+    /// lock lies.
     ///
     /// # Errors
     /// When the disk refuses, the lock is damaged or full.
-    pub fn keep(&self, pin: Pin, pulled: &Pulled) -> Result<(), LockError> {
+    pub fn keep(&self, pin: Pin, pulled: &Pulled) -> Result<PathBuf, LockError> {
         let shelf = self.dir.join(SHELF);
         fs::create_dir_all(&shelf).map_err(|cause| LockError::Io { path: shelf.clone(), cause })?;
         // Two who install at once must not forget each other's pin.
@@ -148,8 +149,10 @@ impl Shelf {
         lock.set(pin)?;
         write(&self.path_of(pulled.digest), &pulled.file)?;
         let text = toml::to_string(&lock).expect("a list of texts is always TOML");
-        write(&self.dir.join(FILE), (HEAD.to_owned() + &text).as_bytes())?;
-        self.tidy(&lock)
+        let path = self.dir.join(FILE);
+        write(&path, (HEAD.to_owned() + &text).as_bytes())?;
+        self.tidy(&lock)?;
+        Ok(path)
     }
 
     /// Returns what was kept for a pin; `None` when it is gone.

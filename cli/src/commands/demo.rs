@@ -24,9 +24,9 @@ use super::Context;
 use crate::output::human::{self, BAD, BOLD, DIM, GOOD, styled};
 use crate::output::{Output, Pair, Show, View};
 
-mod cluster;
+pub(super) mod cluster;
 mod histogram;
-mod traffic;
+pub(super) mod traffic;
 
 /// Three nodes, a policy swapped under load, nothing lost: in one minute.
 #[derive(Debug, Args)]

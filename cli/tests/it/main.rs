@@ -19,5 +19,6 @@ mod several;
 mod sim;
 mod socket;
 mod story;
+mod swap;
 mod topology;
 mod trial;

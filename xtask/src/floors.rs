@@ -6,14 +6,16 @@ use serde_json::Value;
 use crate::process::{Failure, Result, metadata};
 
 /// Every crate of the workspace with those of ours that it may depend on.
-const BELOW: [(&str, &[&str]); 8] = [
+const BELOW: [(&str, &[&str]); 9] = [
     ("mesh-proto", &[]),
     ("mesh-sdk", &[]),
     ("xtask", &[]),
-    ("mesh-plugin-host", &["mesh-proto"]),
-    ("mesh-node", &["mesh-proto", "mesh-plugin-host"]),
+    // For tests only: guests as bytes, which know nothing of the host.
+    ("mesh-hostile", &[]),
+    ("mesh-plugin-host", &["mesh-proto", "mesh-hostile"]),
+    ("mesh-node", &["mesh-proto", "mesh-plugin-host", "mesh-hostile"]),
     ("mesh-sim", &["mesh-proto", "mesh-plugin-host"]),
-    ("meshctl", &["mesh-proto", "mesh-plugin-host", "mesh-node", "mesh-sim"]),
+    ("meshctl", &["mesh-proto", "mesh-plugin-host", "mesh-node", "mesh-sim", "mesh-hostile"]),
     ("mesh-examples", &["mesh-proto", "mesh-plugin-host", "mesh-node", "mesh-sim"]),
 ];
 /// Crates from outside with the only ones of ours that may use them.

@@ -10,6 +10,9 @@ use crate::wasi;
 
 /// The version of this host, as `min_host` names it.
 const HOST: &str = env!("CARGO_PKG_VERSION");
+/// What is said of a component that claims to be two plugins.
+const TWO_MANIFESTS: ManifestError =
+    ManifestError::Value { key: "plugin", reason: "stands in the component twice" };
 /// Imports, exports and custom sections that are read of one component.
 const MAX_ITEMS: usize = 256;
 
@@ -24,6 +27,8 @@ pub struct Inspection {
     pub digest: [u8; 32],
     /// What it imports, each with the grant it needs.
     pub imports: Vec<Import>,
+    /// Imports beyond those, which nobody has looked at: such a component is never loaded.
+    pub unread_imports: usize,
     /// What it exports, with versions.
     pub exports: Vec<String>,
     /// Its custom sections, and those of its modules: name and length.
@@ -112,9 +117,11 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, LoadError> {
 #[derive(Default)]
 struct Seen {
     imports: Vec<Import>,
+    unread_imports: usize,
     exports: Vec<String>,
     custom_sections: Vec<(String, usize)>,
     manifest: Option<Vec<u8>>,
+    manifests: usize,
     depth: usize,
 }
 
@@ -144,6 +151,7 @@ impl Seen {
 
     fn on_custom_section(&mut self, name: &str, data: &[u8]) {
         if self.depth == 1 && name == manifest::SECTION {
+            self.manifests += 1;
             self.manifest = Some(data[..data.len().min(manifest::MAX_BYTES + 1)].to_vec());
         }
         if self.custom_sections.len() < MAX_ITEMS {
@@ -167,6 +175,8 @@ impl Seen {
         };
         if self.imports.len() < MAX_ITEMS {
             self.imports.push(Import { name: clip(name.to_owned()), needs });
+        } else {
+            self.unread_imports += 1;
         }
     }
 
@@ -180,6 +190,8 @@ impl Seen {
     fn into_inspection(self, bytes: &[u8]) -> Inspection {
         let (manifest, manifest_error) = match self.manifest.as_deref().map(Manifest::parse) {
             None => (None, None),
+            // Another reader might take the other one.
+            Some(_) if self.manifests > 1 => (None, Some(TWO_MANIFESTS)),
             Some(Ok(manifest)) => (Some(manifest), None),
             Some(Err(error)) => (None, Some(error)),
         };
@@ -188,8 +200,10 @@ impl Seen {
             kind: Kind::ALL.into_iter().find(exports),
             size_bytes: bytes.len(),
             digest: *blake3::hash(bytes).as_bytes(),
-            is_pure: self.imports.iter().all(|import| import.needs == Needs::Nothing),
+            is_pure: self.unread_imports == 0
+                && self.imports.iter().all(|import| import.needs == Needs::Nothing),
             imports: self.imports,
+            unread_imports: self.unread_imports,
             exports: self.exports,
             custom_sections: self.custom_sections,
             manifest,
@@ -209,6 +223,12 @@ impl Inspection {
             let exports = if self.exports.is_empty() { "nothing".into() } else { self.exports.join(", ") };
             return Err(LoadError::WrongWorld { exports: clip(exports) });
         };
+        if self.unread_imports > 0 {
+            let count = self.imports.len() + self.unread_imports;
+            return Err(LoadError::OverLimit {
+                reason: format!("it has {count} imports, {MAX_ITEMS} are the limit"),
+            });
+        }
         for name in self.exports.iter().chain(self.imports.iter().map(|import| &import.name)) {
             check_version(name)?;
         }
@@ -242,7 +262,7 @@ impl Inspection {
     /// Returns everything that speaks against loading it with these grants; empty when nothing does.
     pub fn findings(&self, grants: Grants) -> Vec<LoadError> {
         let mut findings: Vec<LoadError> = Vec::new();
-        if let Some(kind) = self.kind {
+        if let (Some(kind), 0) = (self.kind, self.unread_imports) {
             let names = self.exports.iter().chain(self.imports.iter().map(|import| &import.name));
             findings.extend(names.filter_map(|name| check_version(name).err()));
             findings

@@ -5,11 +5,14 @@
 
 mod builtin;
 mod cache;
+mod corpus;
 mod guests;
 mod handler;
 mod hostile;
+mod kit;
 mod loading;
 mod package;
+mod smith;
 mod swap;
 mod topology;
 mod trial;

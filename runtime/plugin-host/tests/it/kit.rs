@@ -1,0 +1,358 @@
+//! The kit of hostile plugins: what comes of each, and that its slot goes on answering. A plugin of the kit without
+//! an expectation does not compile.
+
+use mesh_hostile::{Hostile, Shape};
+use mesh_plugin_host::handler::{Effect, Event, Outcome};
+use mesh_plugin_host::{
+    Carry, Fault, Grants, HandlerSlot, Kv, Loaded, PolicySet, PolicySlot, SlotState, SlotStatus, builtin,
+    limits, load, prepare_handler, prepare_qos, prepare_routing,
+};
+use mesh_proto::policy::{Class, DROP, HOLD, LOCAL, Load, Policies, QosBatch, RouteBatch, Shares};
+
+use crate::guests::{engine, settings, view};
+
+/// Calls within which a plugin that fails at all has failed three times.
+const CALLS: u64 = 60;
+/// Milliseconds from call to call: each is followed by a checkpoint, and all lie in the window of strikes.
+const STEP_MS: u64 = 900;
+/// What the built-in answers to [`batch`] in [`view`].
+const BUILT_IN: [u32; 4] = [1, 1, HOLD, HOLD];
+
+type Is = fn(&Fault) -> bool;
+
+/// What must come of a plugin.
+enum Expected {
+    /// `load` refuses it with this code.
+    Refused(&'static str),
+    /// It fails its rehearsal with this code, and is never bound.
+    Unready(&'static str),
+    /// It fails in calls: each is answered by the built-in, the third ends its time.
+    Struck(Is),
+    /// It decides, and this is all that it can do.
+    Routes([u32; 4]),
+    /// It classifies so; what it says of shares is clamped.
+    Classifies([u8; 2]),
+    /// It does what it was asked, with these effects.
+    Does(fn(&[Effect]) -> bool),
+}
+
+fn late(fault: &Fault) -> bool {
+    matches!(fault, Fault::Deadline { .. })
+}
+
+fn trap(fault: &Fault) -> bool {
+    matches!(fault, Fault::Trap { .. })
+}
+
+fn too_much(fault: &Fault) -> bool {
+    matches!(fault, Fault::TooMuch { .. } | Fault::StateTooLarge { .. })
+}
+
+fn rows(fault: &Fault) -> bool {
+    matches!(fault, Fault::Rows { .. })
+}
+
+fn unknown(fault: &Fault) -> bool {
+    matches!(fault, Fault::UnknownNeighbour { .. } | Fault::UnknownClass { .. })
+}
+
+fn effect(fault: &Fault) -> bool {
+    matches!(fault, Fault::Effect { .. })
+}
+
+/// No wildcard: what joins the kit must be decided on here.
+fn expected(plugin: Hostile) -> Expected {
+    use Expected::{Classifies, Does, Refused, Routes, Struck, Unready};
+    use Hostile::*;
+    match plugin {
+        // Not WebAssembly that this host runs.
+        ManagedTypes | SharedMemory | Throws => Refused("MESH-P103"),
+        // W12: imports that nobody can have.
+        WantsAComponent | WantsAHandlersStore | WantsAModule | WantsTheNetwork => Refused("MESH-P104"),
+        // No interface of a slot, or another shape than the slot calls.
+        AnotherWorld | Empty | Hollow | OneFunctionMissing | WrongSignature => Refused("MESH-P105"),
+        // W05: more than the host gives.
+        ManyImports | ManyInstances | MuchMemory | MuchTable | WideMemory => Refused("MESH-P106"),
+        AnotherVersion => Refused("MESH-P107"),
+        // A manifest that lies.
+        TwoManifests => Refused("MESH-P116"),
+        // W02: what happens at the start.
+        CallsItself | DataOutOfBounds | LoopInStart | RecursionInStart | TableOutOfBounds | TrapInStart => {
+            Refused("MESH-P112")
+        }
+        ConfigureAnswersALongName => Unready("MESH-P111"),
+        // H03, W02, W07: found before it is bound.
+        AnswerAtOddAddress
+        | AnswerBehindMemory
+        | ConfigureAnswersNoText
+        | ConfigureAnswersUnknownCase
+        | LoopInConfigure
+        | LoopInLoad
+        | LoopInObserve
+        | ReallocOutOfBounds
+        | ReallocTraps
+        | ReallocUnaligned
+        | SharesTooMany
+        | StateOutOfBounds
+        | StateRefused
+        | StateTooLarge
+        | TrapInConfigure => Unready("MESH-P112"),
+        // W01, W02: stopped in time.
+        FillMemoryForEver | LoopByTailCalls | LoopInDecide | LoopInPostReturn | LoopInRealloc
+        | LoopInSave => Struck(late),
+        // W05, W06, W08.
+        CallOfWrongType
+        | DivideByZero
+        | LeakMemory
+        | ReadOutOfBounds
+        | Recursion
+        | RecursionThroughATable
+        | RecursionWithLargeFrames
+        | TrapEachThird
+        | TrapInDecide
+        | TrapInPostReturn => Struck(trap),
+        // W07: answers are read as if they came from the network.
+        AnswerAllRows | AnswerOutOfBounds | AnswerTwoGigabytes | AnswerUnaligned => Struck(trap),
+        AnswerMegabytes => Struck(too_much),
+        StateGrows => Struck(|fault| too_much(fault) || trap(fault)),
+        AnswerNothing | AnswerOneRowLess | AnswerOneRowMore | ClassesTooFew => Struck(rows),
+        // W09, W10: who and what does not exist.
+        AnswerLargestNeighbour | AnswerUnknownNeighbour | UnknownClass => Struck(unknown),
+        // Handlers: W04, W07, and calls at times when none are allowed.
+        EffectUnknown | EffectsWithoutNumber | HostCallInPostReturn | HostCallInRealloc
+        | KvAnswerOutOfBounds | KvFlood | LogNoText | LogTwoGigabytes | LogUnknownLevel | LogWithoutEnd
+        | PublishUnknownClass | SubscribeInNoText => Struck(trap),
+        EffectsTooMany | PublishTooMuch | PutUnderALongKey | PutUnderNoKey | ReplyTwice => Struck(effect),
+        // It may say so; the core's clamps are what keeps it from harm.
+        AwayFromTheWay | GrowMemory | GrowTable | LeavesASecret | ReallocNull | StateShowsAFloat
+        | StateShowsMemory => Routes([0; 4]),
+        BackToTheSender => Routes([LOCAL, 0, 1, 1]),
+        DropEverything => Routes([DROP; 4]),
+        HoldEverything => Routes([HOLD; 4]),
+        AllCritical | SharesOfEverything | SharesOfNothing | StarvesCritical => Classifies([0; 2]),
+        DropsCritical => Classifies([255; 2]),
+        KvKeyOfAMegabyte | LogAMegabyte | LogFlood | LogForgesALine => Does(<[Effect]>::is_empty),
+        PutAPath => {
+            Does(|effects| matches!(effects, [Effect::Put { key, .. }] if key == "../../../etc/passwd"))
+        }
+    }
+}
+
+#[test]
+fn every_hostile_routing_policy_comes_to_its_end_and_messages_go_on() {
+    of_shape(Shape::Routing);
+}
+
+#[test]
+fn every_hostile_qos_policy_comes_to_its_end_and_messages_go_on() {
+    of_shape(Shape::Qos);
+}
+
+#[test]
+fn every_hostile_handler_comes_to_its_end_and_another_takes_its_place() {
+    of_shape(Shape::Handler);
+}
+
+#[test]
+fn every_hostile_component_is_refused() {
+    of_shape(Shape::Component);
+}
+
+fn of_shape(shape: Shape) {
+    for plugin in Hostile::all().filter(|plugin| plugin.shape() == shape) {
+        check(plugin);
+    }
+}
+
+fn check(plugin: Hostile) {
+    let name = plugin.name();
+    let loaded = match (load(&engine(), &plugin.component(), Grants::ALL), expected(plugin)) {
+        (Err(error), Expected::Refused(code)) => {
+            assert_eq!(error.code(), code, "{name}: {error}");
+            assert!(error.to_string().len() < 1_000 && !error.hint().is_empty(), "{name}: {error}");
+            return;
+        }
+        (Err(error), _) => panic!("{name} is refused: {error}"),
+        (Ok(_), Expected::Refused(code)) => panic!("{name} is loaded, and not refused with {code}"),
+        (Ok(loaded), _) => loaded,
+    };
+    match plugin.shape() {
+        Shape::Routing | Shape::Component => check_routing(plugin, &loaded),
+        Shape::Qos => check_qos(plugin, &loaded),
+        Shape::Handler => check_handler(plugin, &loaded),
+    }
+}
+
+/// Checks the code of a plugin that does not get ready.
+fn check_unready<T: std::fmt::Debug>(
+    plugin: Hostile,
+    prepared: Result<T, mesh_plugin_host::PrepareError>,
+) -> Option<T> {
+    match (prepared, expected(plugin)) {
+        (Err(error), Expected::Unready(code)) => {
+            assert_eq!(error.code(), code, "{}: {error}", plugin.name());
+            assert!(error.to_string().len() < 1_000, "{}: {error}", plugin.name());
+            None
+        }
+        (Err(error), _) => panic!("{} does not get ready: {error}", plugin.name()),
+        (Ok(_), Expected::Unready(code)) => {
+            panic!("{} gets ready, and does not fail with {code}", plugin.name())
+        }
+        (Ok(prepared), _) => Some(prepared),
+    }
+}
+
+/// Checks what is left of a plugin that failed three times.
+fn check_struck(plugin: Hostile, status: &SlotStatus, is: Is) {
+    let fault = &status.last_faults.first().unwrap_or_else(|| panic!("{} never failed", plugin.name())).fault;
+    assert!(is(fault), "{}: {fault:?}", plugin.name());
+    assert_eq!((status.faults, status.state), (3, SlotState::Quarantined), "{}", plugin.name());
+}
+
+/// Four messages to a destination behind neighbour 1: an own one, one from neighbour 0, two from 1.
+fn batch() -> RouteBatch {
+    let mut batch = RouteBatch::default();
+    for ingress in [LOCAL, 0, 1, 1] {
+        batch.push(5, ingress, 100, Class::Normal);
+    }
+    batch
+}
+
+fn route(set: &mut PolicySet, now_ms: u64) -> Vec<u32> {
+    let mut verdicts = Vec::new();
+    set.route(now_ms, &batch(), &mut verdicts);
+    verdicts
+}
+
+/// A set in which the built-in plugin decides.
+fn set() -> PolicySet {
+    let mut set = PolicySet::new(&engine());
+    set.observe(0, &view());
+    let good = load(&engine(), builtin::LATENCY, Grants::NONE).unwrap();
+    set.swap_routing(prepare_routing(&good, &settings([])).unwrap(), 0, Carry::Reset).unwrap();
+    assert_eq!(route(&mut set, 1), BUILT_IN);
+    set
+}
+
+fn check_routing(plugin: Hostile, loaded: &Loaded) {
+    let name = plugin.name();
+    let Some(prepared) = check_unready(plugin, prepare_routing(loaded, &settings([]))) else { return };
+    let mut set = set();
+    set.swap_routing(prepared, 1, Carry::Reset).unwrap();
+    let own = match expected(plugin) {
+        Expected::Routes(verdicts) => verdicts,
+        _ => [0; 4],
+    };
+    for turn in 1..=CALLS {
+        let verdicts = route(&mut set, turn * STEP_MS);
+        assert!(verdicts == own || verdicts == BUILT_IN, "{name}: {verdicts:?}");
+    }
+    let status = set.status(PolicySlot::Route);
+    if let Expected::Struck(is) = expected(plugin) {
+        check_struck(plugin, &status, is);
+        assert_eq!(route(&mut set, CALLS * STEP_MS), BUILT_IN, "{name}: the last good one decides");
+    } else {
+        assert_eq!(status.faults, 0, "{name}: {:?}", status.last_faults);
+        assert_eq!(route(&mut set, CALLS * STEP_MS), own, "{name}");
+    }
+}
+
+fn check_qos(plugin: Hostile, loaded: &Loaded) {
+    let name = plugin.name();
+    let Some(prepared) = check_unready(plugin, prepare_qos(loaded, &settings([]))) else { return };
+    let mut set = PolicySet::new(&engine());
+    set.swap_qos(prepared, 0, Carry::Reset).unwrap();
+    let mut batch = QosBatch::default();
+    batch.push(Class::High, 1, 0, 0);
+    batch.push(Class::Bulk, 1, 0, 0);
+    let mut classes = Vec::new();
+    for turn in 1..=CALLS {
+        set.classify(turn * STEP_MS, &batch, &mut classes);
+
+        let shares = set.divide(turn * STEP_MS, &Load::default()).clamped();
+        assert!(shares.guaranteed[0] >= Shares::CRITICAL_FLOOR, "{name}: {shares:?}");
+        assert!(shares.guaranteed.iter().all(|&share| share > 0), "{name}: {shares:?}");
+        assert!(
+            shares.guaranteed.iter().map(|&share| u32::from(share)).sum::<u32>() <= 100,
+            "{name}: {shares:?}"
+        );
+    }
+    let status = set.status(PolicySlot::Qos);
+    match expected(plugin) {
+        Expected::Struck(is) => {
+            check_struck(plugin, &status, is);
+            assert_eq!(classes, [1, 4], "{name}: each has the class that it was asked for");
+        }
+        Expected::Classifies(want) => {
+            assert_eq!((classes, status.faults), (want.to_vec(), 0), "{name}");
+        }
+        _ => panic!("{name} is a QoS policy"),
+    }
+}
+
+fn command(slot: &mut HandlerSlot, now_ms: u64, name: &str) -> Outcome {
+    slot.handle(now_ms, 1, Event::Command { name: name.into(), payload: vec![1] }).outcome
+}
+
+fn check_handler(plugin: Hostile, loaded: &Loaded) {
+    let name = plugin.name();
+    let mut slot = HandlerSlot::new(&engine(), [1; 32], "ada", Kv::new());
+    let prepared = prepare_handler(loaded, slot.identity(), &settings([]));
+    let Some(prepared) = check_unready(plugin, prepared) else { return };
+    slot.swap(prepared, 0, Carry::Keep).unwrap();
+
+    let outcomes: Vec<Outcome> = (1..=8).map(|turn| command(&mut slot, turn * STEP_MS, "act")).collect();
+
+    match expected(plugin) {
+        Expected::Struck(is) => {
+            check_struck(plugin, &slot.status(), is);
+            assert_eq!(outcomes.last(), Some(&Outcome::Failed), "{name}: nothing handles");
+        }
+        Expected::Does(is) => {
+            let is_done = |outcome: &Outcome| matches!(outcome, Outcome::Done(effects) if is(effects));
+            assert!(outcomes.iter().all(is_done), "{name}: {outcomes:?}");
+            assert_eq!(slot.status().faults, 0, "{name}");
+        }
+        _ => panic!("{name} is a handler"),
+    }
+    let good = load(&engine(), builtin::BEACON, Grants::ALL).unwrap();
+    let good = prepare_handler(&good, slot.identity(), &settings([])).unwrap();
+    slot.swap(good, 10 * STEP_MS, Carry::Reset).unwrap();
+    assert!(
+        matches!(command(&mut slot, 10 * STEP_MS, "list"), Outcome::Done(_)),
+        "{name}: the next one handles"
+    );
+}
+
+/// W14: what one plugin leaves in its memory is never in that of another.
+#[test]
+fn fresh_memory_shows_nothing_of_others() {
+    let secret = load(&engine(), &Hostile::LeavesASecret.component(), Grants::NONE).unwrap();
+    let curious = load(&engine(), &Hostile::StateShowsMemory.component(), Grants::NONE).unwrap();
+    for _ in 0..8 {
+        let mut set = set();
+        set.swap_routing(prepare_routing(&secret, &settings([])).unwrap(), 1, Carry::Reset).unwrap();
+        assert_eq!(route(&mut set, STEP_MS), [0; 4]);
+        drop(set);
+        let mut set = self::set();
+        set.swap_routing(prepare_routing(&curious, &settings([])).unwrap(), 1, Carry::Reset).unwrap();
+
+        let state = set.peek_state(PolicySlot::Route).unwrap().unwrap();
+
+        assert_eq!(state.bytes.len(), limits::STATE_BYTES);
+        assert!(state.bytes.iter().all(|&byte| byte == 0));
+    }
+}
+
+/// W19: a float that is no number has the same bits on every machine.
+#[test]
+fn what_is_no_number_has_the_same_bits_everywhere() {
+    let loaded = load(&engine(), &Hostile::StateShowsAFloat.component(), Grants::NONE).unwrap();
+    let mut set = set();
+    set.swap_routing(prepare_routing(&loaded, &settings([])).unwrap(), 1, Carry::Reset).unwrap();
+
+    route(&mut set, STEP_MS);
+
+    let state = set.peek_state(PolicySlot::Route).unwrap().unwrap();
+    assert_eq!(state.bytes, 0x7ff8_0000_0000_0000_u64.to_le_bytes());
+}

@@ -1,0 +1,20 @@
+;; Calls a function of its own as if another component had.
+(component
+    (core module $a (func (export "f")))
+    (core instance $a (instantiate $a))
+    (func $f (canon lift (core func $a "f")))
+    (core func $g (canon lower (func $f)))
+    (core module $b (import "" "g" (func $g)) (start $g))
+    (core instance (instantiate $b (with "" (instance (export "g" (func $g))))))
+    (import "mesh:types/common@0.1.0" (instance $common
+        (type $value (variant (case "flag" bool) (case "integer" s64) (case "number" f64) (case "text" string)))
+        (export "value" (type $named (eq $value)))
+        (type $setting (record (field "name" string) (field "value" $named)))
+        (export "setting" (type (eq $setting)))
+        (type $refusal (variant (case "unknown-setting" string) (case "bad-setting" string)
+            (case "unknown-version" u32) (case "bad-state")))
+        (export "refusal" (type (eq $refusal)))))
+    (component)
+    (instance $good (instantiate 0 (with "mesh:types/common@0.1.0" (instance $common))))
+    (alias export $good "mesh:routing/policy@0.1.0" (instance $policy))
+    (export "mesh:routing/policy@0.1.0" (instance $policy)))

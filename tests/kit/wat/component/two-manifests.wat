@@ -1,0 +1,16 @@
+;; Claims to be two plugins, for one reader each.
+(component
+    (@custom "meshwork:plugin" "[plugin]\nname = \"acme/good\"\nversion = \"1.0.0\"\n")
+    (@custom "meshwork:plugin" "[plugin]\nname = \"acme/bad\"\nversion = \"1.0.0\"\n")
+    (import "mesh:types/common@0.1.0" (instance $common
+        (type $value (variant (case "flag" bool) (case "integer" s64) (case "number" f64) (case "text" string)))
+        (export "value" (type $named (eq $value)))
+        (type $setting (record (field "name" string) (field "value" $named)))
+        (export "setting" (type (eq $setting)))
+        (type $refusal (variant (case "unknown-setting" string) (case "bad-setting" string)
+            (case "unknown-version" u32) (case "bad-state")))
+        (export "refusal" (type (eq $refusal)))))
+    (component)
+    (instance $good (instantiate 0 (with "mesh:types/common@0.1.0" (instance $common))))
+    (alias export $good "mesh:routing/policy@0.1.0" (instance $policy))
+    (export "mesh:routing/policy@0.1.0" (instance $policy)))

@@ -1,0 +1,11 @@
+;; Publishes a byte more than it may.
+(data (i32.const 2048) "x")
+(func $misbehave (local $i i32)
+    (i32.store8 (i32.const 1024) (i32.const 1))
+    (i32.store (i32.const 1028) (i32.const 2048))
+    (i32.store (i32.const 1032) (i32.const 1))
+    (i32.store (i32.const 1036) (i32.const 2))
+    (i32.store (i32.const 1040) (i32.const 1000))
+    (i32.store (i32.const 1044) (i32.const 2048))
+    (i32.store (i32.const 1048) (i32.const 65537))
+    (i32.store (i32.const 104) (i32.const 1)))

@@ -1,0 +1,3 @@
+;; Drops all messages, critical ones too.
+(func $misbehave (param $rows i32)
+    (memory.fill (i32.const 1024) (i32.const 0xff) (local.get $rows)))

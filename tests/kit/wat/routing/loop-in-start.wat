@@ -1,0 +1,3 @@
+;; Never ends its start function.
+(func $start (loop $again (br $again)))
+(start $start)

@@ -1,0 +1,3 @@
+;; Calls itself for ever in its start function.
+(func $start (call $start))
+(start $start)

@@ -1,0 +1,3 @@
+;; Calls itself until its stack ends.
+(func $misbehave (param $rows i32)
+    (call $misbehave (local.get $rows)) (drop (local.get $rows)))

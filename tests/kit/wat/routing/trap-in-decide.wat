@@ -1,0 +1,3 @@
+;; Traps in a call that traffic waits for.
+(func $misbehave (param $rows i32)
+    unreachable)

@@ -4,6 +4,7 @@
 
 mod hostile;
 mod keys;
+mod kit;
 mod mesh;
 mod power;
 mod store;

@@ -13,6 +13,10 @@ pub const PURE_TARGET: &str = "wasm32-wasip2";
 /// Debian's registry, for the tests.
 const REGISTRY: &str = "docker-registry";
 const DENY_VERSION: &str = "0.20.2";
+/// As in cli/templates/js/build.toml.
+const JS_TOOL: &str = "componentize-qjs@0.4.5";
+/// As in cli/templates/python/README.md.
+const PYTHON_TOOL: &str = "componentize-py==0.25.1";
 
 /// Makes sure that plugins can be built.
 pub fn guest_target() -> Result {
@@ -78,6 +82,32 @@ fn unpack(tools: &Path) -> Result {
     let package = files.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "deb"));
     let package = package.ok_or_else(|| Failure::new("apt-get left no package"))?;
     Command::new("dpkg").arg("--extract").arg(package).arg(tools).run()
+}
+
+/// Tries to make plugins in other languages buildable for the tests; what cannot be had is told, and its tests say so.
+pub fn languages() -> Result {
+    let tools = target_dir()?.join("tools");
+    let cache = tools.join("npm").display().to_string();
+    // `npx` keeps what it has fetched, and the tests use it without a network.
+    let js = Command::new("npx").args(["--yes", JS_TOOL, "--help"]).env("npm_config_cache", &cache);
+    let python = tools.join("python");
+    let has_python = || Command::new(python.join("bin/componentize-py")).arg("--version").succeeds();
+    let make_python = || {
+        Command::new("python3").args(["-m", "venv"]).arg(&python).succeeds()
+            && Command::new(python.join("bin/pip")).args(["install", "--quiet", PYTHON_TOOL]).succeeds()
+    };
+    for (language, is_there) in [
+        ("JavaScript", js.succeeds()),
+        ("Python", has_python() || make_python()),
+        ("C", ["clang", "wasm-ld"].iter().all(|tool| Command::new(tool).arg("--version").succeeds())),
+    ] {
+        if !is_there {
+            eprintln!(
+                "WARNING: PLUGINS IN {language} NOT TESTED: its tools are missing and cannot be installed here"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Says whether the tests can run with nextest.

@@ -35,6 +35,7 @@ pub fn workspace_in_ci() -> Result {
 
 fn units_and_integration(profile: &str) -> Result {
     setup::guest_target()?;
+    setup::languages()?;
     let tests = if setup::has_nextest() {
         cargo(["nextest", "run", "--workspace", "--profile", profile])
     } else {

@@ -387,7 +387,12 @@ async fn installed(
     }
     let report = install(node, context, path, false, allow_large).await?;
     if !context.globals.dry_run {
-        context.out.note(format_args!("installed {} {}", report.plugin, report.version));
+        let (size, compile) = (human::bytes(report.size_bytes), human::duration(report.compile_s));
+        context.out.note(format_args!(
+            "installed {} {}: {size}, compiled in {compile}",
+            human::safe(&report.plugin),
+            human::safe(&report.version)
+        ));
     }
     Ok((report.revision, !report.known))
 }

@@ -96,6 +96,26 @@ fn a_trap_is_told_and_not_hidden_by_a_fallback() {
 }
 
 #[test]
+fn a_plugin_is_measured_against_what_its_slot_has_without_it() {
+    let place = Place::new();
+
+    let [one, other] = [0; 2].map(|_| place.json(&["plugin", "bench", "built-in/class-fair"]));
+
+    assert_eq!((&one["slot"], &one["baseline"]), (&json!("qos"), &json!("native/as-asked")));
+    let rows = one["calls"].as_array().unwrap();
+    let batches: Vec<u64> = rows.iter().map(|row| row["batch"].as_u64().unwrap()).collect();
+    assert_eq!(batches, [1, 64, 1024]);
+    for (row, again) in rows.iter().zip(other["calls"].as_array().unwrap()) {
+        for figure in ["calls_per_s", "p50_us", "p99_us", "baseline_us", "ratio"] {
+            assert!(row[figure].as_f64().unwrap() > 0.0, "{figure} of {row}");
+        }
+        // Times differ from run to run, instructions do not.
+        assert_eq!(row["fuel"], again["fuel"]);
+        assert!(row["fuel"].as_u64().unwrap() > row["batch"].as_u64().unwrap(), "{row}");
+    }
+}
+
+#[test]
 fn the_wit_of_a_slot_is_printed_and_written_where_build_tools_look() {
     let place = Place::new();
 

@@ -74,3 +74,21 @@ fn every_documented_code_is_used_somewhere() {
         );
     }
 }
+
+#[test]
+fn every_link_of_the_documentation_leads_to_a_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut pages: Vec<PathBuf> =
+        ["README.md", "ARCHITECTURE.md", "SECURITY.md"].map(|page| root.join(page)).into();
+    for dir in ["docs", "docs/plugins"] {
+        let entries = fs::read_dir(root.join(dir)).unwrap().map(|entry| entry.unwrap().path());
+        pages.extend(entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    }
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for link in links.filter(|link| !link.is_empty() && !link.contains("://")) {
+            assert!(page.parent().unwrap().join(link).exists(), "{link} in {}", page.display());
+        }
+    }
+}

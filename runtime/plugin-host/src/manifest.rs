@@ -149,6 +149,8 @@ pub enum Type {
 pub struct Build {
     /// The command.
     pub command: Option<String>,
+    /// The file that the command leaves, a core module or a component; not needed for `cargo build`.
+    pub artifact: Option<String>,
     /// The files whose change asks for a new build, as globs.
     #[serde(default)]
     pub watch: Vec<String>,

@@ -13,7 +13,10 @@ use super::Context;
 use crate::output::human;
 use crate::output::{Pair, Show, View};
 
+mod c;
+mod js;
 mod lock;
+mod python;
 mod rust;
 mod sdk;
 mod template;

@@ -1,9 +1,9 @@
 //! Handlers, event by event, against the built-in beacon.
 
 use super::BenchError;
-use super::one::{CallRow, PluginBench, times};
+use super::one::{CallRow, PluginBench, instructions, times};
 use crate::builtin;
-use crate::call::{Call, call};
+use crate::call::Call;
 use crate::engine::Engine;
 use crate::handler::{Event, HandlerSlot, Message, Outcome, prepare_handler};
 use crate::load::{Grants, Loaded, load};
@@ -82,6 +82,5 @@ fn fuel(counted: &Loaded, settings: &Settings, name: &str) -> Result<u64, BenchE
         _ => "timer(0)".to_owned(),
     };
     let args = vec!["1".into(), "1".into(), event];
-    let called = call(counted, settings, &[Call { function: "handle".into(), args }])?;
-    Ok(called.last().and_then(|called| called.fuel).unwrap_or(0))
+    instructions(counted, settings, &[Call { function: "handle".into(), args }])
 }

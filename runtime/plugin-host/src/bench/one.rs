@@ -9,8 +9,9 @@ use mesh_proto::policy::native::Native;
 use mesh_proto::policy::{Policies, View};
 
 use super::{ASKER, BenchError, Message, candidates, compare, handler, messages, view};
-use crate::call::{Call, call};
+use crate::call::{Call, call_within};
 use crate::engine::Engine;
+use crate::limits::SETUP;
 use crate::load::{Grants, Kind, Loaded, load};
 use crate::set::{PolicySet, PolicySlot, prepare_qos, prepare_routing, prepare_topology};
 use crate::settings::Settings;
@@ -171,7 +172,12 @@ fn fuel(
             vec![spoken("score", vec!["1".into(), asker_text(), candidates_text(batch)])]
         }
     };
-    let called = call(counted, settings, &calls)?;
+    instructions(counted, settings, &calls)
+}
+
+/// The instructions of the last of these calls. What they may take is told by the times, so it is not bounded here.
+pub(super) fn instructions(counted: &Loaded, settings: &Settings, calls: &[Call]) -> Result<u64, BenchError> {
+    let called = call_within(counted, settings, calls, &|_| SETUP)?;
     Ok(called.last().and_then(|called| called.fuel).unwrap_or(0))
 }
 

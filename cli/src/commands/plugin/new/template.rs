@@ -8,12 +8,12 @@ use std::borrow::Cow;
 use std::fmt;
 
 use mesh_node::api::{ApiError, code};
-use mesh_plugin_host::{Kind, Manifest};
+use mesh_plugin_host::{Kind, Manifest, interfaces};
 
-use super::{rust, sdk};
+use super::{c, js, python, rust, sdk};
 
 /// All languages that there are templates for; the first is the default.
-pub static LANGUAGES: &[Language] = &[rust::LANGUAGE];
+pub static LANGUAGES: &[Language] = &[rust::LANGUAGE, js::LANGUAGE, python::LANGUAGE, c::LANGUAGE];
 
 /// A language that a project can be written in.
 pub struct Language {
@@ -21,6 +21,8 @@ pub struct Language {
     pub name: &'static str,
     /// What must be installed to build it, for people, a line each.
     pub needs: &'static [&'static str],
+    /// The memory that its plugins say they need, with whatever the language brings along.
+    pub memory: &'static str,
     /// The `[build]` section of the manifest: `command`, `artifact` unless it is cargo's, and `watch`.
     pub build: &'static str,
     /// Says whether a project can have this name in this language.
@@ -109,8 +111,9 @@ pub fn bad_name(name: &str, why: &str) -> ApiError {
 /// Returns all files of a project: manifest, table cases, interfaces, and those of its language.
 pub fn files(language: &Language, project: &Project) -> Vec<File> {
     let (manifest, cases) = of_slot(project.kind);
+    let manifest = project.fill(manifest).replace("{{memory}}", language.memory);
     let mut files = vec![
-        File::new("plugin.toml", project.fill(manifest) + language.build),
+        File::new("plugin.toml", manifest + &project.fill(language.build)),
         File::new("tests/cases.toml", cases),
         File::new(".gitignore", include_str!("../../../../templates/gitignore")),
     ];
@@ -141,6 +144,24 @@ pub fn wit_files(only: Option<Kind>) -> Vec<File> {
     let is_wanted = |package: &str| only.is_none_or(|kind| package == "types" || package == kind.name());
     let wanted = sdk::WIT.iter().filter(|(package, _)| is_wanted(package));
     wanted.map(|&(package, text)| File::new(format!("wit/{package}/{package}.wit"), text)).collect()
+}
+
+/// Returns the interface of a slot as tools for other languages look for it: its package in `wit/`, and what that uses
+/// below `wit/deps/`.
+pub fn wit_dir(kind: Kind) -> Vec<File> {
+    let (own, types) = (interfaces::of_kind(kind), interfaces::TYPES);
+    vec![
+        File::new(format!("wit/{}", own.file), own.text),
+        File::new(format!("wit/deps/types/{}", types.file), types.text),
+    ]
+}
+
+/// Languages that have no names of their own for a project take every name.
+///
+/// # Errors
+/// Never.
+pub fn any_name(_: &Project) -> Result<(), ApiError> {
+    Ok(())
 }
 
 #[cfg(test)]

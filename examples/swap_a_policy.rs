@@ -30,7 +30,12 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let mut inbox = cleo.subscribe(Filter::Inbox { from_offset: None }).await?;
 
     // A plugin is the bytes of a component; from a file with std::fs::read, or built in as this one.
-    let install = Request::PluginInstall { origin: "an example".into(), dry_run: false, allow_large: false };
+    let install = Request::PluginInstall {
+        origin: "an example".into(),
+        grants: Vec::new(),
+        dry_run: false,
+        allow_large: false,
+    };
     let Reply::Installed(next) = bob.call(install, Bytes::from_static(builtin::LATENCY_NEXT)).await? else {
         return Err("not an answer to an installation".into());
     };
@@ -66,6 +71,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
                 old_state: OldState::Keep,
                 dry_run: false,
                 allow_downgrade: false,
+                on_failure: None,
             }),
             (1, 2..) => Request::PluginRollback { slot: "route".into(), dry_run: false },
             _ => continue,

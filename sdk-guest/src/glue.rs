@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 use crate::{Refusal, Settings, Value};
 
 mod handler_glue;
+mod panic_note;
 mod qos_glue;
 mod routing_glue;
 mod topology_glue;
@@ -69,8 +70,14 @@ impl<P: Default> Cell<P> {
 
     #[inline]
     pub fn with<R>(&self, call: impl FnOnce(&mut P) -> R) -> R {
-        call(self.0.borrow_mut().get_or_insert_with(P::default))
+        call(self.0.borrow_mut().get_or_insert_with(first))
     }
+}
+
+#[cold]
+fn first<P: Default>() -> P {
+    panic_note::install();
+    P::default()
 }
 
 /// A plugin that has a [`Cell`]; implemented by the macros.

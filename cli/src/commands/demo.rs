@@ -319,7 +319,11 @@ impl<'a> Stage<'a> {
     ) -> Result<InstallReport, ApiError> {
         self.command(&format!("meshctl -N bob plugin install {name}.wasm"));
         let origin = format!("built-in {name}");
-        bob.call_with(&Request::PluginInstall { origin, dry_run: false, allow_large: false }, component).await
+        bob.call_with(
+            &Request::PluginInstall { origin, grants: Vec::new(), dry_run: false, allow_large: false },
+            component,
+        )
+        .await
     }
 
     async fn swap(
@@ -339,6 +343,7 @@ impl<'a> Stage<'a> {
             old_state,
             dry_run: false,
             allow_downgrade: false,
+            on_failure: None,
         };
         bob.call(&Request::PluginSwap(swap)).await
     }

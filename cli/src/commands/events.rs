@@ -61,6 +61,7 @@ fn clock(event: &Event) -> String {
 fn line(kind: &EventKind, word: &str) -> String {
     let style = match kind {
         EventKind::PeerUp { .. } | EventKind::PluginSwapped { .. } | EventKind::StoreRecovered => GOOD,
+        EventKind::PluginResumed { .. } => GOOD,
         EventKind::MemberJoined { .. } | EventKind::MemberBack { .. } | EventKind::Merged { .. } => GOOD,
         EventKind::LinkViolation { .. }
         | EventKind::MemberDead { .. }
@@ -71,6 +72,7 @@ fn line(kind: &EventKind, word: &str) -> String {
         EventKind::PeerDown { .. } | EventKind::PluginStruck { .. } | EventKind::MessagesDropped { .. } => {
             WARN
         }
+        EventKind::PluginPaused { .. } => WARN,
         EventKind::PluginRolledBack { .. } | EventKind::MemberSuspect { .. } | EventKind::Gap { .. } => WARN,
         _ => human::BOLD,
     };
@@ -125,6 +127,10 @@ fn details(kind: &EventKind) -> String {
         }
         EventKind::PluginQuarantined { slot, plugin, successor } => {
             format!("{slot}: {plugin}; {successor} took over")
+        }
+        EventKind::PluginPaused { slot, plugin } => format!("{slot}: {plugin}"),
+        EventKind::PluginResumed { slot, plugin, automatic } => {
+            format!("{slot}: {plugin}{}", if *automatic { ", by itself after its quarantine" } else { "" })
         }
         EventKind::PluginRevoked { slot, plugin, key, successor } => {
             format!("{slot}: {plugin}; {successor} took over: {key} is revoked")

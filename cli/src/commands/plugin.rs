@@ -7,24 +7,28 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use mesh_node::api::{
-    ApiError, InspectReport, InstallReport, MAX_PLUGIN_LEN, OldState, PluginDetail, PluginRow, PluginState,
-    RemoveReport, Request, Setting, Settings, SwapReport, SwapRequest, TrialReport, code,
+    ApiError, InspectReport, InstallReport, MAX_PLUGIN_LEN, OldState, OnFailure, PluginDetail, PluginRow,
+    PluginState, RemoveReport, Request, Setting, Settings, SwapReport, SwapRequest, TrialReport, code,
 };
 use mesh_node::oci::Reference;
-use mesh_plugin_host::limits;
 
 use super::Context;
 use crate::connect::Connection;
-use crate::output::human::{self, BAD, DIM, GOOD, WARN, styled};
-use crate::prompt;
+use crate::output::human::{BAD, DIM, GOOD, WARN, styled};
 
 mod bench;
 mod call;
+mod grants;
+mod limits;
 mod local;
+mod logs;
 mod new;
 mod oci;
+mod operate;
 mod show;
 mod sign;
+mod stats;
+mod traps;
 mod trial;
 mod trust;
 mod wit;
@@ -65,6 +69,7 @@ Examples:
 Examples:
   meshctl plugin install fastest.wasm
   meshctl plugin install fastest.meshpkg            signed; see 'meshctl plugin trust'
+  meshctl plugin install geo.wasm --grant log,kv    what it may use of the host
   meshctl plugin install fastest.wasm --dry-run     only check it
   meshctl plugin install fastest.wasm -o name       print its digest
   meshctl plugin install oci://ghcr.io/acme/fastest:1.4.0
@@ -76,6 +81,9 @@ are those of 'docker login'.")]
     Install {
         /// The component or package, or oci://HOST/REPOSITORY[:TAG][@sha256:…].
         file: PathBuf,
+        /// Let it use this of the host, such as log or kv, without asking. May be given several times.
+        #[arg(long = "grant", value_name = "NAME", value_delimiter = ',')]
+        grants: Vec<String>,
         /// Take a component above 4 MiB, such as one in Python: compiling it takes a core for up to a minute.
         #[arg(long)]
         allow_large: bool,
@@ -100,6 +108,7 @@ Examples:
   meshctl plugin swap route 9c1f04ab --set hysteresis=0.2
   meshctl plugin swap qos ./my-qos.wasm             installs it first, as it does with oci://HOST/REPOSITORY:TAG
   meshctl plugin swap route built-in/latency --reset-state
+  meshctl plugin swap route acme/fastest --on-failure fail-closed
   meshctl plugin swap route acme/fastest --dry-run  everything but the switch
   meshctl plugin swap route acme/fastest --shadow 30s --max-disagreement 5%
   meshctl plugin swap route acme/fastest --shadow 500 --dry-run      only compare
@@ -129,6 +138,12 @@ SLOT' ends the trial.")]
         /// Take a lower version than the node had of this plugin before.
         #[arg(long)]
         allow_downgrade: bool,
+        /// Who answers when it fails: fallback (the native built-in), fail-closed (nobody) or fail-open.
+        #[arg(long, value_name = "MODE", value_parser = operate::on_failure)]
+        on_failure: Option<OnFailure>,
+        /// With a file: let it use this of the host, as 'plugin install' does.
+        #[arg(long = "grant", value_name = "NAME", value_delimiter = ',')]
+        grants: Vec<String>,
         /// With a file: take a component above 4 MiB, as 'plugin install' does.
         #[arg(long)]
         allow_large: bool,
@@ -211,6 +226,8 @@ Examples:
   meshctl plugin wit route --out wit                        as build tools expect it
   meshctl plugin wit my.wasm")]
     Wit(wit::Wit),
+    #[command(flatten)]
+    Operate(operate::Operate),
     /// Started by a node: compiles stdin to stdout under limits.
     #[command(hide = true)]
     CompileStdin,
@@ -241,6 +258,7 @@ impl Plugin {
             Command::Publish(publish) => return publish.run(context).await,
             Command::Key(key) => return key.run(context),
             Command::Trust(trust) => return trust.run(context).await,
+            Command::Operate(operate) => return operate.run(context).await,
             other => other,
         };
         let mut node = context.connect().await?;
@@ -251,6 +269,7 @@ impl Plugin {
             | Command::Publish(_)
             | Command::Key(_)
             | Command::Trust(_)
+            | Command::Operate(_)
             | Command::CompileStdin => Ok(()),
             Command::Call(_) | Command::Wit(_) | Command::Bench(_) => Ok(()),
             Command::List => {
@@ -261,15 +280,17 @@ impl Plugin {
                 let detail: PluginDetail = node.call(&Request::PluginShow { plugin }).await?;
                 context.out.print(node.node, &detail)
             }
-            Command::Install { file, allow_large, fetch } if Reference::is_meant(&file.to_string_lossy()) => {
+            Command::Install { file, grants, allow_large, fetch }
+                if Reference::is_meant(&file.to_string_lossy()) =>
+            {
                 let reference = file.to_string_lossy();
                 let aim = if dry_run { oci::Aim::Check } else { oci::Aim::Install };
-                let wish = oci::Wish { aim, allow_large };
+                let wish = oci::Wish { aim, grants: &grants, allow_large };
                 let (report, warnings) = fetch.install(&mut node, context, &reference, wish).await?;
                 context.out.print_with(node.node, &report, &warnings)
             }
-            Command::Install { file, allow_large, .. } => {
-                let report = install(&mut node, context, &file, dry_run, allow_large).await?;
+            Command::Install { file, grants, allow_large, .. } => {
+                let report = install(&mut node, context, &file, dry_run, (&grants, allow_large)).await?;
                 context.out.print(node.node, &report)
             }
             Command::Swap {
@@ -278,16 +299,19 @@ impl Plugin {
                 settings,
                 reset_state,
                 allow_downgrade,
+                on_failure,
+                grants,
                 allow_large,
                 trial,
                 ..
             } => {
                 let spec = trial.spec(dry_run)?;
-                let (plugin, is_new) = installed(&mut node, context, plugin, allow_large).await?;
+                let (plugin, is_new) = installed(&mut node, context, plugin, (&grants, allow_large)).await?;
                 let rehearsed = plugin.clone();
                 let old_state = if reset_state { OldState::Reset } else { OldState::Keep };
                 let settings = Settings::from_iter(settings);
-                let swap = SwapRequest { slot, plugin, settings, old_state, dry_run, allow_downgrade };
+                let swap =
+                    SwapRequest { slot, plugin, settings, old_state, dry_run, allow_downgrade, on_failure };
                 let outcome = match spec {
                     Some(spec) => trial.run(&mut node, context, swap, spec).await.map(Swapped::Tried),
                     None => node.call(&Request::PluginSwap(swap)).await.map(Swapped::AtOnce),
@@ -330,36 +354,18 @@ async fn install(
     context: &Context,
     file: &Path,
     dry_run: bool,
-    allow_large: bool,
+    (grants, allow_large): (&[String], bool),
 ) -> Result<InstallReport, ApiError> {
     let component = read_plugin(file)?;
-    if !dry_run {
-        confirm_grants(context, &component)?;
-    }
+    let is_rehearsal = dry_run || context.globals.dry_run;
+    let grants = grants::agreed(context, &component, grants, is_rehearsal)?;
     let origin = file.display().to_string();
     if allow_large {
-        node.extend(Duration::from_secs(limits::COMPILE_CPU_S_MOST));
+        node.extend(Duration::from_secs(mesh_plugin_host::limits::COMPILE_CPU_S_MOST));
     }
-    let request = Request::PluginInstall { origin, dry_run, allow_large };
+    let request = Request::PluginInstall { origin, grants, dry_run, allow_large };
     let installed = node.call_with(&request, &component).await;
     installed.map_err(|error: ApiError| error.fact("file", file.display()))
-}
-
-// What a plugin may use is granted once, here, by a person if there is one. Policies ask for nothing.
-fn confirm_grants(context: &Context, component: &[u8]) -> Result<(), ApiError> {
-    // What is wrong with the component is for the node to say.
-    let Ok(report) = mesh_node::inspect_report(component) else { return Ok(()) };
-    let mut asks = report.imports.iter().filter_map(|import| import.grant.as_deref()).peekable();
-    if asks.peek().is_none() {
-        return Ok(());
-    }
-    let grants: Vec<&str> = asks.collect();
-    let name = human::safe(report.plugin.as_deref().unwrap_or("the plugin"));
-    let question = format!("{name} asks for: {}. Grant it?", grants.join(", "));
-    if prompt::agrees(&question, context)? {
-        return Ok(());
-    }
-    Err(ApiError::new(&code::GRANTS_REFUSED, "the grants were refused, so nothing was installed"))
 }
 
 // A file is installed first; everything else names what is installed already. Says whether it is new.
@@ -367,12 +373,12 @@ async fn installed(
     node: &mut Connection,
     context: &Context,
     plugin: String,
-    allow_large: bool,
+    given: (&[String], bool),
 ) -> Result<(String, bool), ApiError> {
     if Reference::is_meant(&plugin) {
         let fetch = oci::Fetch::default();
         let aim = if context.globals.dry_run { oci::Aim::Rehearse } else { oci::Aim::Install };
-        let wish = oci::Wish { aim, allow_large };
+        let wish = oci::Wish { aim, grants: given.0, allow_large: given.1 };
         let (installed, warnings) = fetch.install(node, context, &plugin, wish).await?;
         warnings.iter().for_each(|warning| context.out.note(format_args!("warning: {warning}")));
         let report = installed.into_report();
@@ -385,7 +391,7 @@ async fn installed(
     if !looks_like_a_file {
         return Ok((plugin, false));
     }
-    let report = install(node, context, path, false, allow_large).await?;
+    let report = install(node, context, path, false, given).await?;
     if !context.globals.dry_run {
         let (size, compile) = (human::bytes(report.size_bytes), human::duration(report.compile_s));
         context.out.note(format_args!(
@@ -428,6 +434,7 @@ fn setting(text: &str) -> Result<(String, Setting), String> {
 pub fn state_word(state: PluginState) -> String {
     match state {
         PluginState::Active => styled(GOOD, "active"),
+        PluginState::Paused => styled(WARN, "paused"),
         PluginState::Standby => styled(DIM, "standby"),
         PluginState::Quarantined => styled(BAD, "quarantined"),
         PluginState::Installed => styled(WARN, "installed"),

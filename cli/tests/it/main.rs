@@ -11,6 +11,7 @@ mod harness;
 mod members;
 mod node;
 mod offline;
+mod operator;
 mod package;
 mod registry;
 mod registry_faults;

@@ -254,7 +254,7 @@ fn a_revoked_key_loses_its_slots_at_once_and_for_ever() {
     let added = place.json(&["plugin", "trust", "add", &acme, "--for", "acme/*"]);
     assert_eq!(added["undo"], format!("meshctl plugin trust remove {acme}"));
     place.json(&["plugin", "swap", "route", "./fast.meshpkg"]);
-    place.json(&["plugin", "swap", "beacon", "./here.meshpkg", "--reset-state"]);
+    place.json(&["plugin", "swap", "beacon", "./here.meshpkg", "--reset-state", "--yes"]);
     place.json(&["plugin", "swap", "route", "./fast.meshpkg", "--dry-run"]);
     assert_eq!(active(&place, "route"), "acme/fast", "a rehearsal takes away nothing");
     let rehearsed = place.json(&["plugin", "trust", "revoke", &acme, "--dry-run"]);

@@ -216,14 +216,17 @@ fn a_message_that_nobody_fetches_in_time_is_gone() {
 }
 
 #[test]
-fn a_handler_asks_for_its_grants_and_a_program_gives_them_silently() {
+fn a_handler_asks_for_its_grants_and_is_given_none_in_silence() {
     let mut place = Place::new();
     place.up("ada", &[]);
     std::fs::write(place.path().join("beacon.wasm"), mesh_plugin_host::builtin::BEACON).unwrap();
 
-    let person = place.run(&["plugin", "install", "beacon.wasm"]);
-    let program = place.run(&["plugin", "install", "beacon.wasm", "--json"]);
+    let yes = place.run(&["plugin", "install", "beacon.wasm", "--yes"]);
+    let given = place.run(&["plugin", "install", "beacon.wasm", "--grant", "log,kv", "--json"]);
+    let nobody = place.error(&["plugin", "install", "beacon.wasm"]);
 
-    assert_eq!(person.stderr, "built-in/beacon asks for: log, kv. Grant it? yes\n");
-    assert_eq!((program.code, program.stderr.as_str()), (Some(0), ""));
+    assert_eq!(yes.stderr, "built-in/beacon asks for: log, kv. Grant it? yes\n");
+    assert_eq!((given.code, given.stderr.as_str()), (Some(0), ""));
+    assert_eq!((nobody["code"].as_str(), nobody["exit"].as_i64()), (Some("MESH-P117"), Some(5)));
+    assert_eq!(nobody["help"][0], "meshctl plugin install FILE --grant log --grant kv");
 }

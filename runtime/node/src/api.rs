@@ -22,6 +22,7 @@ mod event;
 mod hierarchy;
 mod member;
 mod node;
+mod operate;
 mod plugin;
 pub mod text;
 mod time;
@@ -40,6 +41,10 @@ pub use node::{
     BeaconReport, BeaconRow, BeaconSpec, ClassBytes, Counters, Identity, Link, Path, PathKind, PeerInfo,
     PeerState, PingReport, PolicyState, Queued, RouteReport, RouteState, Status, StoreKind, Topology,
     TopologyNode, Warning, Way,
+};
+pub use operate::{
+    CollectReport, GrantRow, LimitReport, LimitRow, LimitTo, LogRow, OnFailure, OperateReport, Operation,
+    StatsRow, TimeClass, TrapReport, TrapRow,
 };
 pub use plugin::{
     ChosenBy, ImportRow, InspectReport, InstallReport, OldState, PluginDetail, PluginRef, PluginRow,
@@ -107,6 +112,9 @@ pub enum Request {
     PluginInstall {
         /// Where it comes from, for people: a file name or an address.
         origin: String,
+        /// What the operator lets it use, such as `log` and `kv`; beside what it was granted before.
+        #[serde(default)]
+        grants: Vec<String>,
         /// Stop after the checks.
         dry_run: bool,
         /// Take a component above 4 MiB, which takes a core for up to a minute to compile; no by default.
@@ -144,6 +152,47 @@ pub enum Request {
     PluginRemove {
         /// As in [`Request::PluginShow`], but not a slot.
         plugin: String,
+        /// Only say what would happen.
+        dry_run: bool,
+    },
+    /// Does something to a running binding or an installed revision; answered by [`Reply::Operated`].
+    PluginOperate {
+        /// What.
+        operation: Operation,
+        /// Only say what would happen.
+        dry_run: bool,
+    },
+    /// The last failures in a slot; answered by [`Reply::Traps`].
+    PluginTraps {
+        /// The slot.
+        slot: String,
+    },
+    /// The log of a slot; answered by [`Reply::Log`].
+    PluginLog {
+        /// The slot.
+        slot: String,
+        /// Only lines with a higher number than this.
+        after: u64,
+    },
+    /// How plugins run; answered by [`Reply::Stats`].
+    PluginStats {
+        /// The slot; all when absent.
+        slot: Option<String>,
+    },
+    /// What the plugin in a slot is held to; answered by [`Reply::Limits`].
+    PluginLimits {
+        /// The slot.
+        slot: String,
+    },
+    /// What installed plugins may use; answered by [`Reply::Grants`].
+    PluginGrants {
+        /// As in [`Request::PluginRemove`]; all when absent.
+        plugin: Option<String>,
+    },
+    /// Deletes revisions that no slot uses and nobody pinned; answered by [`Reply::Collected`].
+    PluginCollect {
+        /// How many of each name stay, the newest first.
+        keep: u32,
         /// Only say what would happen.
         dry_run: bool,
     },
@@ -216,6 +265,20 @@ pub enum Reply {
     Trial(Box<TrialReport>),
     /// To [`Request::PluginRemove`].
     Removed(RemoveReport),
+    /// To [`Request::PluginOperate`].
+    Operated(OperateReport),
+    /// To [`Request::PluginTraps`].
+    Traps(TrapReport),
+    /// To [`Request::PluginLog`].
+    Log(Vec<LogRow>),
+    /// To [`Request::PluginStats`].
+    Stats(Vec<StatsRow>),
+    /// To [`Request::PluginLimits`].
+    Limits(LimitReport),
+    /// To [`Request::PluginGrants`].
+    Grants(Vec<GrantRow>),
+    /// To [`Request::PluginCollect`].
+    Collected(CollectReport),
     /// To [`Request::PluginTrustList`].
     Trust(Vec<TrustRow>),
     /// To [`Request::PluginTrust`].
@@ -264,6 +327,13 @@ replies! {
     Swapped SwapReport, |report| report;
     Trial TrialReport, |report| *report;
     Removed RemoveReport, |report| report;
+    Operated OperateReport, |report| report;
+    Traps TrapReport, |report| report;
+    Log Vec<LogRow>, |rows| rows;
+    Stats Vec<StatsRow>, |rows| rows;
+    Limits LimitReport, |report| report;
+    Grants Vec<GrantRow>, |rows| rows;
+    Collected CollectReport, |report| report;
     Trust Vec<TrustRow>, |rows| rows;
     Trusted TrustReport, |report| report;
     Beacons BeaconReport, |report| report;

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use mesh_plugin_host::handler::{Effect, Event, Failure, Handled, Outcome};
 use mesh_plugin_host::{
-    Carry, Engine, HandlerSlot, Kv, PreparedHandler, Revision, SlotEvent, SlotStatus, State, SwapError,
-    SwapReport, Withdrawn,
+    Carry, Engine, HandlerSlot, Kv, LogLine, OperateError, PreparedHandler, Revision, SlotEvent, SlotStatus,
+    State, SwapError, SwapReport, Withdrawn,
 };
 use tokio::sync::{mpsc, oneshot};
 
 use crate::driver::clock::unix_ms;
+use crate::plugins::Act;
 
 /// Events and commands that wait for the handler; beyond it events are dropped and counted.
 const JOBS: usize = 1024;
@@ -23,6 +24,8 @@ pub(crate) const TOLD: usize = 64;
 /// Timers that a handler may have.
 const MAX_TIMERS: usize = 64;
 const IDLE: Duration = Duration::from_secs(60);
+/// How often a handler in quarantine is looked at.
+const LOOK: Duration = Duration::from_millis(500);
 
 pub(crate) enum Job {
     Event(Event),
@@ -50,16 +53,27 @@ pub(crate) enum Job {
     Status {
         answer: oneshot::Sender<(SlotStatus, Option<State>)>,
     },
+    /// Answered with how the slot was and is.
+    Operate {
+        act: Act,
+        answer: oneshot::Sender<Result<Box<(SlotStatus, SlotStatus)>, OperateError>>,
+    },
+    /// The log's lines after this number.
+    Log {
+        after: u64,
+        answer: oneshot::Sender<Vec<LogLine>>,
+    },
 }
 
-type Swapped = oneshot::Sender<Result<SwapReport, SwapError>>;
+/// What a switch did, and how the slot is after it.
+type Swapped = oneshot::Sender<Result<(SwapReport, Box<SlotStatus>), SwapError>>;
 
 /// Why a command was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Declined {
     #[error("{0}")]
     Failure(#[from] Failure),
-    #[error("the handler failed; it is not asked again after three faults")]
+    #[error("the handler failed, is paused or in quarantine; 'meshctl plugin show beacon' says which")]
     Failed,
     #[error("the handler did not answer")]
     NoReply,
@@ -74,6 +88,8 @@ pub(crate) struct Told {
     pub(crate) events: Vec<SlotEvent>,
     /// What was taken out of the slot.
     pub(crate) withdrawn: Option<Withdrawn>,
+    /// How the slot is after all this; there when something happened to it.
+    pub(crate) status: Option<Box<SlotStatus>>,
 }
 
 /// The driver's side of the thread. Dropping it ends the thread.
@@ -126,11 +142,15 @@ impl Thread {
     fn run(mut self, jobs: Receiver<Job>) {
         loop {
             let due = self.timers.values().min().copied();
-            let wait = due.map_or(IDLE, |due| due.saturating_duration_since(Instant::now()));
+            let idle = if self.slot.has_retry() { LOOK } else { IDLE };
+            let wait = due.map_or(idle, |due| due.saturating_duration_since(Instant::now()).min(idle));
             match jobs.recv_timeout(wait) {
                 Ok(job) => self.on_job(job),
                 Err(RecvTimeoutError::Timeout) => self.fire_timers(),
                 Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if let Some(effects) = self.slot.look(unix_ms()) {
+                self.restart(effects);
             }
         }
     }
@@ -152,7 +172,8 @@ impl Thread {
             }
             Job::Swap { prepared, carry, dry_run, answer } => {
                 if dry_run {
-                    let _ = answer.send(self.slot.rehearse(*prepared, unix_ms(), carry));
+                    let report = self.slot.rehearse(*prepared, unix_ms(), carry);
+                    let _ = answer.send(report.map(|report| (report, Box::new(self.slot.status()))));
                     return;
                 }
                 let done = self.slot.swap(*prepared, unix_ms(), carry);
@@ -171,13 +192,33 @@ impl Thread {
                 let state = self.slot.peek_state().ok().flatten();
                 let _ = answer.send((self.slot.status(), state));
             }
+            Job::Operate { act, answer } => {
+                let before = self.slot.status();
+                let done = self.operate(act, &before).map(|()| Box::new((before, self.slot.status())));
+                let _ = answer.send(done);
+                self.tell(Told::default());
+            }
+            Job::Log { after, answer } => drop(answer.send(self.slot.log_after(after))),
+        }
+    }
+
+    fn operate(&mut self, act: Act, before: &SlotStatus) -> Result<(), OperateError> {
+        match act {
+            Act::Pause => self.slot.pause(unix_ms()),
+            Act::Lower(lowering) => self.slot.set_terms(unix_ms(), lowering.terms(before)),
+            Act::Resume => {
+                if let Some(effects) = self.slot.resume(unix_ms())? {
+                    self.restart(effects);
+                }
+                Ok(())
+            }
         }
     }
 
     fn switched(&mut self, done: Result<(SwapReport, Vec<Effect>), SwapError>, answer: Swapped) {
         let report = done.map(|(report, effects)| {
             self.restart(effects);
-            report
+            (report, Box::new(self.slot.status()))
         });
         let _ = answer.send(report);
         self.tell(Told::default());
@@ -237,6 +278,9 @@ impl Thread {
 
     fn tell(&mut self, mut told: Told) {
         told.events = self.slot.take_events();
+        if told.withdrawn.is_some() || !told.events.is_empty() {
+            told.status = Some(Box::new(self.slot.status()));
+        }
         if told.withdrawn.is_some() || told.restarted || !told.effects.is_empty() || !told.events.is_empty() {
             // A driver that is gone needs nothing any more.
             let _ = self.told.blocking_send(told);

@@ -3,17 +3,16 @@
 //! Keeps the policy slots for the driver and the thread of the handler slot. Compiles nothing on the
 //! driver's thread: [`Plugins::source`] gives what a blocking task needs for that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use mesh_plugin_host::sign::Signed;
 use mesh_plugin_host::{
-    Carry, Engine, EngineError, Grants, Kind, Kv, LoadError, Loaded, PolicySet, PrepareError,
+    Carry, Engine, EngineError, Grants, Kind, Kv, LoadError, Loaded, PolicySet, PolicySlot, PrepareError,
     PreparedHandler, PreparedQos, PreparedRouting, PreparedTopology, Revision, Settings, State, builtin,
     inspect, load, prepare_handler, prepare_qos, prepare_routing, prepare_topology,
 };
 use mesh_proto::NodeId;
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::api::{self, ApiError, PluginRef, code};
@@ -21,8 +20,13 @@ use crate::driver::clock::unix_ms;
 use crate::handler::{HandlerThread, Identity, Job, Told};
 use crate::store::{Store, StoreError, Table, Write};
 
+mod act;
+mod binding;
+pub(crate) mod granted;
 mod trusted;
 
+pub(crate) use act::{Act, Lowering};
+pub(crate) use binding::Binding;
 #[cfg(feature = "oci")]
 pub(crate) use trusted::open;
 pub(crate) use trusted::{Candidate, Opened, Trust, merge, signer_row, unpack, verify_failed};
@@ -66,15 +70,9 @@ pub(crate) struct Installed {
     pub(crate) is_built_in: bool,
     /// Who vouches for it; each was verified.
     pub(crate) signatures: Vec<Signed>,
+    /// What the operator lets it use.
+    pub(crate) grants: Grants,
     loaded: Option<Loaded>,
-}
-
-/// What a slot is bound to, as the store keeps it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Binding {
-    /// The digest in hex; `None` for the native built-in.
-    digest: Option<String>,
-    settings: api::Settings,
 }
 
 /// What a node runs, as its operator said at the start.
@@ -104,6 +102,8 @@ pub(crate) struct Source {
     identity: Identity,
     kind: Kind,
     settings: Settings,
+    grants: Grants,
+    terms: mesh_plugin_host::Terms,
 }
 
 /// Why a plugin could not be made ready.
@@ -135,14 +135,18 @@ impl Source {
         let loaded = match self.loaded {
             Some(loaded) => loaded,
             None if blake3::hash(&self.bytes) != self.digest => return Err(ReadyError::Exchanged),
-            None => load(&self.engine, &self.bytes, Grants::ALL)?,
+            None => load(&self.engine, &self.bytes, self.grants)?,
         };
+        let (settings, terms) = (&self.settings, self.terms);
         let ready = match self.kind {
-            Kind::Routing => Ready::Routing(Box::new(prepare_routing(&loaded, &self.settings)?)),
-            Kind::Qos => Ready::Qos(Box::new(prepare_qos(&loaded, &self.settings)?)),
-            Kind::Topology => Ready::Topology(Box::new(prepare_topology(&loaded, &self.settings)?)),
+            Kind::Routing => Ready::Routing(Box::new(prepare_routing(&loaded, settings)?.with_terms(terms)?)),
+            Kind::Qos => Ready::Qos(Box::new(prepare_qos(&loaded, settings)?.with_terms(terms)?)),
+            Kind::Topology => {
+                Ready::Topology(Box::new(prepare_topology(&loaded, settings)?.with_terms(terms)?))
+            }
             Kind::Handler => {
-                Ready::Handler(Box::new(prepare_handler(&loaded, self.identity, &self.settings)?))
+                let prepared = prepare_handler(&loaded, self.identity, settings)?;
+                Ready::Handler(Box::new(prepared.with_terms(terms)?))
             }
         };
         Ok((ready, loaded))
@@ -156,6 +160,8 @@ pub(crate) struct Plugins {
     pub(crate) told: mpsc::Receiver<Told>,
     pub(crate) installed: BTreeMap<[u8; 32], Installed>,
     pub(crate) trust: Trust,
+    /// Revisions that nothing removes.
+    pub(crate) pinned: BTreeSet<[u8; 32]>,
     identity: Identity,
     bindings: BTreeMap<&'static str, Binding>,
 }
@@ -177,6 +183,7 @@ impl Plugins {
             told,
             installed: BTreeMap::new(),
             trust: Trust::restore(store, terms.is_signature_required)?,
+            pinned: BTreeSet::new(),
             identity,
             bindings: BTreeMap::new(),
         };
@@ -190,10 +197,12 @@ impl Plugins {
             let binding = plugins.first_binding(store, kind)?;
             if !plugins.may_stay(kind, &binding) {
                 // The binding stays in the store: it explains itself at every start, until another one is made.
+                plugins.leave_vacant(kind, &binding);
                 continue;
             }
-            if let Some(source) = plugins.source_of(store, kind, &binding)? {
-                sources.push((kind, source));
+            match plugins.source_of(store, kind, &binding)? {
+                Some(source) => sources.push((kind, source)),
+                None => plugins.leave_vacant(kind, &binding),
             }
             plugins.bindings.insert(kind.slot(), binding);
         }
@@ -210,8 +219,12 @@ impl Plugins {
                 Ok(Ok((ready, loaded))) => plugins.bind_at_start(store, kind, ready, loaded)?,
                 Ok(Err(error)) => {
                     tracing::error!(slot = kind.slot(), %error, "the slot starts with its native built-in");
+                    plugins.leave_vacant_as_bound(kind);
                 }
-                Err(_) => tracing::error!(slot = kind.slot(), "preparing the plugin panicked"),
+                Err(_) => {
+                    tracing::error!(slot = kind.slot(), "preparing the plugin panicked");
+                    plugins.leave_vacant_as_bound(kind);
+                }
             }
         }
         plugins.set_aside_events();
@@ -230,6 +243,7 @@ impl Plugins {
                 since_ms: unix_ms(),
                 is_built_in: true,
                 signatures: Vec::new(),
+                grants: granted::asked(&inspection),
                 loaded: None,
             };
             self.installed.insert(inspection.digest, installed);
@@ -249,6 +263,8 @@ impl Plugins {
             let Ok(inspection) = inspect(&bytes) else { continue };
             let Some(kind) = inspection.kind else { continue };
             let signatures = trusted::stored_signatures(store, &inspection)?;
+            let grants = granted::stored_grants(store, &inspection.digest)?;
+            granted::stored_pin(store, &inspection.digest, &mut self.pinned)?;
             self.installed.entry(inspection.digest).or_insert(Installed {
                 revision: inspection.revision(),
                 kind,
@@ -257,6 +273,7 @@ impl Plugins {
                 since_ms,
                 is_built_in: false,
                 signatures,
+                grants,
                 loaded: None,
             });
         }
@@ -272,7 +289,7 @@ impl Plugins {
         // Parents are weighed as the operator's weights say, which the native built-in goes by.
         let is_first = |i: &&Installed| i.is_built_in && i.kind == kind && kind != Kind::Topology;
         let built_in = self.installed.values().find(is_first);
-        Ok(Binding { digest: built_in.map(|i| hex(&i.revision.digest)), settings: api::Settings::new() })
+        Ok(Binding::first(built_in.map(|i| &i.revision)))
     }
 
     /// Says whether what a slot was bound to may be bound again, and says why not in the log.
@@ -294,7 +311,7 @@ impl Plugins {
             return Ok(None);
         };
         let bytes = self.bytes(store, &digest)?;
-        Ok(bytes.and_then(|bytes| self.source(&digest, bytes, &binding.settings)))
+        Ok(bytes.and_then(|bytes| self.source(&digest, bytes, &binding.settings, binding.terms())))
     }
 
     fn bind_at_start(
@@ -325,8 +342,35 @@ impl Plugins {
         };
         if let Err(error) = done {
             tracing::error!(slot = kind.slot(), %error, "the slot starts with its native built-in");
+            self.leave_vacant_as_bound(kind);
+        } else if self.bindings.get(kind.slot()).is_some_and(|binding| binding.paused) {
+            self.pause_at_start(kind);
         }
         Ok(())
+    }
+
+    fn pause_at_start(&mut self, kind: Kind) {
+        match PolicySlot::from_name(kind.slot()) {
+            // What cannot be paused has just failed, and says so itself.
+            Some(slot) => drop(self.set.pause(slot, unix_ms())),
+            None => {
+                let (answer, _) = tokio::sync::oneshot::channel();
+                self.handler.hand(Job::Operate { act: Act::Pause, answer });
+            }
+        }
+    }
+
+    /// A slot whose plugin does not start is left to whom its operator wants.
+    fn leave_vacant(&mut self, kind: Kind, binding: &Binding) {
+        if let (Some(slot), Some(_)) = (PolicySlot::from_name(kind.slot()), &binding.digest) {
+            self.set.leave_vacant(slot, binding.terms().on_failure);
+        }
+    }
+
+    fn leave_vacant_as_bound(&mut self, kind: Kind) {
+        if let Some(binding) = self.bindings.get(kind.slot()).cloned() {
+            self.leave_vacant(kind, &binding);
+        }
     }
 
     /// The swaps of the start are no news.
@@ -346,7 +390,13 @@ impl Plugins {
     }
 
     /// Returns what makes an installed plugin ready.
-    pub(crate) fn source(&self, digest: &[u8; 32], bytes: Bytes, settings: &api::Settings) -> Option<Source> {
+    pub(crate) fn source(
+        &self,
+        digest: &[u8; 32],
+        bytes: Bytes,
+        settings: &api::Settings,
+        terms: mesh_plugin_host::Terms,
+    ) -> Option<Source> {
         let installed = self.installed.get(digest)?;
         Some(Source {
             engine: self.engine.clone(),
@@ -356,6 +406,8 @@ impl Plugins {
             identity: self.identity.clone(),
             kind: installed.kind,
             settings: settings.iter().map(|(name, value)| (name.clone(), value_of(value))).collect(),
+            grants: installed.grants,
+            terms,
         })
     }
 
@@ -371,9 +423,11 @@ impl Plugins {
             since_ms,
             is_built_in: false,
             signatures: Vec::new(),
+            grants: loaded.grants(),
             loaded: None,
             revision: revision.clone(),
         });
+        installed.grants = granted::union(installed.grants, loaded.grants());
         installed.loaded = Some(loaded);
         if known {
             return None;
@@ -396,31 +450,9 @@ impl Plugins {
         let is_revoked = gone.is_some_and(|gone| self.trust.list.check_revoked(&gone.signatures).is_err());
         let tables =
             if is_revoked { &[Table::Revisions][..] } else { &[Table::Revisions, Table::Signatures] };
-        tables.iter().map(|table| Write::Delete { table: *table, key: digest.to_vec() }).collect()
-    }
-
-    /// Binds a slot, and returns the write that keeps it.
-    pub(crate) fn bind(
-        &mut self,
-        slot: &'static str,
-        revision: Option<&Revision>,
-        settings: api::Settings,
-    ) -> Write {
-        let binding = Binding { digest: revision.map(|revision| hex(&revision.digest)), settings };
-        let value = serde_json::to_vec(&binding).expect("a binding has string keys only");
-        self.bindings.insert(slot, binding);
-        Write::Put { table: Table::Bindings, key: slot.as_bytes().to_vec(), value: value.into() }
-    }
-
-    /// Returns the settings that a slot was bound with.
-    pub(crate) fn settings(&self, slot: &str) -> api::Settings {
-        self.bindings.get(slot).map(|binding| binding.settings.clone()).unwrap_or_default()
-    }
-
-    /// Returns what a slot is bound to; `None` is the native built-in.
-    pub(crate) fn bound(&self, slot: &str) -> Option<&Revision> {
-        let digest = self.bindings.get(slot)?.digest.as_ref()?;
-        self.installed.values().map(|installed| &installed.revision).find(|r| hex(&r.digest) == *digest)
+        let mut writes = self.forget(digest);
+        writes.extend(tables.iter().map(|table| Write::Delete { table: *table, key: digest.to_vec() }));
+        writes
     }
 
     /// Finds an installed revision by name, `NAME@VERSION` or digest prefix.
@@ -455,7 +487,7 @@ impl Plugins {
     /// Returns the writes that keep what the policies would save now, for the next start.
     pub(crate) fn keep_states(&mut self) -> Vec<Write> {
         let mut writes = Vec::new();
-        for slot in mesh_plugin_host::PolicySlot::ALL {
+        for slot in PolicySlot::ALL {
             let status = self.set.status(slot);
             if let (Some(revision), Ok(Some(state))) = (status.active, self.set.peek_state(slot)) {
                 writes.push(Write::Put {

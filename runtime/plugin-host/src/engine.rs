@@ -183,5 +183,7 @@ fn config(bound: Bound) -> wasmtime::Config {
     // Equal inputs must give equal answers on every node, or nothing could be replayed.
     config.cranelift_nan_canonicalization(true);
     config.relaxed_simd_deterministic(true);
+    // Handles of a failed instance's memories, so that what a panic left there can be read. Copies nothing.
+    config.coredump_on_trap(true);
     config
 }

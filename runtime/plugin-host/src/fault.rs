@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use wasmtime::Trap;
 
+use crate::post_mortem::PostMortem;
 use crate::settings::{Refusal, clip};
 
 /// One failed call.
@@ -18,7 +19,7 @@ pub enum Fault {
     /// It trapped: a panic, an overflow of its stack, a pointer out of bounds.
     #[error("it trapped: {reason}")]
     Trap {
-        /// What the engine says, with the innermost frames.
+        /// What the guest said before it gave up, or else the engine, with the innermost frames.
         reason: String,
     },
     /// Its answer makes the host allocate more than an answer may.
@@ -82,68 +83,28 @@ pub enum Fault {
 
 impl Fault {
     /// Reads the engine's error of a call that had `limit`.
-    pub(crate) fn of(error: &wasmtime::Error, limit: Duration) -> Fault {
+    pub(crate) fn of(error: &wasmtime::Error, limit: Duration, dead: &PostMortem) -> Fault {
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt | Trap::OutOfFuel) => return Fault::Deadline { limit },
-            Some(trap) => return Fault::Trap { reason: with_frames(trap.to_string(), error) },
+            Some(trap) => return Fault::Trap { reason: in_words(trap.to_string(), dead) },
             None => {}
         }
         let reason = format!("{:#}", error.root_cause());
         if reason.contains("fuel allocated for hostcalls has been exhausted") {
             return Fault::TooMuch { max: crate::limits::ANSWER_BYTES };
         }
-        Fault::Trap { reason: with_frames(reason, error) }
+        Fault::Trap { reason: in_words(reason, dead) }
     }
 }
 
-/// Appends the innermost frames that have names and are the plugin's own.
-fn with_frames(mut reason: String, error: &wasmtime::Error) -> String {
-    const NOT_ITS_OWN: [&str; 5] = ["core", "std", "alloc", "__rustc", "rust_panic"];
-    if let Some(backtrace) = error.downcast_ref::<wasmtime::WasmBacktrace>() {
-        // The text has the names demangled, one a line, behind the module's and an exclamation mark.
-        let text = backtrace.to_string();
-        let names = text.lines().filter_map(|line| line.split_once('!')).map(|(_, name)| name.trim());
-        let is_own = |name: &String| {
-            let start = name.trim_start_matches('<').split([':', ' ']).next();
-            start.is_none_or(|start| !NOT_ITS_OWN.contains(&start))
-        };
-        for name in names.map(without_hashes).filter(is_own).take(2) {
-            reason.push_str(" in ");
-            reason.push_str(&name);
-        }
+/// Says the guest's own words if it left any, else the engine's, and where it was.
+fn in_words(engine: String, dead: &PostMortem) -> String {
+    /// Functions of the plugin that a line for people has room for.
+    const SHOWN: usize = 2;
+    let mut reason = dead.panic.as_ref().map_or(engine, |panic| format!("it panicked: {panic}"));
+    for name in dead.own_frames().take(SHOWN) {
+        reason.push_str(" in ");
+        reason.push_str(name);
     }
     clip(reason)
-}
-
-/// Drops the hash of each crate from a demangled name: `core[8f2a1c0d9e8b7a65]::fmt` is `core::fmt` to people.
-fn without_hashes(name: &str) -> String {
-    let mut out = String::new();
-    let mut rest = name;
-    while let Some((before, after)) = rest.split_once('[') {
-        out.push_str(before);
-        rest = match after.split_once(']') {
-            Some((hash, after)) if hash.len() == 16 && hash.bytes().all(|c| c.is_ascii_hexdigit()) => after,
-            _ => {
-                out.push('[');
-                after
-            }
-        };
-    }
-    out + rest
-}
-
-#[cfg(test)]
-mod tests {
-    use super::without_hashes;
-
-    #[test]
-    fn hashes_are_dropped_and_slices_stay() {
-        for (name, want) in [
-            ("std[a543996e6e7dbf1e]::panicking::{closure#0}", "std::panicking::{closure#0}"),
-            ("<[u8] as x[a543996e6e7dbf1e]::Y>::z", "<[u8] as x::Y>::z"),
-            ("open[", "open["),
-        ] {
-            assert_eq!(without_hashes(name), want);
-        }
-    }
 }

@@ -10,6 +10,7 @@ use wasmtime::Store;
 
 use crate::engine::Engine;
 use crate::fault::Fault;
+use crate::input::Input;
 use crate::limits::{self, HANDLER_CALL, SETUP};
 use crate::load::{Kind, Loaded, Revision, World};
 use crate::policy::{check_state, life_cycle, wrong_kind};
@@ -21,6 +22,8 @@ use crate::slot::{
 };
 use crate::wit::common;
 use crate::wit::handler::{self, calls};
+
+mod operate;
 
 /// A message on a subscribed topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -260,11 +263,13 @@ impl HandlerSlot {
             return Handled { outcome: Outcome::Declined(failure), restart: None };
         }
         let kv = &self.identity.kv;
-        let answer = self.slot.ask(now_ms, 1, &(), |guest| guest.handle(now_ms, seed, &event, kv));
-        let outcome = match answer {
-            Some(Ok(effects)) => Outcome::Done(effects),
-            Some(Err(failure)) => Outcome::Declined(failure),
-            None => Outcome::Failed,
+        let input = || digest(now_ms, seed, &event);
+        let ask = |guest: &mut Handler, limit| guest.handle(limit, now_ms, seed, &event, kv);
+        let outcome = match self.slot.ask(now_ms, 1, &(), input, ask) {
+            Ok(Ok(effects)) => Outcome::Done(effects),
+            Ok(Err(failure)) => Outcome::Declined(failure),
+            // There is no native handler, so every failure mode is closed.
+            Err(_) => Outcome::Failed,
         };
         Handled { outcome, restart: self.slot.take_configured() }
     }
@@ -295,6 +300,19 @@ impl HandlerSlot {
     }
 }
 
+fn digest(now_ms: u64, seed: u64, event: &Event) -> [u8; 32] {
+    let input = Input::of("handle", now_ms).number(seed);
+    let input = match event {
+        Event::Timer(id) => input.bytes(b"timer").number((*id).into()),
+        Event::Message(message) => {
+            let input = input.bytes(b"message").bytes(message.topic.as_bytes()).bytes(&message.origin);
+            input.bytes(&message.id).bytes(&message.payload).number(message.sent_ms)
+        }
+        Event::Command { name, payload } => input.bytes(b"command").bytes(name.as_bytes()).bytes(payload),
+    };
+    input.digest()
+}
+
 fn check_event(event: &Event) -> Result<(), Failure> {
     let too_large = |what| Err(Failure::BadInput(format!("{what} is larger than a handler is given")));
     match event {
@@ -321,6 +339,7 @@ impl Handler {
 
     fn handle(
         &mut self,
+        limit: Duration,
         now_ms: u64,
         seed: u64,
         event: &Event,
@@ -328,7 +347,7 @@ impl Handler {
     ) -> Result<Result<Vec<Effect>, Failure>, Fault> {
         let lent = lend_event(event);
         self.store.data_mut().wasi.begin(now_ms, seed);
-        let answer = self.call(HANDLER_CALL, |guest, store| guest.call_handle(store, now_ms, seed, lent))?;
+        let answer = self.call(limit, |guest, store| guest.call_handle(store, now_ms, seed, lent))?;
         let effects = match answer {
             Ok(effects) => checked(effects)?,
             Err(failure) => return Ok(Err(failure.into())),

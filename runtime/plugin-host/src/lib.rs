@@ -14,6 +14,7 @@ pub mod compare;
 pub mod engine;
 pub mod fault;
 pub mod handler;
+mod input;
 pub mod inspect;
 pub mod interfaces;
 pub mod limits;
@@ -21,11 +22,13 @@ pub mod load;
 pub mod manifest;
 pub mod package;
 mod policy;
+pub mod post_mortem;
 mod sandbox;
 mod set;
 pub mod settings;
 pub mod sign;
 mod slot;
+pub mod terms;
 pub mod trial;
 pub mod trust;
 mod wasi;
@@ -39,6 +42,7 @@ pub use load::{Grants, Kind, LoadError, Loaded, Revision, load};
 pub use manifest::{Manifest, ManifestError, SettingError};
 pub use package::{Package, PackageError};
 pub use policy::{Qos, Routing, Topology};
+pub use post_mortem::PostMortem;
 pub use sandbox::Kv;
 pub use set::{
     PolicySet, PolicySlot, PreparedQos, PreparedRouting, PreparedTopology, prepare_qos, prepare_routing,
@@ -46,6 +50,7 @@ pub use set::{
 };
 pub use settings::{Refusal, Settings, Value};
 pub use slot::{
-    Carry, FaultRecord, Guest, PrepareError, Prepared, Refused, SlotEvent, SlotState, SlotStatus, State,
-    SwapError, SwapReport, Withdrawn,
+    Carry, FaultRecord, Guest, LogLevel, LogLine, OperateError, PrepareError, Prepared, Refused, SlotEvent,
+    SlotState, SlotStatus, State, SwapError, SwapReport, Withdrawn,
 };
+pub use terms::{BadLimit, Bounds, Lowered, NoSuchMode, OnFailure, Terms};

@@ -68,13 +68,29 @@ pub const KV_BYTES: usize = 1 << 20;
 pub const HOST_CALLS: u32 = 10_000;
 /// Bytes of one log line; faults.md section 3.
 pub const LOG_LINE_BYTES: usize = 4 << 10;
-/// Log lines of one call; the others are counted only.
+/// Log lines of one call; the others are dropped.
 pub const LOG_LINES: u32 = 16;
+/// Log lines of a slot's plugin a second; the others are counted only.
+pub const LOG_LINES_PER_S: u32 = 1_000;
+/// Bytes of log lines of a slot's plugin a second; faults.md section 3.
+pub const LOG_BYTES_PER_S: usize = 64 << 10;
+/// Lines that a slot keeps for its operator.
+pub const LOG_KEPT_LINES: usize = 1_024;
+/// Bytes of the lines that a slot keeps for its operator.
+pub const LOG_KEPT_BYTES: usize = 256 << 10;
 
 /// Strikes within [`STRIKE_WINDOW_MS`] that quarantine a revision.
 pub const STRIKES: usize = 3;
 /// The window of [`STRIKES`], in milliseconds.
 pub const STRIKE_WINDOW_MS: u64 = 60_000;
+/// Milliseconds until a quarantined revision is tried again, the first time; each further time twice as long.
+pub const QUARANTINE_FIRST_MS: u64 = 60_000;
+/// The longest of these waits.
+pub const QUARANTINE_LONGEST_MS: u64 = 3_600_000;
+/// Tries in a row that end in a quarantine again; after that, only an operator ends it.
+pub const QUARANTINE_TRIES: u32 = 8;
+/// Milliseconds without another quarantine that make the next one count as the first.
+pub const QUARANTINE_FORGOTTEN_MS: u64 = 1_800_000;
 /// Events of a slot that wait to be fetched; beyond that the oldest are dropped and counted.
 pub const EVENTS: usize = 256;
 /// Faults that a slot remembers for its operator.

@@ -232,12 +232,13 @@ impl LoadError {
     pub fn code(&self) -> &'static str {
         match self {
             LoadError::NotAComponent(_) => "MESH-P103",
-            LoadError::ForbiddenImport { .. } | LoadError::NotGranted { .. } => "MESH-P104",
+            LoadError::ForbiddenImport { .. } => "MESH-P104",
             LoadError::WrongWorld { .. } | LoadError::WrongShape { .. } => "MESH-P105",
             LoadError::TooLarge { .. } | LoadError::OverLimit { .. } => "MESH-P106",
             LoadError::WrongVersion { .. } => "MESH-P107",
             LoadError::Start(_) => "MESH-P112",
             LoadError::Manifest(_) => "MESH-P116",
+            LoadError::NotGranted { .. } => "MESH-P117",
             LoadError::Compiler { .. } => "MESH-P132",
         }
     }

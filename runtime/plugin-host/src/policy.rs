@@ -208,6 +208,14 @@ macro_rules! life_cycle {
             &self.engine
         }
 
+        fn host(&self) -> &Host {
+            self.store.data()
+        }
+
+        fn host_mut(&mut self) -> &mut Host {
+            self.store.data_mut()
+        }
+
         fn state_version(&mut self) -> Result<u32, Fault> {
             self.call(SETUP, |guest, store| guest.call_state_version(store))
         }

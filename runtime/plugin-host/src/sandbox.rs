@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
+use wasmtime::{ResourceLimiter, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
 
 use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::handler::Shared;
 use crate::limits;
 use crate::load::Revision;
+use crate::post_mortem::PostMortem;
 use crate::settings::clip;
+use crate::slot::LogLevel;
 use crate::wasi::Wasi;
 use crate::wit::handler::{kv, log};
 
@@ -20,9 +22,13 @@ pub(crate) use log::Level;
 pub type Kv = BTreeMap<String, Vec<u8>>;
 
 /// What the host keeps beside an instance.
-pub(crate) struct Host {
-    limits: StoreLimits,
+pub struct Host {
+    meter: Meter,
     slice: Slice,
+    /// What the guest has said since the last time that somebody took it.
+    said: Vec<(LogLevel, String)>,
+    /// What the trap that ended the instance left behind.
+    post_mortem: Option<Box<PostMortem>>,
     /// The store of the handler's slot; empty for policies.
     pub(crate) kv: Shared,
     host_calls: u32,
@@ -32,6 +38,59 @@ pub(crate) struct Host {
     pub(crate) wasi: Wasi,
 }
 
+/// Holds an instance to its limits and remembers the most memory it had.
+struct Meter {
+    limits: StoreLimits,
+    /// Bytes of all memories now; memories never shrink.
+    memory: usize,
+}
+
+impl ResourceLimiter for Meter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let may = self.limits.memory_growing(current, desired, maximum)?;
+        if may {
+            self.memory += desired.saturating_sub(current);
+        }
+        Ok(may)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.limits.table_growing(current, desired, maximum)
+    }
+
+    fn instances(&self) -> usize {
+        self.limits.instances()
+    }
+
+    fn tables(&self) -> usize {
+        self.limits.tables()
+    }
+
+    fn memories(&self) -> usize {
+        self.limits.memories()
+    }
+}
+
+fn limits_with(memory: usize) -> StoreLimits {
+    StoreLimitsBuilder::new()
+        .memory_size(memory)
+        .table_elements(limits::TABLE_ELEMENTS)
+        .instances(limits::CORE_ITEMS)
+        .tables(limits::CORE_ITEMS)
+        .memories(limits::CORE_ITEMS)
+        .build()
+}
+
 /// The time of the running call.
 #[derive(Default)]
 struct Slice {
@@ -39,6 +98,9 @@ struct Slice {
     extensions: u32,
     cpu: Option<Duration>,
 }
+
+/// Lines that wait to be taken.
+const SAID: usize = 64;
 
 /// A call that has been waiting for a core is not stopped until it has run, or this often been given grace.
 const MAX_EXTENSIONS: u32 = 20;
@@ -78,16 +140,11 @@ fn thread_time() -> Option<Duration> {
 
 /// Makes a store with every limit set.
 pub(crate) fn store(engine: &Engine, revision: &Revision) -> Store<Host> {
-    let limits = StoreLimitsBuilder::new()
-        .memory_size(limits::MEMORY_BYTES)
-        .table_elements(limits::TABLE_ELEMENTS)
-        .instances(limits::CORE_ITEMS)
-        .tables(limits::CORE_ITEMS)
-        .memories(limits::CORE_ITEMS)
-        .build();
     let host = Host {
-        limits,
+        meter: Meter { limits: limits_with(limits::MEMORY_BYTES), memory: 0 },
         slice: Slice::default(),
+        said: Vec::new(),
+        post_mortem: None,
         kv: Shared::default(),
         host_calls: 0,
         log_lines: 0,
@@ -95,7 +152,7 @@ pub(crate) fn store(engine: &Engine, revision: &Revision) -> Store<Host> {
         wasi: Wasi::new(revision.digest),
     };
     let mut store = Store::new(engine.wasm(), host);
-    store.limiter(|host| &mut host.limits);
+    store.limiter(|host| &mut host.meter);
     store.set_hostcall_fuel(limits::ANSWER_BYTES);
     store.set_max_component_handles(limits::HANDLES);
     if !engine.is_metered() {
@@ -118,16 +175,54 @@ pub(crate) fn call<R>(
     host.host_calls = 0;
     host.log_lines = 0;
     if engine.is_metered() {
-        store.set_fuel(ticks * limits::FUEL_PER_MS).map_err(|error| Fault::of(&error, limit))?;
+        store.set_fuel(ticks * limits::FUEL_PER_MS).expect("a metered engine counts fuel");
     } else {
         // The tick that is under way may end at once.
         store.set_epoch_deadline(ticks + 1);
     }
     let _running = engine.enter();
-    call(store).map_err(|error| Fault::of(&error, limit))
+    call(store).map_err(|error| dissect(&error, store, limit))
+}
+
+#[cold]
+fn dissect(error: &wasmtime::Error, store: &mut Store<Host>, limit: Duration) -> Fault {
+    let dead = PostMortem::of(error, store);
+    let fault = Fault::of(error, limit, &dead);
+    store.data_mut().post_mortem = Some(Box::new(dead));
+    fault
 }
 
 impl Host {
+    /// Returns the bytes of all memories; they never shrink, so it is also the most there was.
+    pub(crate) fn memory(&self) -> usize {
+        self.meter.memory
+    }
+
+    /// Lowers or raises the memory that may be had from now on. Says whether there is not more already.
+    pub(crate) fn limit_memory(&mut self, bytes: usize) -> bool {
+        let fits = self.meter.memory <= bytes;
+        if fits {
+            self.meter.limits = limits_with(bytes);
+        }
+        fits
+    }
+
+    /// Says whether the guest has said anything.
+    #[inline]
+    pub(crate) fn has_said(&self) -> bool {
+        !self.said.is_empty()
+    }
+
+    /// Takes what the guest has said.
+    pub(crate) fn take_said(&mut self) -> Vec<(LogLevel, String)> {
+        std::mem::take(&mut self.said)
+    }
+
+    /// Takes what the last trap left behind.
+    pub(crate) fn take_post_mortem(&mut self) -> PostMortem {
+        self.post_mortem.take().map_or_else(PostMortem::default, |dead| *dead)
+    }
+
     pub(crate) fn count_host_call(&mut self) -> wasmtime::Result<()> {
         self.host_calls += 1;
         if self.host_calls > limits::HOST_CALLS {
@@ -151,6 +246,21 @@ impl Host {
             Level::Warn => tracing::warn!(plugin, "{text}"),
             Level::Info => tracing::info!(plugin, "{text}"),
             Level::Debug => tracing::debug!(plugin, "{text}"),
+        }
+        // Several calls make up a start, and nobody takes between them.
+        if self.said.len() < SAID {
+            self.said.push((level.into(), text));
+        }
+    }
+}
+
+impl From<Level> for LogLevel {
+    fn from(level: Level) -> LogLevel {
+        match level {
+            Level::Error => LogLevel::Error,
+            Level::Warn => LogLevel::Warn,
+            Level::Info => LogLevel::Info,
+            Level::Debug => LogLevel::Debug,
         }
     }
 }

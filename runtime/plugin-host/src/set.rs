@@ -3,7 +3,7 @@
 //! Owned by the thread that drives the core: calls are synchronous, and a swap is a call between two
 //! batches. Plugins are loaded and prepared elsewhere.
 
-use mesh_proto::policy::native::{self, Native};
+use mesh_proto::policy::native::Native;
 use mesh_proto::policy::{Asker, Candidates, Load, Policies, QosBatch, RouteBatch, Shares, View};
 
 use crate::engine::Engine;
@@ -15,6 +15,10 @@ use crate::settings::Settings;
 use crate::slot::{
     Carry, PrepareError, Prepared, Slot, SlotEvent, SlotStatus, State, SwapError, SwapReport, Withdrawn,
 };
+use crate::terms::OnFailure;
+
+mod operate;
+mod stand_in;
 
 mod trials;
 
@@ -259,6 +263,14 @@ impl PolicySet {
         }
     }
 
+    fn route_instead(&mut self, mode: OnFailure, batch: &RouteBatch, verdicts: &mut Vec<u32>) {
+        match mode {
+            OnFailure::Fallback => self.native_routing().routing.route(batch, verdicts),
+            OnFailure::FailClosed => stand_in::route_closed(batch, verdicts),
+            OnFailure::FailOpen => stand_in::route_open(batch, verdicts),
+        }
+    }
+
     fn native_routing(&mut self) -> &mut Native {
         if self.is_native_stale {
             self.native.routing.observe(&self.view);
@@ -286,17 +298,16 @@ impl Policies for PolicySet {
             return;
         }
         if rows > BATCH_ROWS || self.is_view_too_large {
-            self.routing.pass_by(rows as u64);
-            return self.native_routing().routing.route(batch, verdicts);
+            let mode = self.routing.pass_by(rows as u64);
+            return self.route_instead(mode, batch, verdicts);
         }
         let begun = self.trials.begun(PolicySlot::Route);
         let links = self.view.links.rtt_us.len();
-        let answers = self
-            .routing
-            .ask(now_ms, rows as u64, &self.view, |guest| guest.decide(HOT, now_ms, batch, links));
-        match answers {
-            Some(answers) => *verdicts = answers,
-            None => self.native_routing().routing.route(batch, verdicts),
+        let ask = |guest: &mut Routing, limit| guest.decide(limit, now_ms, batch, links);
+        let input = || stand_in::route_digest(now_ms, batch, links);
+        match self.routing.ask(now_ms, rows as u64, &self.view, input, ask) {
+            Ok(answers) => *verdicts = answers,
+            Err(mode) => self.route_instead(mode, batch, verdicts),
         }
         if let Some(begun) = begun {
             self.trials.routed(now_ms, begun.elapsed(), batch, verdicts);
@@ -310,13 +321,14 @@ impl Policies for PolicySet {
             return;
         }
         if rows > BATCH_ROWS {
-            self.qos.pass_by(rows as u64);
-            return self.native.qos.classify(batch, classes);
+            let mode = self.qos.pass_by(rows as u64);
+            return stand_in::classify(mode, &self.native, batch, classes);
         }
         let begun = self.trials.begun(PolicySlot::Qos);
-        match self.qos.ask(now_ms, rows as u64, &(), |guest| guest.classify(HOT, now_ms, batch)) {
-            Some(answers) => *classes = answers,
-            None => self.native.qos.classify(batch, classes),
+        let ask = |guest: &mut Qos, limit| guest.classify(limit, now_ms, batch);
+        match self.qos.ask(now_ms, rows as u64, &(), || stand_in::qos_digest(now_ms, batch), ask) {
+            Ok(answers) => *classes = answers,
+            Err(mode) => stand_in::classify(mode, &self.native, batch, classes),
         }
         if let Some(begun) = begun {
             self.trials.classified(now_ms, begun.elapsed(), batch, classes);
@@ -325,8 +337,10 @@ impl Policies for PolicySet {
 
     fn divide(&mut self, now_ms: u64, load: &Load) -> Shares {
         let begun = self.trials.begun(PolicySlot::Qos);
-        let shares = self.qos.ask(now_ms, 0, &(), |guest| guest.divide(HOT, now_ms, load));
-        let shares = shares.unwrap_or_else(|| self.native.divide(now_ms, load));
+        let ask = |guest: &mut Qos, limit| guest.divide(limit, now_ms, load);
+        let shares = self.qos.ask(now_ms, 0, &(), || stand_in::load_digest(now_ms, load), ask);
+        // Shares only divide what is sent, and there is no more cautious way to do that.
+        let shares = shares.unwrap_or_else(|_| self.native.divide(now_ms, load));
         if let Some(begun) = begun {
             self.trials.divided(now_ms, begun.elapsed(), load, shares);
         }
@@ -336,10 +350,11 @@ impl Policies for PolicySet {
     fn score(&mut self, now_ms: u64, asker: &Asker, candidates: &Candidates, scores: &mut Vec<u32>) {
         let begun = self.trials.begun(PolicySlot::Topology);
         let rows = candidates.len() as u64;
-        let ask = |guest: &mut Topology| guest.score(HOT, now_ms, asker, candidates);
-        match self.topology.ask(now_ms, rows, &(), ask) {
-            Some(answers) => *scores = answers,
-            None => native::score(asker, candidates, scores),
+        let ask = |guest: &mut Topology, limit| guest.score(limit, now_ms, asker, candidates);
+        let input = || stand_in::score_digest(now_ms, candidates);
+        match self.topology.ask(now_ms, rows, &(), input, ask) {
+            Ok(answers) => *scores = answers,
+            Err(mode) => stand_in::score(mode, asker, candidates, scores),
         }
         if let Some(begun) = begun {
             self.trials.scored(now_ms, begun.elapsed(), (asker, candidates), scores);

@@ -11,17 +11,26 @@ use crate::fault::Fault;
 use crate::limits;
 use crate::load::{Kind, Loaded, Revision};
 use crate::manifest::SettingError;
+use crate::sandbox::Host;
 use crate::settings::{Refusal, Settings};
+use crate::terms::OnFailure;
 
 mod bound;
 mod hand_over;
+mod log;
+mod operate;
 mod prepared;
+mod quarantine;
 mod report;
 mod stats;
 mod times;
 
 use bound::{Bound, Checkpoint};
+use log::Log;
+pub use log::{LogLevel, LogLine};
+pub use operate::OperateError;
 pub use prepared::Prepared;
+use quarantine::{Probation, Quarantine};
 pub use report::{
     Carry, FaultRecord, PrepareError, SlotEvent, SlotState, SlotStatus, SwapError, SwapReport, Withdrawn,
 };
@@ -78,6 +87,10 @@ pub trait Guest: Sealed + Sized + Send + 'static {
     #[doc(hidden)]
     fn engine(&self) -> &Engine;
     #[doc(hidden)]
+    fn host(&self) -> &Host;
+    #[doc(hidden)]
+    fn host_mut(&mut self) -> &mut Host;
+    #[doc(hidden)]
     fn state_version(&mut self) -> Result<u32, Fault>;
     #[doc(hidden)]
     fn save(&mut self, limit: Duration) -> Result<Vec<u8>, Fault>;
@@ -93,9 +106,16 @@ pub(crate) struct Slot<G: Guest> {
     active: Option<Bound<G>>,
     /// Warm, for a rollback; `Some(None)` is the native built-in.
     previous: Option<Option<Bound<G>>>,
-    quarantined: Option<Revision>,
+    quarantine: Option<Quarantine<G>>,
+    /// What came back from a quarantine by itself, until that is forgotten.
+    probation: Option<Probation>,
+    /// The active revision stays, and is not asked.
+    paused: bool,
+    /// Who answers while no revision is there.
+    vacant: OnFailure,
     strikes: VecDeque<u64>,
     stats: Stats,
+    log: Log,
     events: VecDeque<SlotEvent>,
     lost_events: u64,
     since_ms: u64,
@@ -110,9 +130,13 @@ impl<G: Guest> Slot<G> {
             hot,
             active: None,
             previous: None,
-            quarantined: None,
+            quarantine: None,
+            probation: None,
+            paused: false,
+            vacant: OnFailure::Fallback,
             strikes: VecDeque::with_capacity(limits::STRIKES),
             stats: Stats::default(),
+            log: Log::default(),
             events: VecDeque::new(),
             lost_events: 0,
             since_ms: 0,
@@ -120,67 +144,105 @@ impl<G: Guest> Slot<G> {
         }
     }
 
-    /// Asks the active revision; `None` when there is none or it fails, and then the caller's native
-    /// built-in answers. `rows` is what the call counts for.
+    /// Asks the active revision; when there is none or it fails, says who answers instead. `rows` is what the call
+    /// counts for, and `input` its digest, which only a failure is worth computing for.
     #[inline]
     pub(crate) fn ask<R>(
         &mut self,
         now_ms: u64,
         rows: u64,
         context: &G::Context,
-        ask: impl FnOnce(&mut G) -> Result<R, Fault>,
-    ) -> Option<R> {
+        input: impl FnOnce() -> [u8; 32],
+        ask: impl FnOnce(&mut G, Duration) -> Result<R, Fault>,
+    ) -> Result<R, OnFailure> {
         self.stats.calls += 1;
         self.stats.messages += rows;
+        if self.paused {
+            self.stats.fallbacks += rows.max(1);
+            return Err(OnFailure::Fallback);
+        }
         let Some(bound) = &mut self.active else {
-            return None;
+            self.stats.fallbacks += if self.vacant == OnFailure::Fallback { 0 } else { rows.max(1) };
+            return Err(self.vacant);
         };
         if bound.instance.is_none() {
             // An earlier attempt to make a fresh instance failed.
             self.revive(now_ms, context);
         }
+        let mode = self.mode();
+        let limit = self.limit();
         let Some(instance) = self.active.as_mut().and_then(|bound| bound.instance.as_mut()) else {
             self.stats.fallbacks += rows.max(1);
-            return None;
+            return Err(mode);
         };
         let begun = self.stats.is_sampled(rows).then(Instant::now);
-        let answer = ask(instance);
+        let answer = ask(instance, limit);
         if let Some(begun) = begun {
             self.stats.add_time(begun.elapsed());
         }
         match answer {
             Ok(answer) => {
                 self.on_answer(now_ms, rows, context);
-                Some(answer)
+                Ok(answer)
             }
             Err(fault) => {
                 self.stats.fallbacks += rows.max(1);
-                self.strike(now_ms, fault);
+                self.strike(now_ms, fault, Some(input()));
                 self.revive(now_ms, context);
-                None
+                Err(mode)
             }
         }
     }
 
-    /// Counts a call that the plugin is not asked about, because it is larger than plugins are shown.
-    pub(crate) fn pass_by(&mut self, rows: u64) {
+    /// Counts a call that the plugin is not asked about, because it is larger than plugins are shown, and says who
+    /// answers.
+    pub(crate) fn pass_by(&mut self, rows: u64) -> OnFailure {
         self.stats.calls += 1;
         self.stats.messages += rows;
         self.stats.fallbacks += rows * u64::from(self.active.is_some());
+        if self.paused { OnFailure::Fallback } else { self.mode() }
+    }
+
+    /// Returns who answers when the active revision does not.
+    #[inline]
+    fn mode(&self) -> OnFailure {
+        self.active.as_ref().map_or(self.vacant, |bound| bound.origin.terms.on_failure)
+    }
+
+    /// Returns the deadline of a call of the active revision.
+    #[inline]
+    fn limit(&self) -> Duration {
+        let lowered = self.active.as_ref().and_then(|bound| bound.origin.terms.lowered.deadline);
+        lowered.map_or(self.hot, |lowered| lowered.min(self.hot))
     }
 
     #[inline]
     fn on_answer(&mut self, now_ms: u64, rows: u64, context: &G::Context) {
         let Some(bound) = &mut self.active else { return };
         bound.state_messages += rows;
+        if bound.instance.as_ref().is_some_and(|instance| instance.host().has_said()) {
+            self.listen(now_ms);
+        }
+        let Some(bound) = &self.active else { return };
         if now_ms >= bound.next_checkpoint_ms {
             self.checkpoint(now_ms, context);
         }
     }
 
+    /// Takes down what the active revision has said.
+    #[cold]
+    fn listen(&mut self, now_ms: u64) {
+        let Some(bound) = &mut self.active else { return };
+        let Some(instance) = &mut bound.instance else { return };
+        let lines_per_s = bound.origin.terms.lowered.bounds(G::KIND).log_lines;
+        for line in instance.host_mut().take_said() {
+            self.log.say(now_ms, bound.origin.loaded.revision(), lines_per_s, line);
+        }
+    }
+
     #[cold]
     fn checkpoint(&mut self, now_ms: u64, context: &G::Context) {
-        let hot = self.hot;
+        let hot = self.limit();
         let Some(bound) = &mut self.active else { return };
         let Some(instance) = &mut bound.instance else { return };
         match instance.save(hot) {
@@ -192,7 +254,7 @@ impl<G: Guest> Slot<G> {
                 bound.checkpoint = Some(Checkpoint { state, messages: bound.state_messages });
             }
             Err(fault) => {
-                self.strike(now_ms, fault);
+                self.strike(now_ms, fault, None);
                 self.revive(now_ms, context);
             }
         }
@@ -200,9 +262,13 @@ impl<G: Guest> Slot<G> {
 
     /// Throws the failed instance away and counts; the third strike in the window ends the revision's time.
     #[cold]
-    fn strike(&mut self, now_ms: u64, fault: Fault) {
+    fn strike(&mut self, now_ms: u64, fault: Fault, input: Option<[u8; 32]>) {
+        self.listen(now_ms);
         let Some(bound) = &mut self.active else { return };
-        if let Some(failed) = bound.instance.take() {
+        let mut post_mortem = None;
+        if let Some(mut failed) = bound.instance.take() {
+            post_mortem = Some(failed.host_mut().take_post_mortem());
+            self.stats.add_memory(failed.host().memory());
             self.engine.discard(failed);
         }
         let revision = bound.origin.loaded.revision().clone();
@@ -212,23 +278,31 @@ impl<G: Guest> Slot<G> {
         self.strikes.push_back(now_ms);
         let strikes = self.strikes.len();
         tracing::warn!(slot = G::KIND.slot(), plugin = %revision, %fault, strikes, "plugin failed");
-        self.stats.record(FaultRecord { at_ms: now_ms, revision: revision.clone(), fault: fault.clone() });
+        self.log.tell(now_ms, LogLevel::Warn, format!("{revision} failed, strike {strikes}: {fault}"));
+        self.stats.record(FaultRecord {
+            at_ms: now_ms,
+            revision: revision.clone(),
+            fault: fault.clone(),
+            post_mortem: post_mortem.unwrap_or_default(),
+            input,
+        });
         self.tell(SlotEvent::Struck { slot: G::KIND.slot(), revision, fault, strikes });
     }
 
     /// Makes a fresh instance with the last checkpoint after a fault, or goes back after too many.
     #[cold]
     fn revive(&mut self, now_ms: u64, context: &G::Context) {
+        let hot = self.limit();
         if self.strikes.len() < limits::STRIKES {
             let Some(bound) = &mut self.active else { return };
-            match bound.fresh(self.hot, now_ms, context) {
+            match bound.fresh(hot, now_ms, context) {
                 Ok((instance, configured)) => {
                     bound.instance = Some(instance);
                     bound.state_messages = bound.checkpoint.as_ref().map_or(0, |last| last.messages);
                     bound.configured = configured.clone();
                     self.configured = Some(configured);
                 }
-                Err(fault) => self.strike(now_ms, fault),
+                Err(fault) => self.strike(now_ms, fault, None),
             }
         }
         if self.strikes.len() >= limits::STRIKES {
@@ -236,43 +310,17 @@ impl<G: Guest> Slot<G> {
         }
     }
 
-    #[cold]
-    fn quarantine(&mut self, now_ms: u64, context: &G::Context) {
-        let Some(bad) = self.active.take() else { return };
-        let revision = bad.origin.loaded.revision().clone();
-        self.strikes.clear();
-        self.since_ms = now_ms;
-        self.stats.quarantines += 1;
-        let mut back = self.previous.take().flatten();
-        if let Some(bound) = &mut back {
-            // It decides with the state it left with: what the bad one made of it is not trusted.
-            if bound.resume(self.hot, now_ms, context).is_err() {
-                back = None;
-            }
-        }
-        self.active = back;
-        self.configured =
-            Some(self.active.as_ref().map(|bound| bound.configured.clone()).unwrap_or_default());
-        self.quarantined = Some(revision.clone());
-        let successor = self.active.as_ref().map(|bound| bound.origin.loaded.revision().clone());
-        tracing::error!(
-            slot = G::KIND.slot(),
-            plugin = %revision,
-            successor = successor.as_ref().map_or_else(|| "built-in".into(), Revision::to_string),
-            "plugin quarantined"
-        );
-        let at_decision = self.stats.messages;
-        self.tell(SlotEvent::Quarantined { slot: G::KIND.slot(), revision, successor, at_decision });
-        self.engine.discard(bad.instance);
-    }
-
     /// Tells the active revision what has changed.
     pub(crate) fn update(&mut self, now_ms: u64, context: &G::Context) {
-        let hot = self.hot;
+        if self.paused {
+            // It is told when it goes on.
+            return;
+        }
+        let hot = self.limit();
         let Some(bound) = &mut self.active else { return };
         let Some(instance) = &mut bound.instance else { return };
         if let Err(fault) = instance.resume(hot, now_ms, context) {
-            self.strike(now_ms, fault);
+            self.strike(now_ms, fault, None);
             self.revive(now_ms, context);
         }
     }
@@ -309,7 +357,7 @@ impl<G: Guest> Slot<G> {
     }
 
     pub(crate) fn status(&self) -> SlotStatus {
-        let state = match (&self.active, &self.quarantined) {
+        let state = match (&self.active, &self.quarantine) {
             (_, Some(_)) => SlotState::Quarantined,
             (Some(_), None) => SlotState::Active,
             (None, None) => SlotState::Native,
@@ -321,7 +369,14 @@ impl<G: Guest> Slot<G> {
             settings: self.active.as_ref().map(|bound| bound.origin.settings.clone()).unwrap_or_default(),
             can_roll_back: self.previous.is_some(),
             previous: self.previous.as_ref().and_then(|back| back.as_ref()).map(Bound::revision).cloned(),
-            quarantined: self.quarantined.clone(),
+            quarantined: self.quarantine.as_ref().map(|bad| bad.revision().clone()),
+            retry_at_ms: self.quarantine.as_ref().and_then(|bad| bad.retry_at_ms),
+            paused: self.paused,
+            on_failure: self.mode(),
+            lowered: self.active.as_ref().map(|bound| bound.origin.terms.lowered).unwrap_or_default(),
+            memory_bytes: self.memory(),
+            memory_most_bytes: self.stats.memory_most.max(self.memory()),
+            log_dropped: self.log.dropped,
             strikes: self.strikes.len(),
             state_messages: self.active.as_ref().map_or(0, |bound| bound.state_messages),
             since_ms: self.since_ms,

@@ -219,7 +219,7 @@ impl Slots {
                         row(figures, report.slot, &revision).swaps += 1;
                     }
                 }
-                SlotEvent::RolledBack(_) => {}
+                SlotEvent::RolledBack(_) | SlotEvent::Resumed { .. } => {}
             }
         }
     }

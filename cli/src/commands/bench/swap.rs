@@ -238,7 +238,8 @@ impl Slot {
         let mut revisions = Vec::new();
         for (name, component) in [("latency", builtin::LATENCY), ("latency-next", builtin::LATENCY_NEXT)] {
             let origin = format!("built-in {name}");
-            let request = Request::PluginInstall { origin, dry_run: false, allow_large: false };
+            let request =
+                Request::PluginInstall { origin, grants: Vec::new(), dry_run: false, allow_large: false };
             let installed: InstallReport = node.call_with(&request, component).await?;
             let digits =
                 installed.revision.split_once(':').map_or(&*installed.revision, |(_, digits)| digits);
@@ -264,6 +265,7 @@ impl Slot {
             old_state,
             dry_run: false,
             allow_downgrade: false,
+            on_failure: None,
         };
         self.next = 1 - self.next;
         let report: SwapReport = self.node.call(&Request::PluginSwap(swap)).await?;

@@ -12,7 +12,7 @@ use mesh_node::oci::{self, Docker, Lock, Options, Pin, Pulled, Reference, Shelf}
 use mesh_plugin_host::limits;
 use serde::Serialize;
 
-use super::{Context, confirm_grants};
+use super::{Context, grants};
 use crate::connect::Connection;
 use crate::output::human::{self, DIM, styled};
 use crate::output::{Pair, Show, View};
@@ -51,9 +51,11 @@ pub enum Aim {
 
 /// How a plugin is to be installed.
 #[derive(Clone, Copy, Debug)]
-pub struct Wish {
+pub struct Wish<'a> {
     /// What for.
     pub aim: Aim,
+    /// What it may use of the host, beside what a person agrees to.
+    pub grants: &'a [String],
     /// Take one that takes long to compile.
     pub allow_large: bool,
 }
@@ -84,7 +86,7 @@ impl Fetch {
         node: &mut Connection,
         context: &Context,
         text: &str,
-        wish: Wish,
+        wish: Wish<'_>,
     ) -> Result<(Installed, Vec<String>), ApiError> {
         let reference = parse(text)?.or_tag("latest");
         let status: Status = node.call(&Request::Status).await?;
@@ -131,16 +133,14 @@ async fn hand_over(
     context: &Context,
     exact: &str,
     file: &[u8],
-    Wish { aim, allow_large }: Wish,
+    Wish { aim, grants, allow_large }: Wish<'_>,
 ) -> Result<InstallReport, ApiError> {
     let dry_run = aim == Aim::Check;
-    if !dry_run {
-        confirm_grants(context, file)?;
-    }
+    let grants = grants::agreed(context, file, grants, aim != Aim::Install)?;
     if allow_large {
         node.extend(Duration::from_secs(limits::COMPILE_CPU_S_MOST));
     }
-    let request = Request::PluginInstall { origin: exact.to_owned(), dry_run, allow_large };
+    let request = Request::PluginInstall { origin: exact.to_owned(), grants, dry_run, allow_large };
     let report: Result<InstallReport, ApiError> = node.call_with(&request, file).await;
     report.map_err(|error| error.fact("reference", exact))
 }

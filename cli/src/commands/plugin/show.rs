@@ -1,8 +1,8 @@
 //! How plugins look to a person.
 
 use mesh_node::api::{
-    InspectReport, InstallReport, PluginDetail, PluginRef, PluginRow, PluginState, RemoveReport, Setting,
-    SignerRow, SignerState, SwapReport,
+    InspectReport, InstallReport, OnFailure, PluginDetail, PluginRef, PluginRow, PluginState, RemoveReport,
+    Setting, SignerRow, SignerState, SwapReport,
 };
 
 use super::state_word;
@@ -15,6 +15,7 @@ const COLUMNS: &[Column] = &[
     Column::text("version", "VERSION", 1),
     Column::text("state", "STATE", 0),
     Column::text("grants", "GRANTS", 6),
+    Column::text("on_failure", "ON FAILURE", 7),
     Column::number("calls_per_s", "CALLS/S", 3),
     Column::number("p99_s", "P99", 3),
     Column::number("fallbacks", "FALLBACKS", 5),
@@ -36,19 +37,20 @@ impl Show for Vec<PluginRow> {
                 human::safe(&row.version),
                 state_word(row.state),
                 human::or_dash(Some(row.grants.join(",")).filter(|grants| !grants.is_empty())),
+                human::or_dash(row.on_failure.map(mode)),
                 human::or_dash(row.calls_per_s.map(|calls| human::count(calls.round() as u64))),
                 human::or_dash(row.p99_s.map(human::duration)),
                 row.fallbacks.to_string(),
                 row.traps.to_string(),
                 human::duration(row.since_s),
                 human::revision(&row.revision),
-                row.note.as_deref().map(human::safe).unwrap_or_default(),
+                note(row),
             ]);
         }
         let struck = self.iter().find(|row| row.state == PluginState::Quarantined || row.traps > 0);
         match struck.and_then(|row| row.slot.as_deref()) {
             Some(slot) => {
-                let hint = format!("{}\n", styled(DIM, format!("hint: meshctl plugin show {slot}")));
+                let hint = format!("{}\n", styled(DIM, format!("hint: meshctl plugin traps {slot}")));
                 View::Parts(vec![View::Rows(rows), View::Text(hint)])
             }
             None => View::Rows(rows),
@@ -58,6 +60,19 @@ impl Show for Vec<PluginRow> {
     fn names(&self) -> Vec<String> {
         self.iter().map(|row| row.revision.clone()).collect()
     }
+}
+
+/// Who took over or what failed, and when it is tried again.
+fn note(row: &PluginRow) -> String {
+    let retry = row.retry_s.map(|seconds| format!("retry in {}", human::duration(seconds)));
+    let hand =
+        (row.state == PluginState::Quarantined && retry.is_none()).then(|| "ended by hand only".to_owned());
+    let parts = [retry.or(hand), row.note.as_deref().map(human::safe)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+fn mode(mode: OnFailure) -> &'static str {
+    mesh_plugin_host::OnFailure::from(mode).name()
 }
 
 impl Show for PluginDetail {
@@ -77,7 +92,7 @@ impl Show for PluginDetail {
             Pair::new(
                 "state",
                 "state",
-                format!("{} for {}", state_word(row.state), human::duration(row.since_s)),
+                format!("{} for {}  {}", state_word(row.state), human::duration(row.since_s), note(row)),
             ),
             Pair::new("revision", "revision", &row.revision),
             Pair::new("kind", "world", format!("{} ({})", self.world, self.kind)),
@@ -89,6 +104,7 @@ impl Show for PluginDetail {
                 "grants",
                 human::or_dash(Some(row.grants.join(", ")).filter(|text| !text.is_empty())),
             ),
+            Pair::new("on_failure", "on failure", human::or_dash(row.on_failure.map(mode))),
             Pair::new("traps", "traps", format!("{}, {} answers by the built-in", row.traps, row.fallbacks)),
         ];
         if self.size_bytes > 0 && self.origin != "built in" {

@@ -246,8 +246,9 @@ it."
 cannot be. Correct plugin.toml and build the plugin again."
 
     GRANTS_REFUSED "MESH-P117" 5 "the plugin was not given what it asks for"
-"The plugin imports capabilities of the host, and the question whether to grant them was answered with no.
-Nothing was installed. 'meshctl plugin inspect FILE' shows what it imports."
+"The plugin imports capabilities of the host, and nobody granted them: the question was answered with no, or there was
+nobody to ask. Nothing was installed or bound. 'meshctl plugin inspect FILE' shows what it imports, '--grant NAME' at
+install or swap and 'meshctl plugin grants set' give it."
 
     NOT_SIGNED "MESH-P118" 6 "the plugin is not signed"
 "The node was started with --require-signed-plugins, and nobody whom it trusts vouches for this plugin. Have its
@@ -322,6 +323,21 @@ examples; to judge it by other gates: --max-disagreement, --max-p99, --max-traps
     NO_TRIAL "MESH-P152" 3 "the slot had no trial"
 "Since the node was started, no candidate has been tried in this slot. To try one: meshctl plugin swap SLOT PLUGIN
 --shadow 30s"
+
+    NO_PLUGIN_IN_SLOT "MESH-P170" 3 "no plugin is in the slot"
+"The native built-in decides in this slot, and it can neither be paused nor held to limits.
+'meshctl plugin enable SLOT PLUGIN' puts an installed plugin into it."
+
+    WRONG_STATE "MESH-P171" 1 "the slot is not in the state for that"
+"A slot that is paused cannot be paused again, and one that is neither paused nor has a plugin in quarantine has nothing
+to resume. 'meshctl plugin list' shows the states."
+
+    LIMIT_REFUSED "MESH-P172" 13 "the limit cannot be set to that"
+"Limits go down from the host's own, never up, and the memory limit not below what the plugin has in use.
+'meshctl plugin limits show SLOT' shows the range and what is used."
+
+    PLUGIN_PINNED "MESH-P173" 1 "the plugin is pinned"
+"The revision was pinned, so nothing removes it. 'meshctl plugin unpin PLUGIN' ends that."
 
     NO_SUCH_FUNCTION "MESH-P160" 3 "the component exports no such function"
 "'meshctl plugin call FILE' without a function lists what the component exports, with the types of the parameters.

@@ -199,6 +199,24 @@ pub enum EventKind {
         /// Who took over.
         successor: String,
     },
+    /// A plugin is in its slot and not asked any more, because an operator says so.
+    PluginPaused {
+        /// The slot.
+        slot: String,
+        /// Which.
+        #[serde(flatten)]
+        plugin: PluginRef,
+    },
+    /// A plugin is asked again that was paused or in quarantine.
+    PluginResumed {
+        /// The slot.
+        slot: String,
+        /// Which.
+        #[serde(flatten)]
+        plugin: PluginRef,
+        /// Whether the node did it by itself.
+        automatic: bool,
+    },
     /// A plugin was taken out of its slot because a key that signed it was revoked.
     PluginRevoked {
         /// The slot.

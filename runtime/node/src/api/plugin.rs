@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{SignerRow, Time, TrialReport};
+use super::{OnFailure, SignerRow, Time, TrialReport};
 
 /// A plugin's settings by name.
 pub type Settings = BTreeMap<String, Setting>;
@@ -55,6 +55,9 @@ pub struct SwapRequest {
     /// Take a lower version than was bound before.
     #[serde(default)]
     pub allow_downgrade: bool,
+    /// Who answers when it fails; the native built-in when absent.
+    #[serde(default)]
+    pub on_failure: Option<OnFailure>,
 }
 
 /// What happens to the state of the plugin that leaves a slot.
@@ -113,6 +116,12 @@ pub struct PluginRow {
     pub state: PluginState,
     /// What the host lets it use.
     pub grants: Vec<String>,
+    /// Who answers when it fails; only while in a slot.
+    #[serde(default)]
+    pub on_failure: Option<OnFailure>,
+    /// Seconds until it is tried again, for a quarantined one; `None` when only an operator ends it.
+    #[serde(default)]
+    pub retry_s: Option<f64>,
     /// Calls a second, over the last seconds; only while active.
     pub calls_per_s: Option<f64>,
     /// The time under which 99 of 100 calls stay; only while active.
@@ -135,6 +144,8 @@ pub struct PluginRow {
 pub enum PluginState {
     /// It decides.
     Active,
+    /// It is in the slot and not asked, because an operator says so.
+    Paused,
     /// It decided before and is kept for a rollback.
     Standby,
     /// It failed too often and is not asked any more.

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::Driver;
 use super::clock::unix_ms;
+use super::operate::{retry_s, state_of, vacancy};
 use super::slots::{Done, policy_slot, refuse_large, slot_named};
 use crate::api::{
     ApiError, ChosenBy, Counters, Identity, Link, PathKind, PeerInfo, PeerState, PluginDetail, PluginRow,
@@ -21,13 +22,14 @@ use crate::api::{
 use crate::builder::scheme_of;
 use crate::handler::Job;
 use crate::mesh::{Answer, Call, resolve};
+use crate::plugins::granted::names;
 use crate::plugins::plugin_ref;
 
 /// How long the handler's thread is waited for before an answer leaves it out.
 const HANDLER_WITHIN: Duration = Duration::from_secs(1);
 
 /// An answer that needs to know how the handler is.
-pub(super) type Finish = Box<dyn FnOnce(&Driver, Option<&SlotStatus>) -> Result<Reply, ApiError> + Send>;
+pub(super) type Finish = Box<dyn FnOnce(&mut Driver, Option<&SlotStatus>) -> Result<Reply, ApiError> + Send>;
 
 /// Calls per second of the slots, over the last looks.
 #[derive(Default)]
@@ -69,17 +71,39 @@ impl Driver {
             Request::PluginShow { plugin } => {
                 return self.with_handler(answer, move |driver, status| driver.show_plugin(&plugin, status));
             }
-            Request::PluginInstall { origin, dry_run, allow_large } => match refuse_large(&body, allow_large)
-            {
-                Some(error) => Err(error),
-                None => return self.install(origin, body, dry_run, answer),
-            },
+            Request::PluginInstall { origin, grants, dry_run, allow_large } => {
+                match refuse_large(&body, allow_large) {
+                    Some(error) => Err(error),
+                    None => return self.install((origin, grants), body, dry_run, answer),
+                }
+            }
             Request::PluginInspect { plugin } => self.inspect_plugin(plugin, &body),
             Request::PluginSwap(request) => return self.swap(request, answer),
             Request::PluginTry { swap, trial } => return self.begin_trial(swap, trial, answer),
             Request::PluginTrial { slot } => return self.show_trial(&slot, answer),
             Request::PluginRollback { slot, dry_run } => return self.roll_back(&slot, dry_run, answer),
-            Request::PluginRemove { plugin, dry_run } => self.remove_plugin(&plugin, dry_run),
+            Request::PluginRemove { plugin, dry_run } => {
+                return self.with_handler(answer, move |driver, status| {
+                    driver.remove_plugin(&plugin, dry_run, status)
+                });
+            }
+            Request::PluginOperate { operation, dry_run } => return self.operate(operation, dry_run, answer),
+            Request::PluginTraps { slot } => {
+                return self.with_handler(answer, move |driver, status| driver.traps(&slot, status));
+            }
+            Request::PluginLog { slot, after } => return self.log(&slot, after, answer),
+            Request::PluginStats { slot } => {
+                return self
+                    .with_handler(answer, move |driver, status| driver.stats(slot.as_deref(), status));
+            }
+            Request::PluginLimits { slot } => {
+                return self.with_handler(answer, move |driver, status| driver.limits(&slot, status));
+            }
+            Request::PluginGrants { plugin } => self.grant_rows(plugin.as_deref()),
+            Request::PluginCollect { keep, dry_run } => {
+                return self
+                    .with_handler(answer, move |driver, status| driver.collect(keep, dry_run, status));
+            }
             Request::PluginTrustList => Ok(self.trust_rows()),
             Request::PluginTrust { key, change, dry_run } => {
                 return self.change_trust(&key, &change, dry_run, answer);
@@ -107,10 +131,10 @@ impl Driver {
     }
 
     /// Asks the handler's thread how it is, then answers.
-    fn with_handler(
+    pub(super) fn with_handler(
         &mut self,
         answer: Answer<Reply>,
-        finish: impl FnOnce(&Driver, Option<&SlotStatus>) -> Result<Reply, ApiError> + Send + 'static,
+        finish: impl FnOnce(&mut Driver, Option<&SlotStatus>) -> Result<Reply, ApiError> + Send + 'static,
     ) {
         let (reply, status) = oneshot::channel();
         self.parts.plugins.handler.hand(Job::Status { answer: reply });
@@ -120,7 +144,11 @@ impl Driver {
             let status = tokio::time::timeout(HANDLER_WITHIN, status).await.ok().and_then(Result::ok);
             let finish: Finish = Box::new(finish);
             let _ = done
-                .send(Done::HandlerStatus { status: status.map(|(status, _)| status), finish, answer })
+                .send(Done::HandlerStatus {
+                    status: status.map(|(status, _)| Box::new(status)),
+                    finish,
+                    answer,
+                })
                 .await;
         });
     }
@@ -352,15 +380,15 @@ impl Driver {
 
     fn active_row(&self, status: &SlotStatus) -> PluginRow {
         let plugin = plugin_ref(status.slot, status.active.as_ref());
-        let is_native = status.active.is_none();
-        let grants =
-            if status.slot == "beacon" && !is_native { vec!["log".into(), "kv".into()] } else { Vec::new() };
+        let grants = status.active.as_ref().map(|active| self.parts.plugins.grants(&active.digest));
         PluginRow {
             slot: Some(status.slot.to_owned()),
             plugin: plugin.plugin,
             version: plugin.version,
-            state: PluginState::Active,
-            grants,
+            state: state_of(status),
+            grants: grants.map(names).unwrap_or_default(),
+            on_failure: status.active.as_ref().map(|_| status.on_failure.into()),
+            retry_s: None,
             calls_per_s: self.rates.per_s.get(status.slot).copied(),
             p99_s: (status.p99_ns > 0).then(|| status.p99_ns as f64 / 1e9),
             fallbacks: status.fallbacks,
@@ -369,8 +397,13 @@ impl Driver {
             revision: plugin.revision,
             note: self
                 .trial_note(status.slot)
+                .or_else(|| vacancy(status).map(str::to_owned))
                 .or_else(|| status.quarantined.as_ref().map(|failed| format!("took over from {failed}"))),
         }
+    }
+
+    pub(super) fn calls_per_s(&self, slot: &str) -> Option<f64> {
+        self.rates.per_s.get(slot).copied()
     }
 
     fn plugin_rows(&self, handler: Option<&SlotStatus>) -> Vec<PluginRow> {
@@ -391,6 +424,7 @@ impl Driver {
                         status.last_faults.iter().find(|fault| fault.revision.digest == revision.digest);
                     rows.push(PluginRow {
                         note: fault.map(|fault| fault.fault.to_string()),
+                        retry_s: retry_s(status).filter(|_| state == PluginState::Quarantined),
                         ..self.idle_row(Some(status.slot), revision, state, status.since_ms)
                     });
                 }
@@ -419,7 +453,9 @@ impl Driver {
             plugin: revision.name.clone(),
             version: revision.version.clone(),
             state,
-            grants: Vec::new(),
+            grants: names(self.parts.plugins.grants(&revision.digest)),
+            on_failure: None,
+            retry_s: None,
             calls_per_s: None,
             p99_s: None,
             fallbacks: 0,
@@ -434,8 +470,8 @@ impl Driver {
         let rows = self.plugin_rows(handler);
         let (row, kind) = match slot_named(text) {
             Ok(kind) => {
-                let active =
-                    |row: &&PluginRow| row.slot.as_deref() == Some(text) && row.state == PluginState::Active;
+                let is_there = |state| matches!(state, PluginState::Active | PluginState::Paused);
+                let active = |row: &&PluginRow| row.slot.as_deref() == Some(text) && is_there(row.state);
                 (rows.iter().find(active).cloned(), kind)
             }
             Err(_) => {

@@ -42,8 +42,10 @@ mod beacon;
 pub(crate) mod clock;
 pub(crate) mod hierarchy;
 pub(crate) mod inbox;
+mod keeping;
 mod links;
 mod members;
+mod operate;
 mod own_state;
 mod pings;
 mod reach;
@@ -527,6 +529,7 @@ impl Driver {
     /// Looks at what changes slowly.
     fn look(&mut self) {
         self.look_at_rates();
+        self.parts.plugins.set.look(unix_ms());
         self.expire_pings();
         self.look_for_restarts();
         self.publish_own();

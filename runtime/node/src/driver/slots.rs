@@ -4,8 +4,8 @@ use bytes::Bytes;
 use mesh_plugin_host::handler::Effect;
 use mesh_plugin_host::limits;
 use mesh_plugin_host::{
-    Carry, Grants, Kind, LoadError, Loaded, PolicySlot, PrepareError, SlotEvent, SlotStatus, SwapError,
-    SwapReport,
+    Carry, Grants, Kind, LoadError, Loaded, OnFailure, OperateError, PolicySlot, PrepareError, Revision,
+    SlotEvent, SlotStatus, SwapError, SwapReport, Terms,
 };
 use mesh_proto::TopicId;
 use mesh_proto::node::{Input, Publish};
@@ -15,16 +15,17 @@ use tokio::sync::oneshot;
 use super::Driver;
 use super::answers::Finish;
 use super::clock::unix_ms;
+use super::operate::silent;
 use super::trials;
 use crate::api::{
-    ApiError, Code, EventKind, ImportRow, InspectReport, InstallReport, OldState, RemoveReport, Reply,
-    SignerState, SwapRequest, code,
+    ApiError, Code, EventKind, ImportRow, InspectReport, InstallReport, OldState, Reply, SignerState,
+    SwapRequest, code,
 };
 use crate::handler::{Job, Told};
 use crate::mesh::Answer;
 use crate::plugins::{
-    Candidate, MAX_REVISIONS, Opened, Ready, ReadyError, Source, kv_key, merge, plugin_ref, signer_row,
-    unpack, verify_failed,
+    Act, Candidate, MAX_REVISIONS, Opened, Ready, ReadyError, Source, granted, kv_key, merge, plugin_ref,
+    signer_row, unpack, verify_failed,
 };
 use crate::store::{Table, Write};
 
@@ -46,20 +47,34 @@ pub(super) enum Done {
         asked: trials::Asked,
     },
     HandlerStatus {
-        status: Option<SlotStatus>,
+        status: Option<Box<SlotStatus>>,
         finish: Finish,
         answer: Answer<Reply>,
     },
     HandlerSwapped {
-        outcome: Result<SwapReport, SwapError>,
-        request: Option<SwapRequest>,
+        outcome: Result<(SwapReport, Box<SlotStatus>), SwapError>,
         kept: bool,
+        answer: Answer<Reply>,
+    },
+    Acted {
+        act: Act,
+        outcome: Result<Box<(SlotStatus, SlotStatus)>, OperateError>,
         answer: Answer<Reply>,
     },
 }
 
 impl Driver {
-    pub(super) fn install(&mut self, origin: String, bytes: Bytes, dry_run: bool, answer: Answer<Reply>) {
+    pub(super) fn install(
+        &mut self,
+        (origin, grants): (String, Vec<String>),
+        bytes: Bytes,
+        dry_run: bool,
+        answer: Answer<Reply>,
+    ) {
+        let grants = match granted::parse(&grants) {
+            Ok(grants) => grants,
+            Err(error) => return drop(answer.send(Err(error))),
+        };
         let kept = self.parts.plugins.installed.values().filter(|installed| !installed.is_built_in).count();
         if kept >= MAX_REVISIONS {
             let message = format!("{MAX_REVISIONS} plugins are installed, which is the limit");
@@ -71,7 +86,7 @@ impl Driver {
         let (engine, done) = (self.parts.plugins.engine.clone(), self.done_sender.clone());
         let trust = self.parts.plugins.trust.clone();
         tokio::task::spawn_blocking(move || {
-            let outcome = trust.candidate(&engine, &bytes, unix_ms());
+            let outcome = trust.candidate(&engine, &bytes, grants, unix_ms());
             // A driver that is gone has nobody to answer.
             let _ = done.blocking_send(Done::Loaded { outcome, origin, dry_run, answer });
         });
@@ -111,10 +126,10 @@ impl Driver {
         }
         self.parts.plugins.check_binding(installed, unix_ms(), request.allow_downgrade)?;
         let digest = installed.revision.digest;
-        let bytes =
-            self.parts.plugins.bytes(&self.parts.store, &digest).map_err(|error| unreadable(&error))?;
-        let bytes = bytes.ok_or_else(|| unreadable(&"its bytes are gone"))?;
-        Ok(self.parts.plugins.source(&digest, bytes, &request.settings).expect("it was found above"))
+        let bytes = self.component(&digest)?;
+        let terms = Terms { on_failure: request.on_failure.unwrap_or_default().into(), ..Terms::default() };
+        let plugins = &self.parts.plugins;
+        Ok(plugins.source(&digest, bytes, &request.settings, terms).expect("it was found above"))
     }
 
     pub(super) fn on_done(&mut self, done: Done) {
@@ -140,12 +155,20 @@ impl Driver {
             },
             Done::Trial { outcome, asked } => self.on_trial_ready(outcome, asked),
             Done::HandlerStatus { status, finish, answer } => {
-                drop(answer.send(finish(self, status.as_ref())))
+                let reply = finish(self, status.as_deref());
+                match self.writes.is_empty() {
+                    true => drop(answer.send(reply)),
+                    false => self.answer_when_kept(reply, answer),
+                }
             }
-            Done::HandlerSwapped { outcome, request, kept, answer } => {
+            Done::HandlerSwapped { outcome, kept, answer } => {
                 let reply = outcome
                     .map_err(|error| swap_failed(&error))
-                    .map(|report| self.switched(&report, request.as_ref(), kept));
+                    .map(|(report, status)| self.switched(&report, Some(&status), kept));
+                self.answer_when_kept(reply, answer);
+            }
+            Done::Acted { act, outcome, answer } => {
+                let reply = self.acted(act, outcome.map(|statuses| *statuses), false, Kind::Handler);
                 self.answer_when_kept(reply, answer);
             }
         }
@@ -178,7 +201,9 @@ impl Driver {
             undo: None,
         };
         if !dry_run {
+            let granted = plugins.keep_grants(&loaded);
             let write = plugins.install(loaded, origin, &component);
+            self.writes.extend(granted);
             report.known = write.is_none();
             report.undo = write.as_ref().map(|_| format!("meshctl plugin remove {}", report.revision));
             let signed = plugins.add_signatures(&revision.digest, &signatures);
@@ -195,13 +220,13 @@ impl Driver {
                 let dry_run = request.dry_run;
                 let (swapped, outcome) = oneshot::channel();
                 self.parts.plugins.handler.hand(Job::Swap { prepared, carry, dry_run, answer: swapped });
-                return self.await_handler(outcome, Some(request), !dry_run, answer);
+                return self.await_handler(outcome, !dry_run, answer);
             }
             policy => self.swap_policy(policy, &request),
         };
         let reply = outcome
             .map_err(|error| swap_failed(&error))
-            .map(|report| self.switched(&report, Some(&request), !request.dry_run));
+            .map(|report| self.switched(&report, None, !request.dry_run));
         self.answer_when_kept(reply, answer);
     }
 
@@ -231,18 +256,18 @@ impl Driver {
         };
         let Some(policy) = policy_slot(slot) else {
             if dry_run {
-                let message = "a rollback of this slot cannot be rehearsed: it has no traffic to spare";
-                return drop(answer.send(Err(ApiError::new(&code::BAD_VALUE, message))));
+                return self.with_handler(answer, |_, status| rehearsed_rollback(status.ok_or_else(silent)?));
             }
             let (swapped, outcome) = oneshot::channel();
             self.parts.plugins.handler.hand(Job::Rollback { answer: swapped });
-            return self.await_handler(outcome, None, true, answer);
+            return self.await_handler(outcome, true, answer);
         };
         if let Some(aborted) = self.abort_trial(policy, dry_run) {
             return drop(answer.send(Ok(aborted)));
         }
         if dry_run {
-            return drop(answer.send(self.rehearse_rollback(policy)));
+            let status = self.parts.plugins.set.status(policy);
+            return drop(answer.send(rehearsed_rollback(&status)));
         }
         let outcome = self.parts.plugins.set.rollback(policy, unix_ms());
         let reply =
@@ -250,34 +275,18 @@ impl Driver {
         self.answer_when_kept(reply, answer);
     }
 
-    fn rehearse_rollback(&self, slot: PolicySlot) -> Result<Reply, ApiError> {
-        let status = self.parts.plugins.set.status(slot);
-        if !status.can_roll_back {
-            return Err(swap_failed(&SwapError::NoPrevious));
-        }
-        let name = slot.name();
-        Ok(Reply::Swapped(crate::api::SwapReport {
-            slot: name.to_owned(),
-            old: plugin_ref(name, status.active.as_ref()),
-            new: plugin_ref(name, status.previous.as_ref()),
-            state_bytes: 0,
-            state_carried: false,
-            pause_us: 0.0,
-            at_decision: status.messages,
-            dry_run: true,
-            undo: None,
-        }))
-    }
-
     fn empty_slot(&mut self, slot: Kind, dry_run: bool, answer: Answer<Reply>) {
         let Some(policy) = policy_slot(slot) else {
+            if dry_run {
+                return self.with_handler(answer, |_, status| rehearsed_removal(status.ok_or_else(silent)?));
+            }
             let (swapped, outcome) = oneshot::channel();
             self.parts.plugins.handler.hand(Job::Remove { answer: swapped });
-            return self.await_handler(outcome, None, true, answer);
+            return self.await_handler(outcome, true, answer);
         };
         if dry_run {
-            let message = "going back to the native built-in needs no rehearsal: it cannot fail";
-            return drop(answer.send(Err(ApiError::new(&code::BAD_VALUE, message))));
+            let status = self.parts.plugins.set.status(policy);
+            return drop(answer.send(rehearsed_removal(&status)));
         }
         let outcome = self.parts.plugins.set.remove(policy, unix_ms());
         let reply =
@@ -287,15 +296,14 @@ impl Driver {
 
     fn await_handler(
         &self,
-        outcome: oneshot::Receiver<Result<SwapReport, SwapError>>,
-        request: Option<SwapRequest>,
+        outcome: oneshot::Receiver<Result<(SwapReport, Box<SlotStatus>), SwapError>>,
         kept: bool,
         answer: Answer<Reply>,
     ) {
         let done = self.done_sender.clone();
         tokio::spawn(async move {
             match outcome.await {
-                Ok(outcome) => drop(done.send(Done::HandlerSwapped { outcome, request, kept, answer }).await),
+                Ok(outcome) => drop(done.send(Done::HandlerSwapped { outcome, kept, answer }).await),
                 Err(_) => {
                     drop(answer.send(Err(ApiError::new(&code::HANDLER_FAILED, "the handler is overloaded"))))
                 }
@@ -303,23 +311,15 @@ impl Driver {
         });
     }
 
-    /// A slot was switched, or the switch rehearsed: notes it for the next start and says so.
-    pub(super) fn switched(
-        &mut self,
-        report: &SwapReport,
-        request: Option<&SwapRequest>,
-        kept: bool,
-    ) -> Reply {
+    /// A slot was switched, or the switch rehearsed: notes it for the next start and says so. `told` is how the
+    /// handler's slot is now.
+    pub(super) fn switched(&mut self, report: &SwapReport, told: Option<&SlotStatus>, kept: bool) -> Reply {
         if kept {
-            let settings = match request {
-                Some(request) => request.settings.clone(),
-                None => self.parts.plugins.settings(report.slot),
-            };
-            let write = self.parts.plugins.bind(report.slot, report.new.as_ref(), settings);
-            self.writes.push(write);
+            if let Some(status) = self.status_of(report.slot, told) {
+                self.note_binding(&status);
+            }
             let version = report.new.as_ref().and_then(|new| self.parts.plugins.note_bound(new));
             self.writes.extend(version);
-            self.inputs.push(Input::PoliciesChanged);
         }
         Reply::Swapped(crate::api::SwapReport {
             slot: report.slot.to_owned(),
@@ -342,34 +342,11 @@ impl Driver {
         }
     }
 
-    pub(super) fn remove_plugin(&mut self, text: &str, dry_run: bool) -> Result<Reply, ApiError> {
-        let installed = self.parts.plugins.find(text)?;
-        let (revision, freed) = (installed.revision.clone(), installed.size as u64);
-        let undo = format!("meshctl plugin install {}", installed.origin);
-        let in_use = PolicySlot::ALL.into_iter().any(|slot| {
-            let status = self.parts.plugins.set.status(slot);
-            [status.active, status.previous].into_iter().flatten().any(|used| used.digest == revision.digest)
-        });
-        if in_use || installed.is_built_in || self.is_on_trial(&revision.digest) {
-            let why = if installed.is_built_in {
-                "is built in"
-            } else {
-                "is in a slot or on trial, or kept for a rollback"
-            };
-            return Err(ApiError::new(&code::PLUGIN_IN_USE, format!("{revision} {why}"))
-                .help("meshctl plugin list")
-                .help("meshctl plugin swap SLOT OTHER"));
-        }
-        if !dry_run {
-            let writes = self.parts.plugins.remove(&revision.digest);
-            self.writes.extend(writes);
-        }
-        Ok(Reply::Removed(RemoveReport {
-            plugin: plugin_ref("", Some(&revision)),
-            freed_bytes: freed,
-            dry_run,
-            undo: (!dry_run).then_some(undo),
-        }))
+    /// Returns the bytes of an installed component.
+    pub(super) fn component(&self, digest: &[u8; 32]) -> Result<Bytes, ApiError> {
+        let bytes =
+            self.parts.plugins.bytes(&self.parts.store, digest).map_err(|error| unreadable(&error))?;
+        bytes.ok_or_else(|| unreadable(&"its bytes are gone"))
     }
 
     pub(super) fn inspect_plugin(&self, plugin: Option<String>, body: &Bytes) -> Result<Reply, ApiError> {
@@ -378,8 +355,7 @@ impl Driver {
         };
         let installed = self.parts.plugins.find(&text)?;
         let (digest, kind) = (installed.revision.digest, installed.kind);
-        let bytes = self.parts.plugins.bytes(&self.parts.store, &digest).map_err(|e| unreadable(&e))?;
-        let mut report = inspect_report(&bytes.ok_or_else(|| unreadable(&"its bytes are gone"))?)?;
+        let mut report = inspect_report(&self.component(&digest)?)?;
         let trust = &self.parts.plugins.trust;
         report.signers = trust.signers(&installed.signatures, &installed.revision.name, kind, unix_ms());
         Ok(Reply::Inspected(report))
@@ -388,11 +364,11 @@ impl Driver {
     /// Passes on what happened in the policy slots.
     pub(super) fn tell_slot_events(&mut self) {
         for event in self.parts.plugins.set.take_events() {
-            self.on_slot_event(event);
+            self.on_slot_event(event, None);
         }
     }
 
-    fn on_slot_event(&mut self, event: SlotEvent) {
+    fn on_slot_event(&mut self, event: SlotEvent, told: Option<&SlotStatus>) {
         match event {
             SlotEvent::Swapped(report) => {
                 let plugin = plugin_ref(report.slot, report.new.as_ref());
@@ -416,24 +392,33 @@ impl Driver {
                     reason: fault.to_string(),
                     strikes,
                 });
+                // What a closed failure has held is decided on again by the fresh instance.
+                self.inputs.push(Input::PoliciesChanged);
             }
-            SlotEvent::Quarantined { slot, revision, successor, .. } => {
+            SlotEvent::Resumed { slot, revision, automatic } => {
+                let plugin = plugin_ref(slot, Some(&revision));
+                self.tell(EventKind::PluginResumed { slot: slot.to_owned(), plugin, automatic });
+                if let Some(status) = self.status_of(slot, told) {
+                    self.note_binding(&status);
+                }
+            }
+            SlotEvent::Quarantined { slot, revision, successor, mode, .. } => {
                 let plugin = plugin_ref(slot, Some(&revision));
                 let next = plugin_ref(slot, successor.as_ref());
+                let is_vacant = successor.is_none() && mode != OnFailure::Fallback;
                 self.tell(EventKind::PluginQuarantined {
                     slot: slot.to_owned(),
                     plugin,
-                    successor: next.to_string(),
+                    successor: if is_vacant { format!("nobody ({mode})") } else { next.to_string() },
                 });
-                self.tell(EventKind::PluginRolledBack {
-                    slot: slot.to_owned(),
-                    plugin: next,
-                    automatic: true,
-                });
+                if !is_vacant {
+                    let slot = slot.to_owned();
+                    self.tell(EventKind::PluginRolledBack { slot, plugin: next, automatic: true });
+                }
                 // After a restart the good one runs, not the one that failed.
-                let write = self.parts.plugins.bind(slot, successor.as_ref(), Default::default());
-                self.writes.push(write);
-                self.inputs.push(Input::PoliciesChanged);
+                if let Some(status) = self.status_of(slot, told) {
+                    self.note_binding(&status);
+                }
             }
         }
     }
@@ -472,9 +457,10 @@ impl Driver {
             }
         }
         self.handler_wants(topics, told.restarted);
-        told.events.into_iter().for_each(|event| self.on_slot_event(event));
+        let status = told.status.as_deref();
+        told.events.into_iter().for_each(|event| self.on_slot_event(event, status));
         if let Some(withdrawn) = told.withdrawn {
-            self.on_withdrawn(&withdrawn);
+            self.on_withdrawn(&withdrawn, status);
         }
     }
 
@@ -498,6 +484,36 @@ impl Driver {
             Err(error) => tracing::debug!(kind, %error, "a notice of the handler says nothing known"),
         }
     }
+}
+
+/// Says what a rollback would do to a slot.
+fn rehearsed_rollback(status: &SlotStatus) -> Result<Reply, ApiError> {
+    if !status.can_roll_back {
+        return Err(swap_failed(&SwapError::NoPrevious));
+    }
+    Ok(rehearsed(status, status.previous.as_ref()))
+}
+
+/// Says what giving a slot back to the native built-in would do.
+fn rehearsed_removal(status: &SlotStatus) -> Result<Reply, ApiError> {
+    if status.active.is_none() {
+        return Err(swap_failed(&SwapError::NoPrevious));
+    }
+    Ok(rehearsed(status, None))
+}
+
+fn rehearsed(status: &SlotStatus, new: Option<&Revision>) -> Reply {
+    Reply::Swapped(crate::api::SwapReport {
+        slot: status.slot.to_owned(),
+        old: plugin_ref(status.slot, status.active.as_ref()),
+        new: plugin_ref(status.slot, new),
+        state_bytes: 0,
+        state_carried: false,
+        pause_us: 0.0,
+        at_decision: status.messages,
+        dry_run: true,
+        undo: None,
+    })
 }
 
 pub(super) fn slot_named(text: &str) -> Result<Kind, ApiError> {
@@ -567,7 +583,7 @@ fn carry(request: &SwapRequest) -> Carry {
     }
 }
 
-fn coded(id: &str) -> &'static Code {
+pub(super) fn coded(id: &str) -> &'static Code {
     code::find(id).unwrap_or(&code::INTERNAL)
 }
 
@@ -584,7 +600,13 @@ pub(super) fn refuse_large(body: &[u8], allow_large: bool) -> Option<ApiError> {
 }
 
 pub(crate) fn load_failed(error: &LoadError) -> ApiError {
-    ApiError::new(coded(error.code()), error).help(error.hint())
+    let failed = ApiError::new(coded(error.code()), error).help(error.hint());
+    match error {
+        LoadError::NotGranted { grant, .. } => failed
+            .help(format!("meshctl plugin install FILE --grant {grant}"))
+            .help(format!("meshctl plugin grants set PLUGIN --grant {grant}")),
+        _ => failed,
+    }
 }
 
 pub(super) fn not_ready(error: &ReadyError) -> ApiError {

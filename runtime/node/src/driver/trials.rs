@@ -169,7 +169,7 @@ impl Driver {
         let mut report = report_of(status, &spec, TrialStage::Returned);
         match passed {
             Ok(swapped) => {
-                self.cut_over(&mut report, &swapped, &request, dry_run);
+                self.cut_over(&mut report, &swapped, dry_run);
             }
             Err(reason) => {
                 tracing::warn!(slot = slot.name(), plugin = %status.candidate, reason, "the candidate did not pass");
@@ -180,14 +180,8 @@ impl Driver {
         self.end_trial(slot, report);
     }
 
-    fn cut_over(
-        &mut self,
-        report: &mut TrialReport,
-        swapped: &SwapReport,
-        request: &SwapRequest,
-        dry_run: bool,
-    ) {
-        self.switched(swapped, Some(request), !dry_run);
+    fn cut_over(&mut self, report: &mut TrialReport, swapped: &SwapReport, dry_run: bool) {
+        self.switched(swapped, None, !dry_run);
         report.stage = if dry_run { TrialStage::Rehearsed } else { TrialStage::CutOver };
         report.at_decision = Some(swapped.at_decision);
         report.pause_us = Some(swapped.pause.as_nanos() as f64 / 1000.0);

@@ -2,8 +2,7 @@
 
 use mesh_plugin_host::sign::PublicKey;
 use mesh_plugin_host::trust::{ChangeError, Entry, Pattern, TrustList};
-use mesh_plugin_host::{Revision, Withdrawn};
-use mesh_proto::node::Input;
+use mesh_plugin_host::{Revision, SlotStatus, Withdrawn};
 
 use super::Driver;
 use super::clock::unix_ms;
@@ -67,13 +66,13 @@ impl Driver {
         let digests = self.parts.plugins.revoked();
         let is_revoked = |revision: &Revision| digests.contains(&revision.digest);
         for withdrawn in self.parts.plugins.set.withdraw(&is_revoked, unix_ms()) {
-            self.on_withdrawn(&withdrawn);
+            self.on_withdrawn(&withdrawn, None);
         }
         self.parts.plugins.handler.hand(Job::Withdraw { digests });
     }
 
     /// A revision left its slot because its signer was revoked.
-    pub(super) fn on_withdrawn(&mut self, withdrawn: &Withdrawn) {
+    pub(super) fn on_withdrawn(&mut self, withdrawn: &Withdrawn, told: Option<&SlotStatus>) {
         let Withdrawn { slot, revision, successor } = withdrawn;
         let next = plugin_ref(slot, successor.as_ref());
         self.tell(EventKind::PluginRevoked {
@@ -83,9 +82,9 @@ impl Driver {
             successor: next.to_string(),
         });
         self.tell(EventKind::PluginRolledBack { slot: (*slot).to_owned(), plugin: next, automatic: true });
-        let write = self.parts.plugins.bind(slot, successor.as_ref(), Default::default());
-        self.writes.push(write);
-        self.inputs.push(Input::PoliciesChanged);
+        if let Some(status) = self.status_of(slot, told) {
+            self.note_binding(&status);
+        }
     }
 
     fn revoked_signer(&self, revision: &Revision) -> Option<PublicKey> {

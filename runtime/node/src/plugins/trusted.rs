@@ -118,13 +118,14 @@ impl Trust {
         &self,
         engine: &Engine,
         bytes: &Bytes,
+        grants: Grants,
         now_ms: u64,
     ) -> Result<Candidate, ApiError> {
         let Opened { inspection, component, signatures } = open(bytes)?;
         if let Some(kind) = inspection.kind {
             self.judge(&signatures, &inspection.revision(), kind, Some(now_ms))?;
         }
-        let loaded = load(engine, &component, Grants::ALL).map_err(|error| load_failed(&error))?;
+        let loaded = load(engine, &component, grants).map_err(|error| load_failed(&error))?;
         Ok(Candidate { loaded, component, signatures })
     }
 

@@ -76,7 +76,12 @@ async fn a_message_crosses_a_chain_and_its_id_is_the_same_at_both_ends() {
 async fn swapping_the_middle_nodes_policy_under_load_loses_and_doubles_nothing() {
     let [a, b, c] = chain().await;
     let mut inbox = c.subscribe(Filter::Inbox { from_offset: None }).await.expect("subscribed");
-    let install = Request::PluginInstall { origin: "test".into(), dry_run: false, allow_large: false };
+    let install = Request::PluginInstall {
+        origin: "test".into(),
+        grants: Vec::new(),
+        dry_run: false,
+        allow_large: false,
+    };
     let Ok(Reply::Installed(next)) = b.call(install, Bytes::from_static(builtin::LATENCY_NEXT)).await else {
         panic!("installed")
     };
@@ -99,6 +104,7 @@ async fn swapping_the_middle_nodes_policy_under_load_loses_and_doubles_nothing()
             old_state: OldState::Keep,
             dry_run: false,
             allow_downgrade: false,
+            on_failure: None,
         };
         let Reply::Swapped(report) = call(&b, Request::PluginSwap(swap)).await else { panic!("swapped") };
         assert!(report.state_carried);
@@ -180,6 +186,7 @@ async fn an_unknown_peer_or_plugin_is_refused_with_its_code() {
         old_state: OldState::Keep,
         dry_run: false,
         allow_downgrade: false,
+        on_failure: None,
     };
     for (request, expected) in [
         (Request::Ping { peer: "nobody".into(), count: 1 }, &code::NO_SUCH_NODE),

@@ -6,6 +6,7 @@ use super::prepared::Origin;
 use super::{Guest, Refused, State};
 use crate::fault::Fault;
 use crate::load::Revision;
+use crate::terms::Terms;
 
 /// A revision in the slot.
 pub(super) struct Bound<G: Guest> {
@@ -37,9 +38,10 @@ impl<G: Guest> Bound<G> {
         now_ms: u64,
         context: &G::Context,
     ) -> Result<(G, G::Configured), Fault> {
-        let Origin { loaded, identity, settings } = &self.origin;
+        let Origin { loaded, identity, settings, terms } = &self.origin;
         let (mut instance, configured) = G::start(loaded, identity, settings, limit)?;
         let configured = configured.map_err(Fault::Refused)?;
+        hold_to(&mut instance, terms)?;
         if let Some(last) = &self.checkpoint {
             instance.load(limit, &last.state).map_err(|refused| match refused {
                 Refused::Refusal(refusal) => Fault::Refused(refusal),
@@ -87,4 +89,14 @@ impl<G: Guest> Bound<G> {
         self.next_checkpoint_ms = now_ms;
         instance.resume(limit, now_ms, context)
     }
+}
+
+/// Holds an instance to the memory that its operator leaves it.
+pub(super) fn hold_to<G: Guest>(instance: &mut G, terms: &Terms) -> Result<(), Fault> {
+    let most = terms.lowered.bounds(G::KIND).memory;
+    let used = instance.host().memory();
+    if instance.host_mut().limit_memory(most) {
+        return Ok(());
+    }
+    Err(Fault::Start { reason: format!("it needs {used} bytes of memory, and {most} are its limit") })
 }

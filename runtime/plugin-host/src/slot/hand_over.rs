@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::bound::{Bound, Checkpoint};
-use super::{Carry, Guest, Prepared, Slot, SlotEvent, State, SwapError, SwapReport, Withdrawn};
+use super::{Carry, Guest, LogLevel, Prepared, Slot, SlotEvent, State, SwapError, SwapReport, Withdrawn};
 use crate::load::Revision;
+use crate::terms::OnFailure;
 
 impl<G: Guest> Slot<G> {
     /// Hands over to `prepared`. Any failure leaves everything as it was.
@@ -24,6 +25,11 @@ impl<G: Guest> Slot<G> {
         self.engine.discard(displaced);
         self.after_switch(now_ms);
         self.stats.swaps += 1;
+        self.log.tell(
+            now_ms,
+            LogLevel::Info,
+            format!("{} instead of {}", in_words(report.new.as_ref()), in_words(report.old.as_ref())),
+        );
         self.tell(SlotEvent::Swapped(report.clone()));
         Ok(report)
     }
@@ -129,6 +135,7 @@ impl<G: Guest> Slot<G> {
         self.previous = Some(old.filter(|old| old.instance.is_some()));
         self.after_switch(now_ms);
         self.stats.rollbacks += 1;
+        self.log.tell(now_ms, LogLevel::Info, format!("back to {}", in_words(report.new.as_ref())));
         self.tell(SlotEvent::RolledBack(report.clone()));
         Ok(report)
     }
@@ -150,6 +157,11 @@ impl<G: Guest> Slot<G> {
         self.engine.discard(displaced);
         self.after_switch(now_ms);
         self.stats.swaps += 1;
+        self.log.tell(
+            now_ms,
+            LogLevel::Info,
+            format!("{} instead of {}", in_words(report.new.as_ref()), in_words(report.old.as_ref())),
+        );
         self.tell(SlotEvent::Swapped(report.clone()));
         Ok(report)
     }
@@ -163,6 +175,7 @@ impl<G: Guest> Slot<G> {
         context: &G::Context,
     ) -> Option<Withdrawn> {
         let goes = |bound: &Bound<G>| is_withdrawn(bound.revision());
+        self.quarantine.take_if(|bad| is_withdrawn(bad.revision()));
         if self.previous.as_ref().and_then(Option::as_ref).is_some_and(goes) {
             let gone = self.previous.take();
             self.engine.discard(gone);
@@ -175,15 +188,23 @@ impl<G: Guest> Slot<G> {
         let revision = bad.revision().clone();
         let successor = self.revision().cloned();
         tracing::error!(slot = G::KIND.slot(), plugin = %revision, "plugin withdrawn");
+        self.log.tell(now_ms, LogLevel::Error, format!("{revision} was withdrawn: its signer is revoked"));
         self.engine.discard(bad.instance);
         Some(Withdrawn { slot: G::KIND.slot(), revision, successor })
     }
 
     pub(super) fn after_switch(&mut self, now_ms: u64) {
         self.strikes.clear();
-        self.quarantined = None;
+        self.quarantine = None;
+        self.probation = None;
+        self.paused = false;
+        self.vacant = OnFailure::Fallback;
         self.since_ms = now_ms;
         self.configured =
             Some(self.active.as_ref().map(|bound| bound.configured.clone()).unwrap_or_default());
     }
+}
+
+fn in_words(revision: Option<&Revision>) -> String {
+    revision.map_or_else(|| "the native built-in".to_owned(), Revision::to_string)
 }

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::bound::hold_to;
 use super::{Guest, PrepareError, State};
 use crate::limits;
 use crate::load::{Loaded, Revision};
 use crate::settings::Settings;
+use crate::terms::Terms;
 
 /// An instance that is configured, tried out and warm: what a swap needs. Made off the hot path.
 pub struct Prepared<G: Guest> {
@@ -21,6 +23,7 @@ pub(super) struct Origin<G: Guest> {
     pub(super) loaded: Loaded,
     pub(super) identity: G::Identity,
     pub(super) settings: Settings,
+    pub(super) terms: Terms,
 }
 
 impl<G: Guest> Prepared<G> {
@@ -46,8 +49,18 @@ impl<G: Guest> Prepared<G> {
         let blank = State { version, bytes: instance.save(limits::SETUP)? };
         instance.rehearse(limits::SETUP)?;
         instance.load(limits::SETUP, &blank).map_err(PrepareError::refuses_its_own)?;
-        let origin = Origin { loaded: loaded.clone(), identity, settings };
+        let origin = Origin { loaded: loaded.clone(), identity, settings, terms: Terms::default() };
         Ok(Prepared { instance, origin, version, configured, took: begun.elapsed() })
+    }
+
+    /// Sets how it is to be run.
+    ///
+    /// # Errors
+    /// When it has more memory already than it is to have.
+    pub fn with_terms(mut self, terms: Terms) -> Result<Self, PrepareError> {
+        hold_to(&mut self.instance, &terms)?;
+        self.origin.terms = terms;
+        Ok(self)
     }
 
     /// Returns which revision it is.

@@ -5,8 +5,10 @@ use std::time::Duration;
 use super::{Refused, SettingError};
 use crate::fault::Fault;
 use crate::load::{Kind, Revision};
+use crate::post_mortem::PostMortem;
 use crate::settings::{Refusal, Settings};
 use crate::slot::State;
+use crate::terms::{Lowered, OnFailure};
 
 /// What the new revision starts with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,10 +66,21 @@ pub enum SlotEvent {
         slot: &'static str,
         /// What failed.
         revision: Revision,
-        /// What decides now: the last good revision, or `None` for the native built-in.
+        /// What decides now: the last good revision, or `None` for whom `mode` names.
         successor: Option<Revision>,
+        /// Who answers without a successor.
+        mode: OnFailure,
         /// The number of the first message that the successor decides on.
         at_decision: u64,
+    },
+    /// A revision decides again that was paused or quarantined.
+    Resumed {
+        /// The slot.
+        slot: &'static str,
+        /// What decides.
+        revision: Revision,
+        /// Whether time did it, not an operator.
+        automatic: bool,
     },
 }
 
@@ -102,6 +115,10 @@ pub struct FaultRecord {
     pub revision: Revision,
     /// What.
     pub fault: Fault,
+    /// What the instance left behind; empty when it did not trap, or never ran.
+    pub post_mortem: PostMortem,
+    /// The digest of what the call was given; `None` when it was no decision.
+    pub input: Option<[u8; 32]>,
 }
 
 /// Everything an operator may want to know of a slot.
@@ -121,6 +138,20 @@ pub struct SlotStatus {
     pub previous: Option<Revision>,
     /// What has been quarantined since the last swap.
     pub quarantined: Option<Revision>,
+    /// When that is tried again, by the caller's clock; `None` when only an operator ends it.
+    pub retry_at_ms: Option<u64>,
+    /// Whether the active revision is not asked, because an operator says so.
+    pub paused: bool,
+    /// Who answers when the active revision fails, or now when there is none.
+    pub on_failure: OnFailure,
+    /// The active revision's limits, as far as they are below the host's.
+    pub lowered: Lowered,
+    /// Bytes of linear memory of the running instance.
+    pub memory_bytes: usize,
+    /// The most that any instance in this slot had.
+    pub memory_most_bytes: usize,
+    /// Log lines that were too many.
+    pub log_dropped: u64,
     /// Calls so far, whoever answered.
     pub calls: u64,
     /// Messages decided on so far, whoever answered.
@@ -150,6 +181,14 @@ pub struct SlotStatus {
     pub p50_ns: u64,
     /// Nanoseconds under which 99 of 100 plugin calls stay, within a quarter; 0 without calls.
     pub p99_ns: u64,
+    /// The same for 90 of 100.
+    pub p90_ns: u64,
+    /// The same for 999 of 1,000.
+    pub p999_ns: u64,
+    /// The longest timed call.
+    pub max_ns: u64,
+    /// The spread of the timed calls: nanoseconds up to which, and how many; empty classes left out.
+    pub times: Vec<(u64, u64)>,
     /// When what decides now began to, by the caller's clock.
     pub since_ms: u64,
     /// Events that nobody fetched in time.

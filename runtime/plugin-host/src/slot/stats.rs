@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::report::{FaultRecord, SlotState, SlotStatus};
 use crate::limits;
 use crate::settings::Settings;
+use crate::terms::{Lowered, OnFailure};
 
 /// Four buckets for every power of two: a quantile is right within a quarter.
 pub(super) const BUCKETS: usize = 64 * 4;
@@ -22,6 +23,9 @@ pub(super) struct Stats {
     last_faults: VecDeque<FaultRecord>,
     timed_calls: u64,
     timed_ns: u64,
+    max_ns: u64,
+    /// Bytes of the instance that had the most, of those that are gone.
+    pub(super) memory_most: usize,
     times: Box<[u64; BUCKETS]>,
 }
 
@@ -43,6 +47,8 @@ impl Default for Stats {
             last_faults: VecDeque::new(),
             timed_calls: 0,
             timed_ns: 0,
+            max_ns: 0,
+            memory_most: 0,
             times: Box::new([0; BUCKETS]),
         }
     }
@@ -60,6 +66,7 @@ impl Stats {
         let ns = time.as_nanos() as u64;
         self.timed_calls += 1;
         self.timed_ns += ns;
+        self.max_ns = self.max_ns.max(ns);
         self.times[bucket(ns)] += 1;
     }
 
@@ -69,9 +76,20 @@ impl Stats {
         self.last_faults.push_front(fault);
     }
 
-    /// Returns the time under which `percent` of the plugin calls stayed.
-    fn quantile_ns(&self, percent: u64) -> u64 {
-        let rank = (self.timed_calls * percent).div_ceil(100);
+    /// Notes the memory of an instance that goes.
+    pub(super) fn add_memory(&mut self, bytes: usize) {
+        self.memory_most = self.memory_most.max(bytes);
+    }
+
+    /// Returns the classes of the spread that are not empty: nanoseconds up to which, and how many.
+    fn times(&self) -> Vec<(u64, u64)> {
+        let classes = self.times.iter().enumerate().filter(|(_, count)| **count > 0);
+        classes.map(|(bucket, count)| (upper_end(bucket), *count)).collect()
+    }
+
+    /// Returns the time under which so many of 1,000 plugin calls stayed.
+    fn quantile_ns(&self, of_1000: u64) -> u64 {
+        let rank = (self.timed_calls * of_1000).div_ceil(1000);
         let mut below = 0;
         let reaches = |count: &u64| {
             below += count;
@@ -93,6 +111,13 @@ impl Stats {
             can_roll_back: false,
             previous: None,
             quarantined: None,
+            retry_at_ms: None,
+            paused: false,
+            on_failure: OnFailure::Fallback,
+            lowered: Lowered::default(),
+            memory_bytes: 0,
+            memory_most_bytes: 0,
+            log_dropped: 0,
             calls: self.calls,
             messages: self.messages,
             fallbacks: self.fallbacks,
@@ -105,8 +130,12 @@ impl Stats {
             state_messages: 0,
             timed_calls: self.timed_calls,
             timed_ns: self.timed_ns,
-            p50_ns: self.quantile_ns(50),
-            p99_ns: self.quantile_ns(99),
+            p50_ns: self.quantile_ns(500),
+            p90_ns: self.quantile_ns(900),
+            p99_ns: self.quantile_ns(990),
+            p999_ns: self.quantile_ns(999),
+            max_ns: self.max_ns,
+            times: self.times(),
             since_ms: 0,
             lost_events: 0,
         }
@@ -138,10 +167,10 @@ mod tests {
             stats.add_time(Duration::from_nanos(ns));
         }
 
-        for (percent, exact) in [(50, 500), (99, 990)] {
-            let got = stats.quantile_ns(percent);
+        for (of_1000, exact) in [(500, 500), (900, 900), (990, 990), (999, 999)] {
+            let got = stats.quantile_ns(of_1000);
 
-            assert!(got >= exact && got <= exact * 5 / 4 + 1, "{percent} %: {got} for {exact}");
+            assert!(got >= exact && got <= exact * 5 / 4 + 1, "{of_1000}: {got} for {exact}");
         }
     }
 

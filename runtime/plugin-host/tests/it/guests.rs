@@ -139,6 +139,8 @@ pub fn story(set: &mut PolicySet) -> Vec<&'static str> {
         SlotEvent::Struck { .. } => "struck",
         SlotEvent::Quarantined { successor: Some(_), .. } => "quarantined, last good one back",
         SlotEvent::Quarantined { successor: None, .. } => "quarantined, built-in",
+        SlotEvent::Resumed { automatic: true, .. } => "back by itself",
+        SlotEvent::Resumed { automatic: false, .. } => "resumed",
     };
     set.take_events().iter().map(short).collect()
 }

@@ -11,6 +11,7 @@ mod handler;
 mod hostile;
 mod kit;
 mod loading;
+mod operate;
 mod package;
 mod smith;
 mod swap;

@@ -12,11 +12,11 @@ use mesh_proto::topology::{Level, Mobility, Profile, Standing, Weights};
 
 use crate::guests::{engine, hostile, name, settings, story, text};
 
-const ASKER: Asker =
+pub const ASKER: Asker =
     Asker { level: 0, mobility: 0, battery: 80, weights: [300, 300, 200, 200], max_distance_m: 10_000 };
 
 /// Two squads that are equal but for what they run on: a full battery, and mains.
-fn candidates() -> Candidates {
+pub fn candidates() -> Candidates {
     Candidates {
         node: vec![1, 2],
         level: vec![1, 1],

@@ -485,6 +485,8 @@ impl Node {
             }
             Input::PoliciesChanged => {
                 self.view_stale = true;
+                // What was held by the one before may go now.
+                self.ways_changed = true;
                 self.due.divide_now(now.instant);
                 self.on_hierarchy_news(now);
             }

@@ -24,7 +24,12 @@ fn raw(header_len: u32, body_len: u32, rest: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn frames_come_out_as_they_went_in_however_the_bytes_are_cut() {
-    let install = Request::PluginInstall { origin: "x.wasm".to_owned(), dry_run: false, allow_large: false };
+    let install = Request::PluginInstall {
+        origin: "x.wasm".to_owned(),
+        grants: Vec::new(),
+        dry_run: false,
+        allow_large: false,
+    };
     let frame = ToNode::Call { v: VERSION, request: install };
     let mut bytes = Vec::new();
     FrameWriter::new(&mut bytes).write(&frame, &[b"\0as", b"m"]).await.unwrap();

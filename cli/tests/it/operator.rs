@@ -1,0 +1,333 @@
+//! The operator's loop between real processes: pause, failure modes, traps, logs, figures, limits, grants, tidying up.
+//! PM-152, W08, W20.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use mesh_plugin_host::builtin;
+use serde_json::Value;
+
+use crate::harness::{DEADLINE, Place};
+use crate::package::component;
+
+fn write(place: &Place, file: &str, bytes: &[u8]) {
+    fs::write(place.path().join(file), bytes).unwrap();
+}
+
+/// Code, exit and first remedy of a run that fails.
+#[track_caller]
+fn refusal(place: &Place, args: &[&str]) -> (String, i64) {
+    let error = place.error(args);
+    assert!(!error["help"].as_array().unwrap().is_empty(), "{error}");
+    (error["code"].as_str().unwrap().to_owned(), error["exit"].as_i64().unwrap())
+}
+
+fn refused(code: &str, exit: i64) -> (String, i64) {
+    (code.to_owned(), exit)
+}
+
+#[track_caller]
+fn row(place: &Place, node: &str, slot: &str) -> Value {
+    place.json(&["-N", node, "plugin", "show", slot])["row"].clone()
+}
+
+/// Two nodes; alice routes by a policy that works for five messages and then panics, and is started anew.
+fn with_faulty(mode: &str) -> Place {
+    let mut place = Place::new();
+    write(&place, "faulty.wasm", builtin::FAULTY);
+    let addr = place.up("alice", &[]);
+    place.up("bob", &["--join", &addr]);
+    place.knows("alice", "bob");
+    let swap =
+        ["-N", "alice", "plugin", "swap", "route", "./faulty.wasm", "--set", "works_for=5", "--on-failure"];
+    place.json(&[&swap[..], &[mode]].concat());
+    place
+}
+
+/// Sends single messages from alice to bob until the policy is quarantined; returns how many.
+fn wear_out(place: &Place) -> u64 {
+    for sent in 1..100 {
+        let options = ["--class", "high"];
+        let ran = place.run(&[&["-N", "alice", "send", "bob", "hello"][..], &options].concat());
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        let rows = place.json(&["-N", "alice", "plugin", "list"]);
+        if rows.as_array().unwrap().iter().any(|row| row["state"] == "quarantined") {
+            return sent;
+        }
+    }
+    panic!("it works on");
+}
+
+#[test]
+fn a_paused_slot_stays_paused_over_a_restart_and_goes_on_when_told() {
+    let mut place = Place::new();
+    place.up("bob", &[]);
+    let rehearsed = place.json(&["plugin", "pause", "route", "--dry-run"]);
+    assert_eq!((rehearsed["undo"].clone(), rehearsed["dry_run"].as_bool()), (Value::Null, Some(true)));
+    assert_eq!(row(&place, "bob", "route")["state"], "active");
+
+    let paused = place.json(&["plugin", "pause", "route"]);
+    let beacon = place.json(&["plugin", "pause", "beacon"]);
+
+    assert_eq!(
+        (&paused["undo"], &beacon["undo"]),
+        (&"meshctl plugin resume route".into(), &"meshctl plugin resume beacon".into())
+    );
+    assert_eq!(paused["decides"].as_str().unwrap().split(' ').next(), Some("native/fastest"));
+    assert_eq!(refusal(&place, &["plugin", "pause", "route"]), refused("MESH-P171", 1));
+    place.json(&["down"]);
+    place.up("bob", &[]);
+    assert_eq!(row(&place, "bob", "route")["state"], "paused");
+    place.until(&["plugin", "show", "beacon"], |shown| shown["row"]["state"] == "paused");
+    assert_eq!(place.error(&["beacon", "list"])["code"], "MESH-P114");
+    let resumed = place.json(&["plugin", "resume", "route"]);
+    assert_eq!(resumed["undo"], "meshctl plugin pause route");
+    place.json(&["plugin", "resume", "beacon"]);
+    assert_eq!(row(&place, "bob", "route")["state"], "active");
+    place.json(&["beacon", "list"]);
+    assert_eq!(refusal(&place, &["plugin", "resume", "route"]), refused("MESH-P171", 1));
+}
+
+#[test]
+fn a_slot_is_disabled_and_enabled_without_a_file() {
+    let mut place = Place::new();
+    place.up("bob", &[]);
+    let rehearsed = place.json(&["plugin", "disable", "route", "--dry-run"]);
+    assert_eq!((&rehearsed["new"]["revision"], &rehearsed["undo"]), (&"native".into(), &Value::Null));
+
+    let disabled = place.json(&["plugin", "disable", "route"]);
+
+    assert_eq!(
+        (&disabled["new"]["revision"], &disabled["undo"]),
+        (&"native".into(), &"meshctl plugin rollback route".into())
+    );
+    assert_eq!(refusal(&place, &["plugin", "pause", "route"]), refused("MESH-P170", 3));
+    assert_eq!(refusal(&place, &["plugin", "limits", "show", "route"]), refused("MESH-P170", 3));
+    assert_eq!(refusal(&place, &["plugin", "enable", "route", "acme/none"]), refused("MESH-P102", 3));
+    let enabled = place.json(&["plugin", "enable", "route", "built-in/latency", "--on-failure", "fail-open"]);
+    assert_eq!(enabled["new"]["plugin"], "built-in/latency");
+    assert_eq!(row(&place, "bob", "route")["on_failure"], "fail-open");
+    place.json(&["down"]);
+    place.up("bob", &[]);
+    assert_eq!(row(&place, "bob", "route")["on_failure"], "fail-open", "over a restart");
+    assert_eq!(place.error(&["plugin", "enable", "route", "x", "--on-failure", "sometimes"])["exit"], 2);
+}
+
+/// W20: fail-closed. What the policy fails on waits, and goes when it is back: nothing is lost, nothing is doubled.
+#[test]
+fn a_fail_closed_slot_holds_messages_until_its_operator_resumes_it() {
+    let place = with_faulty("fail-closed");
+
+    let sent = wear_out(&place);
+
+    let status = place.until(&["-N", "alice", "status"], |status| status["held"]["messages"] != 0);
+    assert!(status["problems"].to_string().contains("MESH-P115"), "{status}");
+    let rows = place.json(&["-N", "alice", "plugin", "list"]);
+    let of = |state: &str| {
+        rows.as_array()
+            .unwrap()
+            .iter()
+            .find(|row| row["slot"] == "route" && row["state"] == state)
+            .cloned()
+            .unwrap()
+    };
+    assert!(of("active")["note"].as_str().unwrap().starts_with("fail-closed"), "{rows}");
+    let retry_s = of("quarantined")["retry_s"].as_f64().unwrap();
+    assert!(retry_s > 0.0 && retry_s <= 60.0, "{retry_s}");
+    let list = place.run(&["-N", "alice", "plugin", "list"]).stdout;
+    assert!(list.contains("; it trapped") || list.contains("retry in "), "{list}");
+    let resumed = place.json(&["-N", "alice", "plugin", "resume", "route"]);
+    assert_eq!(resumed["undo"], "meshctl plugin rollback route");
+    place.until(&["-N", "bob", "status"], |status| status["inbox"]["messages"] == sent);
+    assert_eq!(place.json(&["-N", "alice", "status"])["held"]["messages"], 0);
+}
+
+#[test]
+fn a_fail_open_slot_lets_everything_through() {
+    let place = with_faulty("fail-open");
+
+    let sent = wear_out(&place);
+
+    place.json(&["-N", "alice", "send", "bob", "after"]);
+    place.until(&["-N", "bob", "status"], |status| status["inbox"]["messages"] == sent + 1);
+}
+
+/// W08: what a policy without any import says before it ends reaches its operator, and its author.
+#[test]
+fn traps_logs_and_figures_tell_what_happened() {
+    let place = with_faulty("fallback");
+    wear_out(&place);
+
+    let traps = place.json(&["-N", "alice", "plugin", "traps", "route", "--export", "traps.json"]);
+
+    assert_eq!(traps["total"], 3);
+    let last = &traps["traps"][0];
+    assert!(last["panic"].as_str().unwrap().starts_with("faulty has done its work at "), "{last}");
+    assert_eq!(last["has_names"], true);
+    assert!(
+        last["frames"].as_array().unwrap().iter().any(|frame| frame.as_str().unwrap().ends_with("#decide"))
+    );
+    assert_eq!(last["input"].as_str().map(str::len), Some(64));
+    assert_eq!(last["plugin"], "built-in/faulty");
+    let exported: Value =
+        serde_json::from_slice(&fs::read(place.path().join("traps.json")).unwrap()).unwrap();
+    assert_eq!(exported, traps);
+    let shown = place.run(&["-N", "alice", "plugin", "traps", "route"]).stdout;
+    assert!(shown.contains("faulty has done its work") && shown.contains("frame"), "{shown}");
+
+    let log = place.run(&["-N", "alice", "plugin", "logs", "route", "--level", "error"]).stdout;
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(log.contains("built-in/faulty 0.1.0 is quarantined, built-in/latency 0.1.0 answers"), "{log}");
+    let all = place.run(&["-N", "alice", "plugin", "logs", "route", "--json"]).stdout;
+    let lines: Vec<Value> = all.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().filter(|line| line["level"] == "warn").count(), 3, "{all}");
+    assert!(lines.iter().all(|line| line["schema"] == "meshctl.plugin-log/v1"));
+    assert_eq!(place.run(&["-N", "alice", "plugin", "logs", "route", "--since", "0ms"]).stdout, "");
+
+    let stats = place.json(&["-N", "alice", "plugin", "stats", "route"]);
+    let stats = &stats[0];
+    assert_eq!((&stats["traps"], &stats["quarantines"]), (&3.into(), &1.into()));
+    let counted: u64 =
+        stats["histogram"].as_array().unwrap().iter().map(|class| class["count"].as_u64().unwrap()).sum();
+    assert_eq!(Some(counted), stats["timed_calls"].as_u64());
+    assert!(stats["memory_most_bytes"].as_u64().unwrap() >= 64 << 10, "{stats}");
+    assert_eq!(place.json(&["-N", "alice", "plugin", "stats"]).as_array().unwrap().len(), 4);
+    assert_eq!(refusal(&place, &["-N", "alice", "plugin", "traps", "nowhere"]), refused("MESH-P101", 3));
+}
+
+#[test]
+fn a_log_is_followed_as_it_grows() {
+    let mut place = Place::new();
+    place.up("bob", &[]);
+    let mut child = place
+        .command(&["plugin", "logs", "route", "-f", "--json", "--level", "info"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (told, seen) = std::sync::mpsc::channel();
+    std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| told.send(line)));
+    seen.recv_timeout(DEADLINE).unwrap();
+
+    place.json(&["plugin", "pause", "route"]);
+
+    let line: Value = serde_json::from_str(&seen.recv_timeout(DEADLINE).unwrap()).unwrap();
+    assert_eq!((&line["text"], &line["plugin"]), (&"built-in/latency 0.1.0 is paused".into(), &Value::Null));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn limits_are_lowered_shown_and_kept() {
+    let mut place = Place::new();
+    place.up("bob", &[]);
+    let limit = |place: &Place, slot: &str, name: &str| {
+        let report = place.json(&["plugin", "limits", "show", slot]);
+        let rows = report["limits"].as_array().unwrap().clone();
+        rows.into_iter().find(|row| row["name"] == name).unwrap()
+    };
+    let (deadline, memory) = (limit(&place, "route", "deadline"), limit(&place, "route", "memory"));
+    assert_eq!((&deadline["limit"], &deadline["host"]), (&5.0.into(), &5.0.into()));
+    assert!(memory["max"].as_f64().unwrap() > 0.0 && memory["suggestion"].as_f64() > memory["max"].as_f64());
+
+    place.json(&["plugin", "limits", "set", "route", "--deadline", "3ms", "--dry-run"]);
+    assert_eq!(limit(&place, "route", "deadline")["limit"], 5.0);
+    let set = place.json(&["plugin", "limits", "set", "route", "--deadline", "3ms", "--memory", "4MiB"]);
+    place.json(&["plugin", "limits", "set", "beacon", "--log-rate", "50/s"]);
+
+    assert_eq!(set["undo"], "meshctl plugin limits set route --deadline host --memory host");
+    for (args, code) in [
+        (&["--deadline", "6ms"][..], refused("MESH-P172", 13)),
+        (&["--memory", "17MiB"], refused("MESH-P172", 13)),
+        (&["--memory", "64KiB"], refused("MESH-P172", 13)),
+    ] {
+        assert_eq!(
+            refusal(&place, &[&["plugin", "limits", "set", "route"], args].concat()),
+            code,
+            "{args:?}"
+        );
+    }
+    place.json(&["down"]);
+    place.up("bob", &[]);
+    assert_eq!(limit(&place, "route", "deadline")["limit"], 3.0, "over a restart");
+    assert_eq!(limit(&place, "route", "memory")["limit"], f64::from(4 << 20));
+    let rate = place.until(&["plugin", "limits", "show", "beacon"], |report| report["limits"].is_array());
+    assert_eq!(rate["limits"][2]["limit"], 50.0);
+    let undone = set["undo"].as_str().unwrap().split(' ').skip(1).collect::<Vec<_>>();
+    place.json(&undone);
+    assert_eq!(limit(&place, "route", "deadline")["limit"], 5.0);
+}
+
+/// The node enforces what was granted, whatever its client does.
+#[test]
+fn a_handler_gets_what_it_was_granted_and_nothing_else() {
+    let mut place = Place::new();
+    write(&place, "here.wasm", &component(builtin::BEACON, "acme/here", "1.0.0"));
+    place.up("bob", &[]);
+    assert_eq!(refusal(&place, &["plugin", "install", "here.wasm"]), refused("MESH-P117", 5));
+    assert_eq!(
+        refusal(&place, &["plugin", "install", "here.wasm", "--grant", "log"]),
+        refused("MESH-P117", 5)
+    );
+    assert_eq!(
+        refusal(&place, &["plugin", "install", "here.wasm", "--grant", "log,kv,net"]),
+        refused("MESH-C103", 2)
+    );
+    place.json(&["plugin", "install", "here.wasm", "--grant", "log", "--grant", "kv"]);
+    place.json(&["plugin", "swap", "beacon", "acme/here", "--reset-state"]);
+    assert_eq!(row(&place, "bob", "beacon")["grants"], serde_json::json!(["log", "kv"]));
+    let take = ["plugin", "grants", "set", "acme/here", "--revoke", "kv"];
+    assert_eq!(refusal(&place, &take), refused("MESH-P110", 1), "a slot needs it");
+    place.json(&["plugin", "rollback", "beacon"]);
+    place.json(&["plugin", "swap", "beacon", "built-in/beacon", "--reset-state"]);
+
+    let taken = place.json(&take);
+
+    assert_eq!(taken["done"], "granted log");
+    assert!(taken["undo"].as_str().unwrap().ends_with(" --grant kv"), "{taken}");
+    let enable = ["plugin", "enable", "beacon", "acme/here", "--reset-state"];
+    assert_eq!(refusal(&place, &enable), refused("MESH-P117", 5));
+    place.json(&["down"]);
+    place.up("bob", &[]);
+    assert_eq!(refusal(&place, &enable), refused("MESH-P117", 5), "over a restart");
+    let undo: Vec<&str> = taken["undo"].as_str().unwrap().split(' ').skip(1).collect();
+    place.json(&undo);
+    place.json(&enable);
+    let rows = place.json(&["plugin", "grants", "show", "acme/here"]);
+    let kv = rows.as_array().unwrap().iter().find(|row| row["grant"] == "kv").unwrap();
+    assert_eq!((&kv["asked"], &kv["granted"]), (&true.into(), &true.into()));
+}
+
+#[test]
+fn what_nobody_uses_or_pinned_is_collected() {
+    let mut place = Place::new();
+    for version in ["1.0.0", "1.1.0", "1.2.0", "1.3.0"] {
+        write(&place, &format!("{version}.wasm"), &component(builtin::LATENCY, "acme/fast", version));
+    }
+    place.up("bob", &[]);
+    for version in ["1.0.0", "1.1.0", "1.2.0", "1.3.0"] {
+        place.json(&["plugin", "install", &format!("{version}.wasm")]);
+    }
+    place.json(&["plugin", "enable", "route", "acme/fast@1.1.0"]);
+    let pinned = place.json(&["plugin", "pin", "acme/fast@1.0.0"]);
+    assert!(pinned["undo"].as_str().unwrap().starts_with("meshctl plugin unpin blake3:"), "{pinned}");
+    assert_eq!(refusal(&place, &["plugin", "remove", "acme/fast@1.0.0"]), refused("MESH-P173", 1));
+    assert_eq!(refusal(&place, &["plugin", "remove", "acme/fast@1.1.0"]), refused("MESH-P110", 1));
+
+    let rehearsed = place.json(&["plugin", "gc", "--dry-run"]);
+    let kept = place.json(&["plugin", "gc", "--keep", "1"]);
+
+    assert_eq!(rehearsed["removed"].as_array().unwrap().len(), 2);
+    let removed: Vec<&str> =
+        kept["removed"].as_array().unwrap().iter().map(|r| r["version"].as_str().unwrap()).collect();
+    assert_eq!(removed, ["1.2.0"], "the newest stays");
+    assert_eq!((&kept["pinned"], &kept["in_use"]), (&1.into(), &1.into()));
+    assert_eq!(kept["undo"][0], "meshctl plugin install 1.2.0.wasm");
+    place.json(&["down"]);
+    place.up("bob", &[]);
+    let rest = place.json(&["plugin", "gc"]);
+    assert_eq!(rest["removed"][0]["version"], "1.3.0", "a pin holds over a restart");
+    place.json(&["plugin", "unpin", "acme/fast@1.0.0"]);
+    assert_eq!(place.json(&["plugin", "gc"])["removed"][0]["version"], "1.0.0");
+}

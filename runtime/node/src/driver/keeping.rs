@@ -1,0 +1,224 @@
+//! What is installed and who may remove it: grants, pins, and collecting what nothing uses.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mesh_plugin_host::{PolicySlot, Revision, SlotStatus, inspect};
+
+use super::Driver;
+use super::operate::silent;
+use crate::api::{ApiError, CollectReport, GrantRow, OperateReport, RemoveReport, Reply, code};
+use crate::plugins::granted::{self, asked, names, parse, union, without};
+use crate::plugins::{Installed, plugin_ref};
+
+impl Driver {
+    /// Returns what slots use or would go back to.
+    fn in_use(&self, handler: Option<&SlotStatus>) -> Result<BTreeSet<[u8; 32]>, ApiError> {
+        let handler = handler.ok_or_else(silent)?.clone();
+        let policies = PolicySlot::ALL.map(|slot| self.parts.plugins.set.status(slot));
+        let of = |status: SlotStatus| [status.active, status.previous, status.quarantined];
+        let used = policies.into_iter().chain([handler]).flat_map(of).flatten().map(|used| used.digest);
+        let bound =
+            crate::plugins::SLOTS.into_iter().filter_map(|kind| self.parts.plugins.bound(kind.slot()));
+        let tried = self.parts.plugins.installed.keys().filter(|digest| self.is_on_trial(digest)).copied();
+        Ok(used.chain(bound.map(|revision| revision.digest)).chain(tried).collect())
+    }
+
+    pub(super) fn remove_plugin(
+        &mut self,
+        text: &str,
+        dry_run: bool,
+        handler: Option<&SlotStatus>,
+    ) -> Result<Reply, ApiError> {
+        let in_use = self.in_use(handler)?;
+        let installed = self.parts.plugins.find(text)?;
+        let (revision, freed) = (installed.revision.clone(), installed.size as u64);
+        let undo = format!("meshctl plugin install {}", installed.origin);
+        if in_use.contains(&revision.digest) || installed.is_built_in {
+            let why = if installed.is_built_in {
+                "is built in"
+            } else {
+                "is in a slot or on trial, or kept for a rollback"
+            };
+            return Err(ApiError::new(&code::PLUGIN_IN_USE, format!("{revision} {why}"))
+                .help("meshctl plugin list")
+                .help("meshctl plugin swap SLOT OTHER"));
+        }
+        if self.parts.plugins.pinned.contains(&revision.digest) {
+            return Err(ApiError::new(&code::PLUGIN_PINNED, format!("{revision} is pinned"))
+                .help(format!("meshctl plugin unpin {}@{}", revision.name, revision.version)));
+        }
+        if !dry_run {
+            let writes = self.parts.plugins.remove(&revision.digest);
+            self.writes.extend(writes);
+        }
+        Ok(Reply::Removed(RemoveReport {
+            plugin: plugin_ref("", Some(&revision)),
+            freed_bytes: freed,
+            dry_run,
+            undo: (!dry_run).then_some(undo),
+        }))
+    }
+
+    /// Removes what no slot uses or would go back to and nobody pinned, but for the newest `keep` of each name.
+    pub(super) fn collect(
+        &mut self,
+        keep: u32,
+        dry_run: bool,
+        handler: Option<&SlotStatus>,
+    ) -> Result<Reply, ApiError> {
+        let in_use = self.in_use(handler)?;
+        let plugins = &self.parts.plugins;
+        let foreign = || plugins.installed.values().filter(|installed| !installed.is_built_in);
+        let is_free = |installed: &&Installed| {
+            let digest = installed.revision.digest;
+            !in_use.contains(&digest) && !plugins.pinned.contains(&digest)
+        };
+        let mut by_name: BTreeMap<&str, Vec<&Installed>> = BTreeMap::new();
+        for installed in foreign().filter(is_free) {
+            by_name.entry(&installed.revision.name).or_default().push(installed);
+        }
+        let mut gone: Vec<(Revision, u64, String)> = Vec::new();
+        for revisions in by_name.values_mut() {
+            revisions.sort_by_key(|installed| std::cmp::Reverse(installed.since_ms));
+            let old = revisions.iter().skip(usize::try_from(keep).unwrap_or(usize::MAX));
+            gone.extend(old.map(|i| (i.revision.clone(), i.size as u64, i.origin.clone())));
+        }
+        let report = CollectReport {
+            removed: gone.iter().map(|(revision, ..)| plugin_ref("", Some(revision))).collect(),
+            freed_bytes: gone.iter().map(|(_, size, _)| size).sum(),
+            pinned: foreign().filter(|i| plugins.pinned.contains(&i.revision.digest)).count() as u64,
+            in_use: foreign().filter(|i| in_use.contains(&i.revision.digest)).count() as u64,
+            dry_run,
+            undo: match dry_run {
+                true => Vec::new(),
+                false => gone.iter().map(|(.., origin)| format!("meshctl plugin install {origin}")).collect(),
+            },
+        };
+        if !dry_run {
+            for (revision, ..) in &gone {
+                let writes = self.parts.plugins.remove(&revision.digest);
+                self.writes.extend(writes);
+            }
+        }
+        Ok(Reply::Collected(report))
+    }
+
+    pub(super) fn pin(&mut self, text: &str, pinned: bool, dry_run: bool) -> Result<Reply, ApiError> {
+        let installed = self.parts.plugins.find(text)?;
+        if installed.is_built_in {
+            let message = format!("{} is built in: nothing removes it", installed.revision);
+            return Err(ApiError::new(&code::BAD_VALUE, message).help("meshctl plugin list"));
+        }
+        let revision = installed.revision.clone();
+        let is_new = self.parts.plugins.pinned.contains(&revision.digest) != pinned;
+        if !dry_run {
+            let write = self.parts.plugins.pin(&revision.digest, pinned);
+            self.writes.push(write);
+        }
+        let (done, back) = if pinned { ("pinned", "unpin") } else { ("not pinned any more", "pin") };
+        Ok(Reply::Operated(OperateReport {
+            slot: None,
+            plugin: plugin_ref("", Some(&revision)),
+            done: done.to_owned(),
+            decides: None,
+            dry_run,
+            undo: (is_new && !dry_run)
+                .then(|| format!("meshctl plugin {back} {}", plugin_ref("", Some(&revision)).revision)),
+        }))
+    }
+
+    /// Lists what each installed plugin may use and asks for; policies can have nothing and are left out.
+    pub(super) fn grant_rows(&self, text: Option<&str>) -> Result<Reply, ApiError> {
+        let one = text.map(|text| self.parts.plugins.find(text)).transpose()?;
+        let shown: Vec<&Installed> = match one {
+            Some(installed) => vec![installed],
+            None => self.parts.plugins.installed.values().collect(),
+        };
+        let mut rows = Vec::new();
+        for installed in shown {
+            rows.extend(self.grants_of(installed)?);
+        }
+        Ok(Reply::Grants(rows))
+    }
+
+    fn grants_of(&self, installed: &Installed) -> Result<Vec<GrantRow>, ApiError> {
+        let bytes = self.component(&installed.revision.digest)?;
+        let inspection = inspect(&bytes).map_err(|error| super::load_failed(&error))?;
+        let (asked, given) = (names(asked(&inspection)), names(installed.grants));
+        let why = |grant: &str| {
+            let wishes = inspection.manifest.iter().flat_map(|manifest| &manifest.grants);
+            wishes
+                .into_iter()
+                .find(|wish| wish.name == grant)
+                .map_or_else(String::new, |wish| wish.why.clone())
+        };
+        let row = |grant: &&str| GrantRow {
+            plugin: plugin_ref("", Some(&installed.revision)),
+            grant: (*grant).to_owned(),
+            asked: asked.iter().any(|name| name == grant),
+            why: why(grant),
+            granted: given.iter().any(|name| name == grant),
+        };
+        let matters = |row: &GrantRow| row.asked || row.granted;
+        Ok(granted::NAMES.iter().map(row).filter(matters).collect())
+    }
+
+    /// Changes what an installed plugin may use. What a slot needs is not taken from it.
+    pub(super) fn change_grants(
+        &mut self,
+        text: &str,
+        (give, take): (&[String], &[String]),
+        dry_run: bool,
+        handler: Option<&SlotStatus>,
+    ) -> Result<Reply, ApiError> {
+        let (give, take) = (parse(give)?, parse(take)?);
+        let in_use = self.in_use(handler)?;
+        let installed = self.parts.plugins.find(text)?;
+        let (revision, before, is_built_in) =
+            (installed.revision.clone(), installed.grants, installed.is_built_in);
+        if is_built_in {
+            let message = format!("{revision} is built in and has what it asks for");
+            return Err(ApiError::new(&code::BAD_VALUE, message).help("meshctl plugin grants show"));
+        }
+        let bytes = self.component(&revision.digest)?;
+        let asked = asked(&inspect(&bytes).map_err(|error| super::load_failed(&error))?);
+        let missing = names(without(give, asked));
+        if !missing.is_empty() {
+            let message = format!("{revision} does not ask for {}", missing.join(", "));
+            return Err(ApiError::new(&code::BAD_VALUE, message)
+                .fact("asks for", names(asked).join(", "))
+                .help("meshctl plugin grants show"));
+        }
+        let after = without(union(before, give), take);
+        if names(without(asked, after)).len() > names(without(asked, before)).len()
+            && in_use.contains(&revision.digest)
+        {
+            return Err(ApiError::new(
+                &code::PLUGIN_IN_USE,
+                format!("{revision} is in a slot or on trial and needs it"),
+            )
+            .help(format!("meshctl plugin disable {}", installed.kind.slot())));
+        }
+        if !dry_run {
+            let write = self.parts.plugins.grant(&revision.digest, after);
+            self.writes.extend(write);
+        }
+        let undo = (!dry_run && after != before).then(|| undo_grants(&revision, before, after));
+        let given = names(after);
+        let done =
+            if given.is_empty() { "granted nothing".into() } else { format!("granted {}", given.join(", ")) };
+        let plugin = plugin_ref("", Some(&revision));
+        Ok(Reply::Operated(OperateReport { slot: None, plugin, done, decides: None, dry_run, undo }))
+    }
+}
+
+fn undo_grants(
+    revision: &Revision,
+    before: mesh_plugin_host::Grants,
+    after: mesh_plugin_host::Grants,
+) -> String {
+    let mut line = format!("meshctl plugin grants set {}", revision.digest_text());
+    names(without(before, after)).iter().for_each(|name| line.push_str(&format!(" --grant {name}")));
+    names(without(after, before)).iter().for_each(|name| line.push_str(&format!(" --revoke {name}")));
+    line
+}

@@ -1,0 +1,317 @@
+//! What an operator does to running plugins, and what he asks of them: pause, resume, limits, logs, traps, figures.
+
+use mesh_plugin_host::{Bounds, FaultRecord, Kind, LogLine, OperateError, PolicySlot, SlotState, SlotStatus};
+use mesh_proto::node::Input;
+use tokio::sync::oneshot;
+
+use super::Driver;
+use super::clock::unix_ms;
+use super::slots::{Done, coded, policy_slot, slot_named};
+use crate::api::{
+    ApiError, EventKind, LimitReport, LimitRow, LogRow, OnFailure, OperateReport, Operation, PluginState,
+    Reply, StatsRow, Time, TimeClass, TrapReport, TrapRow, code,
+};
+use crate::handler::Job;
+use crate::mesh::Answer;
+use crate::plugins::{Act, Lowering, hex, plugin_ref};
+
+impl Driver {
+    pub(super) fn operate(&mut self, operation: Operation, dry_run: bool, answer: Answer<Reply>) {
+        match operation {
+            Operation::Pause { slot } => self.act(&slot, Act::Pause, dry_run, answer),
+            Operation::Resume { slot } => self.act(&slot, Act::Resume, dry_run, answer),
+            Operation::Limit { slot, deadline_ms, memory_bytes, log_rate } => {
+                let lowering = Lowering { deadline: deadline_ms, memory: memory_bytes, log_lines: log_rate };
+                self.act(&slot, Act::Lower(lowering), dry_run, answer);
+            }
+            Operation::Grant { plugin, give, take } => {
+                self.with_handler(answer, move |driver, handler| {
+                    driver.change_grants(&plugin, (&give, &take), dry_run, handler)
+                });
+            }
+            Operation::Pin { plugin } => {
+                let reply = self.pin(&plugin, true, dry_run);
+                self.answer_when_kept(reply, answer);
+            }
+            Operation::Unpin { plugin } => {
+                let reply = self.pin(&plugin, false, dry_run);
+                self.answer_when_kept(reply, answer);
+            }
+        }
+    }
+
+    fn act(&mut self, slot: &str, act: Act, dry_run: bool, answer: Answer<Reply>) {
+        let kind = match slot_named(slot) {
+            Ok(kind) => kind,
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        let Some(policy) = policy_slot(kind) else { return self.act_on_handler(act, dry_run, answer) };
+        let before = self.parts.plugins.set.status(policy);
+        let outcome = act.check(kind, &before).and_then(|()| match dry_run {
+            true => Ok(before.clone()),
+            false => self.perform(policy, act, &before),
+        });
+        let reply = self.acted(act, outcome.map(|after| (before, after)), dry_run, kind);
+        self.answer_when_kept(reply, answer);
+    }
+
+    fn perform(
+        &mut self,
+        slot: PolicySlot,
+        act: Act,
+        before: &SlotStatus,
+    ) -> Result<SlotStatus, OperateError> {
+        let set = &mut self.parts.plugins.set;
+        match act {
+            Act::Pause => set.pause(slot, unix_ms()),
+            Act::Resume => set.resume(slot, unix_ms()),
+            Act::Lower(lowering) => set.set_terms(slot, unix_ms(), lowering.terms(before)),
+        }?;
+        Ok(set.status(slot))
+    }
+
+    fn act_on_handler(&mut self, act: Act, dry_run: bool, answer: Answer<Reply>) {
+        if dry_run {
+            return self.with_handler(answer, move |driver, handler| {
+                let before = handler.ok_or_else(silent)?.clone();
+                let outcome = act.check(Kind::Handler, &before);
+                driver.acted(act, outcome.map(|()| (before.clone(), before)), true, Kind::Handler)
+            });
+        }
+        let (done, outcome) = oneshot::channel();
+        self.parts.plugins.handler.hand(Job::Operate { act, answer: done });
+        let done = self.done_sender.clone();
+        tokio::spawn(async move {
+            match outcome.await {
+                Ok(outcome) => drop(done.send(Done::Acted { act, outcome, answer }).await),
+                Err(_) => drop(answer.send(Err(silent()))),
+            }
+        });
+    }
+
+    /// Notes what was done for the next start, and says it.
+    pub(super) fn acted(
+        &mut self,
+        act: Act,
+        outcome: Result<(SlotStatus, SlotStatus), OperateError>,
+        dry_run: bool,
+        kind: Kind,
+    ) -> Result<Reply, ApiError> {
+        let (before, after) = outcome.map_err(|error| refused(&error, kind.slot()))?;
+        let of = if before.paused || before.quarantined.is_none() {
+            before.active.as_ref()
+        } else {
+            before.quarantined.as_ref()
+        };
+        let plugin =
+            plugin_ref(before.slot, if matches!(act, Act::Resume) { of } else { before.active.as_ref() });
+        if !dry_run {
+            self.note_binding(&after);
+            if matches!(act, Act::Pause) {
+                let slot = before.slot.to_owned();
+                self.tell(EventKind::PluginPaused { slot, plugin: plugin.clone() });
+            }
+        }
+        let would_decide = match act {
+            Act::Pause => plugin_ref(before.slot, None).to_string(),
+            Act::Resume | Act::Lower(_) => plugin.to_string(),
+        };
+        Ok(Reply::Operated(OperateReport {
+            slot: Some(before.slot.to_owned()),
+            done: act.done().to_owned(),
+            decides: Some(would_decide),
+            dry_run,
+            undo: (!dry_run).then(|| act.undo(&before)),
+            plugin,
+        }))
+    }
+
+    /// Keeps how a slot is bound now, and lets the core ask anew.
+    pub(super) fn note_binding(&mut self, status: &SlotStatus) {
+        let write = self.parts.plugins.bind(status);
+        self.writes.extend(write);
+        self.inputs.push(Input::PoliciesChanged);
+    }
+
+    /// Returns how a slot is: the policies' own, or what the handler's thread told.
+    pub(super) fn status_of(&self, slot: &str, told: Option<&SlotStatus>) -> Option<SlotStatus> {
+        match PolicySlot::from_name(slot) {
+            Some(slot) => Some(self.parts.plugins.set.status(slot)),
+            None => told.cloned(),
+        }
+    }
+
+    pub(super) fn traps(&self, slot: &str, handler: Option<&SlotStatus>) -> Result<Reply, ApiError> {
+        let kind = slot_named(slot)?;
+        let status = self.status_of(kind.slot(), handler).ok_or_else(silent)?;
+        let traps = status.last_faults.iter().map(|fault| trap_row(status.slot, fault)).collect();
+        Ok(Reply::Traps(TrapReport { slot: status.slot.to_owned(), total: status.faults, traps }))
+    }
+
+    pub(super) fn log(&mut self, slot: &str, after: u64, answer: Answer<Reply>) {
+        match slot_named(slot).map(policy_slot) {
+            Err(error) => drop(answer.send(Err(error))),
+            Ok(Some(policy)) => {
+                let lines = self.parts.plugins.set.log_after(policy, after);
+                drop(answer.send(Ok(log_rows(lines))));
+            }
+            Ok(None) => {
+                let (reply, lines) = oneshot::channel();
+                self.parts.plugins.handler.hand(Job::Log { after, answer: reply });
+                tokio::spawn(async move {
+                    let lines = lines.await.map(log_rows).map_err(|_| silent());
+                    let _ = answer.send(lines);
+                });
+            }
+        }
+    }
+
+    pub(super) fn stats(&self, slot: Option<&str>, handler: Option<&SlotStatus>) -> Result<Reply, ApiError> {
+        let wanted = slot.map(slot_named).transpose()?;
+        let kinds = crate::plugins::SLOTS.into_iter().filter(|kind| wanted.is_none_or(|w| w == *kind));
+        let statuses = kinds.filter_map(|kind| self.status_of(kind.slot(), handler));
+        Ok(Reply::Stats(statuses.map(|status| self.stats_row(&status)).collect()))
+    }
+
+    fn stats_row(&self, status: &SlotStatus) -> StatsRow {
+        let seconds = |ns: u64| (status.timed_calls > 0).then_some(ns as f64 / 1e9);
+        StatsRow {
+            slot: status.slot.to_owned(),
+            plugin: plugin_ref(status.slot, status.active.as_ref()),
+            state: state_of(status),
+            calls: status.calls,
+            calls_per_s: self.calls_per_s(status.slot),
+            messages: status.messages,
+            fallbacks: status.fallbacks,
+            traps: status.faults,
+            swaps: status.swaps,
+            rollbacks: status.rollbacks,
+            quarantines: status.quarantines,
+            timed_calls: status.timed_calls,
+            p50_s: seconds(status.p50_ns),
+            p90_s: seconds(status.p90_ns),
+            p99_s: seconds(status.p99_ns),
+            p999_s: seconds(status.p999_ns),
+            max_s: seconds(status.max_ns),
+            histogram: status.times.iter().map(|&(ns, count)| class(ns, count)).collect(),
+            fuel: None,
+            memory_bytes: status.memory_bytes as u64,
+            memory_most_bytes: status.memory_most_bytes as u64,
+            log_dropped: status.log_dropped,
+        }
+    }
+
+    pub(super) fn limits(&self, slot: &str, handler: Option<&SlotStatus>) -> Result<Reply, ApiError> {
+        let kind = slot_named(slot)?;
+        let status = self.status_of(kind.slot(), handler).ok_or_else(silent)?;
+        if status.active.is_none() {
+            return Err(refused(&OperateError::NoPlugin, slot));
+        }
+        let (bounds, host) = (status.lowered.bounds(kind), Bounds::caps(kind));
+        Ok(Reply::Limits(LimitReport {
+            slot: status.slot.to_owned(),
+            plugin: plugin_ref(status.slot, status.active.as_ref()),
+            limits: vec![
+                deadline_row(&status, bounds, host),
+                memory_row(&status, bounds, host),
+                limit_row("log-rate", "lines/s", bounds.log_lines.into(), host.log_lines.into()),
+            ],
+        }))
+    }
+}
+
+/// Returns the state of what is in a slot, as lists show it.
+pub(super) fn state_of(status: &SlotStatus) -> PluginState {
+    if status.paused { PluginState::Paused } else { PluginState::Active }
+}
+
+/// Says who answers in a slot that has no plugin, when it is not the native built-in.
+pub(super) fn vacancy(status: &SlotStatus) -> Option<&'static str> {
+    match OnFailure::from(status.on_failure) {
+        _ if status.active.is_some() => None,
+        OnFailure::Fallback => None,
+        OnFailure::FailClosed => Some("fail-closed: nobody answers, messages are held"),
+        OnFailure::FailOpen => Some("fail-open: everything is let through"),
+    }
+}
+
+/// Returns seconds until a quarantined plugin is tried again.
+pub(super) fn retry_s(status: &SlotStatus) -> Option<f64> {
+    let at_ms = status.retry_at_ms.filter(|_| status.state == SlotState::Quarantined)?;
+    Some(at_ms.saturating_sub(unix_ms()) as f64 / 1000.0)
+}
+
+fn trap_row(slot: &str, fault: &FaultRecord) -> TrapRow {
+    let dead = &fault.post_mortem;
+    TrapRow {
+        at: Time(fault.at_ms),
+        plugin: plugin_ref(slot, Some(&fault.revision)),
+        reason: fault.fault.to_string(),
+        panic: dead.panic.clone(),
+        frames: dead.frames.clone(),
+        has_names: dead.has_names,
+        input: fault.input.as_ref().map(hex),
+    }
+}
+
+fn log_rows(lines: Vec<LogLine>) -> Reply {
+    let row = |line: LogLine| LogRow {
+        number: line.number,
+        at: Time(line.at_ms),
+        level: line.level.name().to_owned(),
+        plugin: line.plugin,
+        text: line.text,
+    };
+    Reply::Log(lines.into_iter().map(row).collect())
+}
+
+fn class(ns: u64, count: u64) -> TimeClass {
+    TimeClass { up_to_s: ns as f64 / 1e9, count }
+}
+
+fn limit_row(name: &str, unit: &str, limit: f64, host: f64) -> LimitRow {
+    let (name, unit) = (name.to_owned(), unit.to_owned());
+    LimitRow { name, unit, limit, host, p50: None, p99: None, max: None, suggestion: None }
+}
+
+/// A suggestion is four times what nearly all calls need: a busy machine takes longer now and then.
+fn deadline_row(status: &SlotStatus, bounds: Bounds, host: Bounds) -> LimitRow {
+    const ROOM: f64 = 4.0;
+    let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
+    let measured = |ns: u64| (status.timed_calls > 0).then_some(ns as f64 / 1e6);
+    let suggestion = measured(status.p999_ns).map(|p999| (p999 * ROOM).ceil().clamp(1.0, ms(host.deadline)));
+    LimitRow {
+        p50: measured(status.p50_ns),
+        p99: measured(status.p99_ns),
+        max: measured(status.max_ns),
+        suggestion,
+        ..limit_row("deadline", "ms", ms(bounds.deadline), ms(host.deadline))
+    }
+}
+
+/// A suggestion is twice the most so far, in whole pages.
+fn memory_row(status: &SlotStatus, bounds: Bounds, host: Bounds) -> LimitRow {
+    const PAGE: usize = 64 << 10;
+    let most = status.memory_most_bytes;
+    let suggestion = (most * 2).next_multiple_of(PAGE).min(host.memory);
+    LimitRow {
+        max: (most > 0).then_some(most as f64),
+        suggestion: (most > 0).then_some(suggestion as f64),
+        ..limit_row("memory", "bytes", bounds.memory as f64, host.memory as f64)
+    }
+}
+
+pub(super) fn silent() -> ApiError {
+    ApiError::new(&code::HANDLER_FAILED, "the handler's thread does not answer").help("meshctl plugin list")
+}
+
+fn refused(error: &OperateError, slot: &str) -> ApiError {
+    let refusal = ApiError::new(coded(error.code()), format!("{slot}: {error}"));
+    match error {
+        OperateError::NoPlugin => refusal.help(format!("meshctl plugin enable {slot} PLUGIN")),
+        OperateError::Paused => refusal.help(format!("meshctl plugin resume {slot}")),
+        OperateError::NothingToResume => refusal.help(format!("meshctl plugin show {slot}")),
+        OperateError::Limit(_) => refusal.help(format!("meshctl plugin limits show {slot}")),
+        OperateError::Failed(_) => refusal.help(format!("meshctl plugin traps {slot}")),
+    }
+}

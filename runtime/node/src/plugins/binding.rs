@@ -1,0 +1,111 @@
+//! What a slot is bound to and how it is run, as the store keeps it over a restart.
+
+use std::time::Duration;
+
+use mesh_plugin_host::{Lowered, Revision, Settings, SlotState, SlotStatus, Terms};
+use serde::{Deserialize, Serialize};
+
+use super::{Plugins, hex};
+use crate::api::{self, OnFailure};
+use crate::store::{Table, Write};
+
+/// One slot's binding.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Binding {
+    /// The digest in hex; `None` for the native built-in.
+    pub(super) digest: Option<String>,
+    pub(super) settings: api::Settings,
+    #[serde(default)]
+    on_failure: OnFailure,
+    #[serde(default)]
+    deadline_ms: Option<u64>,
+    #[serde(default)]
+    memory_bytes: Option<u64>,
+    #[serde(default)]
+    log_lines: Option<u32>,
+    #[serde(default)]
+    pub(super) paused: bool,
+}
+
+impl Binding {
+    /// Returns the first binding of a slot.
+    pub(super) fn first(revision: Option<&Revision>) -> Binding {
+        Binding { digest: revision.map(|revision| hex(&revision.digest)), ..Binding::default() }
+    }
+
+    fn of(status: &SlotStatus) -> Binding {
+        let Lowered { deadline, memory, log_lines } = status.lowered;
+        Binding {
+            digest: status.active.as_ref().map(|revision| hex(&revision.digest)),
+            settings: settings_of(&status.settings),
+            on_failure: status.on_failure.into(),
+            deadline_ms: deadline.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
+            memory_bytes: memory.map(|bytes| bytes as u64),
+            log_lines,
+            paused: status.paused,
+        }
+    }
+
+    /// Returns how the plugin is to be run.
+    pub(crate) fn terms(&self) -> Terms {
+        let lowered = Lowered {
+            deadline: self.deadline_ms.map(Duration::from_millis),
+            memory: self.memory_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            log_lines: self.log_lines,
+        };
+        Terms { on_failure: self.on_failure.into(), lowered }
+    }
+}
+
+impl Plugins {
+    /// Notes what a slot is bound to now, and returns the write that keeps it. A plugin in quarantine that is to have no
+    /// fallback stays bound: after a restart the native built-in must not answer in its place either.
+    pub(crate) fn bind(&mut self, status: &SlotStatus) -> Option<Write> {
+        let is_closed = status.active.is_none()
+            && status.state == SlotState::Quarantined
+            && status.on_failure != mesh_plugin_host::OnFailure::Fallback;
+        if is_closed {
+            return None;
+        }
+        let binding = Binding::of(status);
+        let value = serde_json::to_vec(&binding).expect("a binding has string keys only");
+        self.bindings.insert(status.slot, binding);
+        Some(Write::Put { table: Table::Bindings, key: status.slot.as_bytes().to_vec(), value: value.into() })
+    }
+
+    /// Returns the settings that a slot was bound with.
+    pub(crate) fn settings(&self, slot: &str) -> api::Settings {
+        self.bindings.get(slot).map(|binding| binding.settings.clone()).unwrap_or_default()
+    }
+
+    /// Returns what a slot is bound to; `None` is the native built-in.
+    pub(crate) fn bound(&self, slot: &str) -> Option<&Revision> {
+        let digest = self.bindings.get(slot)?.digest.as_ref()?;
+        self.installed.values().map(|installed| &installed.revision).find(|r| hex(&r.digest) == *digest)
+    }
+}
+
+fn settings_of(settings: &Settings) -> api::Settings {
+    let setting = |value: &mesh_plugin_host::Value| match value {
+        mesh_plugin_host::Value::Flag(flag) => api::Setting::Flag(*flag),
+        mesh_plugin_host::Value::Integer(integer) => api::Setting::Integer(*integer),
+        mesh_plugin_host::Value::Number(number) => api::Setting::Number(*number),
+        mesh_plugin_host::Value::Text(text) => api::Setting::Text(text.clone()),
+    };
+    settings.iter().map(|(name, value)| (name.clone(), setting(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binding_of_an_earlier_version_reads_as_one_without_terms() {
+        let binding: Binding =
+            serde_json::from_str(r#"{"digest": "ab", "settings": {"x": 1}}"#).expect("it parses");
+
+        assert_eq!((binding.terms(), binding.paused), (Terms::default(), false));
+        let text = serde_json::to_string(&binding).expect("it prints");
+        assert_eq!(serde_json::from_str::<Binding>(&text).expect("it parses"), binding);
+    }
+}

@@ -51,7 +51,12 @@ async fn chain() -> [Mesh; 3] {
 
 /// Puts it into the slot; returns its revision.
 async fn bind(mesh: &Mesh, plugin: Hostile) -> String {
-    let install = Request::PluginInstall { origin: plugin.name().into(), dry_run: false, allow_large: false };
+    let install = Request::PluginInstall {
+        origin: plugin.name().into(),
+        grants: Vec::new(),
+        dry_run: false,
+        allow_large: false,
+    };
     let Reply::Installed(installed) = call(mesh, install, plugin.component()).await else {
         panic!("installed")
     };
@@ -62,6 +67,7 @@ async fn bind(mesh: &Mesh, plugin: Hostile) -> String {
         old_state: OldState::Reset,
         dry_run: false,
         allow_downgrade: true,
+        on_failure: None,
     };
     let Reply::Swapped(_) = call(mesh, Request::PluginSwap(swap), Vec::new()).await else {
         panic!("swapped")
@@ -141,8 +147,12 @@ async fn what_is_refused_leaves_the_slot_as_it_was() {
         (Hostile::TwoManifests, "MESH-P116"),
         (Hostile::SharedMemory, "MESH-P103"),
     ] {
-        let install =
-            Request::PluginInstall { origin: plugin.name().into(), dry_run: false, allow_large: false };
+        let install = Request::PluginInstall {
+            origin: plugin.name().into(),
+            grants: Vec::new(),
+            dry_run: false,
+            allow_large: false,
+        };
 
         let refused = node.call(install, plugin.component().into()).await.expect_err(plugin.name());
 

@@ -11,6 +11,7 @@ use crate::accusation::Accusation;
 use crate::id::{NodeId, TopicId};
 use crate::record::Record;
 use crate::run::Flow;
+use crate::verified::Verified;
 use crate::wire::Reader;
 
 /// The version that a hello offers; only equal versions talk.
@@ -284,6 +285,11 @@ impl Control {
     /// # Errors
     /// The violation that its sender committed.
     pub fn decode(frame: &Bytes) -> Result<Option<Control>, Violation> {
+        Control::decode_known(frame, &Verified::default())
+    }
+
+    /// The same; records that `memo` knows are not read again.
+    pub(crate) fn decode_known(frame: &Bytes, memo: &Verified) -> Result<Option<Control>, Violation> {
         let mut reader = Reader(frame);
         let kind = reader.u8()?;
         let control = match kind {
@@ -297,8 +303,8 @@ impl Control {
                 }
                 Control::Ack { runs }
             }
-            RECORDS => Control::Records(rows(&mut reader, |r| Record::read(r).map(Arc::new))?),
-            SHUFFLE => Control::Shuffle(rows(&mut reader, |r| Record::read(r).map(Arc::new))?),
+            RECORDS => Control::Records(rows(&mut reader, |r| Record::read_known(r, memo))?),
+            SHUFFLE => Control::Shuffle(rows(&mut reader, |r| Record::read_known(r, memo))?),
             DIGEST => {
                 let mut sums = Digest::default();
                 for sum in &mut sums {
@@ -603,7 +609,7 @@ mod tests {
             }
             let bytes = Bytes::from(bytes);
             let _ = Control::decode(&bytes);
-            let _ = crate::run::Unverified::decode(&bytes);
+            let _ = crate::run::Unverified::decode(&bytes, &Verified::default());
         }
     }
 }

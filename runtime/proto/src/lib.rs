@@ -25,6 +25,7 @@ pub mod sim;
 pub mod time;
 pub mod topology;
 pub mod tuning;
+mod verified;
 mod wire;
 
 pub use id::{MessageId, NodeId, Peer, TopicId};

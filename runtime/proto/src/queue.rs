@@ -77,13 +77,14 @@ impl Lane {
 /// The queue to one neighbour.
 #[derive(Debug, Default)]
 pub struct Outgoing {
-    lanes: [Lane; 5],
+    /// Made when something first goes by them: most neighbours are sent messages of one class or two.
+    lanes: [Option<Box<Lane>>; 5],
     weights: Weights,
     now: u64,
 }
 
 #[derive(Debug)]
-struct Weights([u64; 5]);
+struct Weights([u8; 5]);
 
 impl Default for Weights {
     fn default() -> Self {
@@ -97,7 +98,7 @@ impl From<&Shares> for Weights {
     fn from(shares: &Shares) -> Self {
         let urgent = |class: usize| class <= Class::High as usize;
         Weights(std::array::from_fn(|class| {
-            u64::from(if urgent(class) { shares.burst[class] } else { shares.guaranteed[class] }.max(1))
+            if urgent(class) { shares.burst[class] } else { shares.guaranteed[class] }.max(1)
         }))
     }
 }
@@ -126,15 +127,23 @@ impl Outgoing {
         self.weights = Weights::from(shares);
     }
 
+    fn lane(&self, class: Class) -> Option<&Lane> {
+        self.lanes[class as usize].as_deref()
+    }
+
+    fn open_lanes(&mut self) -> impl Iterator<Item = &mut Lane> {
+        self.lanes.iter_mut().flatten().map(|lane| &mut **lane)
+    }
+
     /// Says whether the class has room; what is pushed beyond it must owe an acknowledgement or be dropped.
     pub fn has_room(&self, class: Class) -> bool {
-        self.lanes[class as usize].waiting_bytes < LANE_BYTES
+        self.lane(class).is_none_or(|lane| lane.waiting_bytes < LANE_BYTES)
     }
 
     /// Appends to a class.
     pub fn push(&mut self, class: Class, item: Item) {
         let now = self.now;
-        let lane = &mut self.lanes[class as usize];
+        let lane = self.lanes[class as usize].get_or_insert_default();
         if lane.waiting.is_empty() {
             lane.finish = lane.finish.max(now);
         }
@@ -145,16 +154,17 @@ impl Outgoing {
     /// Takes what goes next; `None` when nothing waits or every waiting lane's window is full.
     pub fn pop(&mut self, unix_ms: u64) -> Option<Popped> {
         let open = |lane: &Lane| !lane.waiting.is_empty() && lane.under_way_bytes < WINDOW_BYTES;
-        let candidates = self.lanes.iter().enumerate().filter(|(_, lane)| open(lane));
+        let lanes = self.lanes.iter().enumerate();
+        let candidates = lanes.filter_map(|(index, lane)| Some((index, lane.as_deref().filter(|l| open(l))?)));
         let (index, _) = candidates.min_by_key(|(index, lane)| (lane.finish, *index))?;
         let class = Class::ALL[index];
-        let lane = &mut self.lanes[index];
+        let lane = self.lanes[index].as_deref_mut()?;
         let item = lane.pop()?;
         if item.run.head().expiry_ms <= unix_ms {
             return Some(Popped::Expired(class, item));
         }
         self.now = lane.finish;
-        lane.finish += item.cost() as u64 * 1000 / self.weights.0[index];
+        lane.finish += item.cost() as u64 * 1000 / u64::from(self.weights.0[index]);
         lane.under_way_bytes += item.cost();
         lane.sent = lane.sent.wrapping_add(1);
         lane.under_way.push_back(Item { owed: None, ..item.clone() });
@@ -166,6 +176,12 @@ impl Outgoing {
     pub fn acknowledge(&mut self, counts: &[u32; 5]) -> Option<Vec<Item>> {
         let mut done = Vec::new();
         for (lane, &count) in self.lanes.iter_mut().zip(counts) {
+            let Some(lane) = lane else {
+                if count == 0 {
+                    continue;
+                }
+                return None;
+            };
             let news = count.wrapping_sub(lane.acked);
             if news > lane.sent.wrapping_sub(lane.acked) {
                 return None;
@@ -183,7 +199,7 @@ impl Outgoing {
     /// Empties the queue, most urgent class first.
     pub fn drain(&mut self) -> Drained {
         let mut out = Drained::default();
-        for lane in &mut self.lanes {
+        for lane in self.open_lanes() {
             out.under_way.extend(std::mem::take(&mut lane.under_way));
             out.waiting.extend(std::mem::take(&mut lane.waiting));
             (lane.waiting_bytes, lane.under_way_bytes) = (0, 0);
@@ -193,17 +209,17 @@ impl Outgoing {
 
     /// Takes the acknowledgements owed by waiting items, because their link has stopped moving.
     pub fn release_owed(&mut self) -> Vec<Owed> {
-        self.lanes.iter_mut().flat_map(|lane| &mut lane.waiting).filter_map(|item| item.owed.take()).collect()
+        self.open_lanes().flat_map(|lane| &mut lane.waiting).filter_map(|item| item.owed.take()).collect()
     }
 
     /// Returns what waits, in bytes by class.
     pub fn waiting_bytes(&self) -> [usize; 5] {
-        std::array::from_fn(|class| self.lanes[class].waiting_bytes)
+        std::array::from_fn(|class| self.lanes[class].as_ref().map_or(0, |lane| lane.waiting_bytes))
     }
 
     /// Returns the number of runs that wait or are under way.
     pub fn len(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.waiting.len() + lane.under_way.len()).sum()
+        self.lanes.iter().flatten().map(|lane| lane.waiting.len() + lane.under_way.len()).sum()
     }
 
     /// Says whether nothing waits and nothing is under way.

@@ -2,12 +2,13 @@
 //! enough to find all.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 use crate::frame::Violation;
 use crate::id::NodeId;
-use crate::run::Verified;
+use crate::verified::Verified;
 use crate::wire::{Reader, put_text};
 
 /// Bytes of a node's name, at most.
@@ -126,15 +127,42 @@ impl Record {
     }
 
     /// Says whether its node signed it, and remembers it.
-    pub fn is_signed_by_memo(&self, memo: &mut Verified) -> bool {
+    pub fn is_signed_by_memo(self: &Arc<Self>, memo: &mut Verified) -> bool {
+        if memo.has_record(self, &self.signature) {
+            return true;
+        }
         let digest = memo.digest(&self.node, &self.statement(), &self.signature);
-        memo.check(digest, || self.is_signed())
+        let is_signed = memo.check(digest, || self.is_signed());
+        if is_signed {
+            memo.note_record(self, &self.signature);
+        }
+        is_signed
     }
 
     /// Remembers that it is signed, which whoever has just signed it knows.
-    pub(crate) fn note_signed(&self, memo: &mut Verified) {
+    pub(crate) fn note_signed(self: &Arc<Self>, memo: &mut Verified) {
         let digest = memo.digest(&self.node, &self.statement(), &self.signature);
         memo.check(digest, || true);
+        memo.note_record(self, &self.signature);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn signature(&self) -> &[u8; 64] {
+        &self.signature
+    }
+
+    /// Reads a record, or takes the one of the same bytes that `memo` knows to be good.
+    pub(crate) fn read_known(reader: &mut Reader<'_>, memo: &Verified) -> Result<Arc<Record>, Violation> {
+        if memo.is_for_many()
+            && let Some(len) = encoded_len(reader.0)
+            && let Some((bytes, rest)) = reader.0.split_at_checked(len)
+            && let Some(signature) = bytes.last_chunk()
+            && let Some(known) = memo.record(bytes, signature)
+        {
+            reader.0 = rest;
+            return Ok(known.clone());
+        }
+        Record::read(reader).map(Arc::new)
     }
 
     /// Returns the bytes that a store keeps.
@@ -209,6 +237,32 @@ impl Record {
         self.put_unsigned(&mut out);
         out
     }
+}
+
+/// Returns how long the record is that the bytes start with, if its lengths are there; checks nothing else.
+fn encoded_len(bytes: &[u8]) -> Option<usize> {
+    let mut reader = Reader(bytes);
+    let skip_text = |reader: &mut Reader<'_>| {
+        let len = reader.u8()?;
+        reader.take(len.into()).map(|_| ())
+    };
+    let mut skip = || -> Result<(), Violation> {
+        reader.take(32 + 8 + 8 + 1)?;
+        skip_text(&mut reader)?;
+        for _ in 0..reader.u8()? {
+            skip_text(&mut reader)?;
+        }
+        let neighbours = reader.u8()?;
+        reader.take(32 * usize::from(neighbours))?;
+        for _ in 0..reader.u8()? {
+            skip_text(&mut reader)?;
+            let len = reader.u16()?;
+            reader.take(len.into())?;
+        }
+        reader.take(64).map(|_| ())
+    };
+    skip().ok()?;
+    Some(bytes.len() - reader.0.len())
 }
 
 /// Keys rise strictly, so that one state has one encoding.

@@ -4,7 +4,6 @@
 //! have in common stands once in the head; a message adds its size and its payload. The layout table and
 //! test vectors stand in `docs/wire.md`.
 
-use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use crate::batch::{self, Hash, MAX_BATCH, MAX_PROOF};
 use crate::frame::{self, Violation};
 use crate::id::{MessageId, NodeId, TopicId};
 use crate::policy::Class;
+pub use crate::verified::Verified;
 use crate::wire::Reader;
 
 /// Payload bytes of one message, at most; more belongs into a blob.
@@ -215,8 +215,8 @@ impl Run {
         if bytes.first() != Some(&frame::RUN) {
             return Err(Violation::BadField { field: "type" });
         }
-        let (run, hops) = Unverified::decode(&bytes.slice(1..))?;
-        Ok((run.verify(&mut Verified::default())?, hops))
+        let (run, hops) = Unverified::decode(&bytes.slice(1..), &Verified::default())?;
+        Ok((Arc::unwrap_or_clone(run.verify(&mut Verified::default())?), hops))
     }
 
     /// Returns the frame with its length in front: a head of its own, then the sizes and payloads as they are.
@@ -327,16 +327,81 @@ impl Run {
 
 /// A run as it came in: its fields are sound, its signature has not been looked at.
 #[derive(Debug)]
-pub struct Unverified(Run);
+pub struct Unverified {
+    run: Arc<Run>,
+    /// Everything after the hops, which differ from link to link.
+    bytes: Bytes,
+    /// The very same bytes were found good before.
+    is_known: bool,
+}
+
+/// Where the place in the batch and the signature stand after the hops.
+const INDEX_AT: usize = 2 + HEAD_LEN + 4;
+const SIGNATURE_AT: usize = 2 + FIXED_LEN - 64;
 
 impl Unverified {
-    /// Reads the frame of a run, everything after its type byte, and the hops it has behind it.
+    /// Reads the frame of a run, everything after its type byte, and the hops it has behind it. What `memo` knows
+    /// is not read again.
     ///
     /// # Errors
     /// The violation that its sender committed.
-    pub fn decode(frame: &Bytes) -> Result<(Unverified, u8), Violation> {
-        let mut reader = Reader(frame);
-        let hops = reader.u8()?;
+    pub fn decode(frame: &Bytes, memo: &Verified) -> Result<(Unverified, u8), Violation> {
+        let hops = Reader(frame).u8()?;
+        let bytes = frame.slice(1..);
+        if memo.is_for_many()
+            && let Some(run) = find_known(&bytes, memo)
+        {
+            return Ok((Unverified { run: run.clone(), bytes, is_known: true }, hops));
+        }
+        let run = Arc::new(Run::read(&bytes)?);
+        Ok((Unverified { run, bytes, is_known: false }, hops))
+    }
+
+    /// Returns what the messages have in common, if the signature holds.
+    pub fn head(&self) -> &Head {
+        &self.run.head
+    }
+
+    /// Returns the sequence numbers.
+    pub fn seqs(&self) -> Range<u64> {
+        self.run.seqs()
+    }
+
+    /// Returns the payload bytes of all messages.
+    pub fn payload_len(&self) -> usize {
+        self.run.payload_len()
+    }
+
+    /// Hashes the messages and checks the origin's signature over their batch, unless another run of the
+    /// same batch has shown it to be good.
+    ///
+    /// # Errors
+    /// [`Violation::BadSignature`].
+    pub fn verify(mut self, verified: &mut Verified) -> Result<Arc<Run>, Violation> {
+        if self.is_known {
+            return Ok(self.run);
+        }
+        let run = Arc::get_mut(&mut self.run).expect("nobody else has what was just read");
+        run.leaves = hash_leaves(&run.head, &run.sizes, &run.payloads).into();
+        if !run.is_signed(verified) {
+            return Err(Violation::BadSignature);
+        }
+        let (signature, index) = (self.run.signature, self.run.batch_index);
+        verified.note_run(self.bytes, &signature, index, &self.run);
+        Ok(self.run)
+    }
+}
+
+fn find_known<'a>(bytes: &[u8], memo: &'a Verified) -> Option<&'a Arc<Run>> {
+    let signature = bytes.get(SIGNATURE_AT..)?.first_chunk()?;
+    let index = u16::from_le_bytes(*bytes.get(INDEX_AT..)?.first_chunk()?);
+    memo.run(bytes, signature, index)
+}
+
+impl Run {
+    /// Reads everything after the hops.
+    fn read(bytes: &Bytes) -> Result<Run, Violation> {
+        let mut reader = Reader(bytes);
         if reader.u16()? != 0 {
             return Err(Violation::BadField { field: "reserved" });
         }
@@ -355,110 +420,26 @@ impl Unverified {
             return Err(Violation::BadField { field: "proof" });
         }
         let (proof, _) = reader.take(usize::from(proof_len) * 32)?.as_chunks::<32>();
-        let sizes = frame.slice_ref(reader.take(usize::from(count) * 4)?);
-        let payloads = frame.slice_ref(reader.0);
+        let sizes = bytes.slice_ref(reader.take(usize::from(count) * 4)?);
+        let payloads = bytes.slice_ref(reader.0);
         check_sizes(&sizes, payloads.len())?;
-        let run = Run {
-            head,
-            batch_len,
-            batch_index,
-            signature,
-            proof: proof.into(),
-            leaves: [].into(),
-            first_leaf: 0,
-            sizes,
-            payloads,
-        };
-        Ok((Unverified(run), hops))
+        let (proof, leaves) = (proof.into(), Arc::default());
+        Ok(Run { head, batch_len, batch_index, signature, proof, leaves, first_leaf: 0, sizes, payloads })
     }
 
-    /// Returns what the messages have in common, if the signature holds.
-    pub fn head(&self) -> &Head {
-        &self.0.head
-    }
-
-    /// Returns the sequence numbers.
-    pub fn seqs(&self) -> Range<u64> {
-        self.0.seqs()
-    }
-
-    /// Returns the payload bytes of all messages.
-    pub fn payload_len(&self) -> usize {
-        self.0.payload_len()
-    }
-
-    /// Hashes the messages and checks the origin's signature over their batch, unless another run of the
-    /// same batch has shown it to be good.
-    ///
-    /// # Errors
-    /// [`Violation::BadSignature`].
-    pub fn verify(self, verified: &mut Verified) -> Result<Run, Violation> {
-        let mut run = self.0;
-        run.leaves = hash_leaves(&run.head, &run.sizes, &run.payloads).into();
-        let root = batch::root(run.batch_len.into(), run.batch_index.into(), &run.leaves, &run.proof)
-            .ok_or(Violation::BadSignature)?;
+    /// Says whether the origin signed the batch, given the hashes of the messages.
+    fn is_signed(&self, verified: &mut Verified) -> bool {
+        let origin = &self.head.flow.origin;
+        let root = batch::root(self.batch_len.into(), self.batch_index.into(), &self.leaves, &self.proof);
+        let Some(root) = root else { return false };
+        let check = || batch::is_signed(origin, self.batch_len(), &root, &self.signature);
         // The whole of a batch comes once, and duplicates were sorted out before: no use in remembering it.
-        if run.len() == run.batch_len() && !verified.notes_all {
-            let good = batch::is_signed(&run.head.flow.origin, run.batch_len(), &root, &run.signature);
-            return if good { Ok(run) } else { Err(Violation::BadSignature) };
+        if self.len() == self.batch_len() {
+            return check();
         }
-        let statement = [&run.batch_len.to_le_bytes()[..], &root].concat();
-        let digest = verified.digest(&run.head.flow.origin, &statement, &run.signature);
-        let check = || batch::is_signed(&run.head.flow.origin, run.batch_len(), &root, &run.signature);
-        if verified.check(digest, check) { Ok(run) } else { Err(Violation::BadSignature) }
-    }
-}
-
-/// Signatures that were found good lately, so that a batch that comes in parts is verified once. Verification
-/// is a pure function: whoever shares the memo gets the same answers, only sooner.
-#[derive(Debug)]
-pub struct Verified {
-    /// The first half of each digest: finding two with the same takes 2^64 hashes.
-    known: BTreeSet<u128>,
-    order: VecDeque<u128>,
-    capacity: usize,
-    notes_all: bool,
-}
-
-/// A flush to many destinations comes as that many runs, one after the other.
-const VERIFIED: usize = 64;
-
-impl Default for Verified {
-    fn default() -> Self {
-        Verified { known: BTreeSet::new(), order: VecDeque::new(), capacity: VERIFIED, notes_all: false }
-    }
-}
-
-impl Verified {
-    /// Makes a memo for many nodes, which remembers this many signatures.
-    pub fn with_capacity(capacity: usize) -> Verified {
-        Verified { capacity, notes_all: true, ..Verified::default() }
-    }
-
-    pub(crate) fn digest(&self, signer: &NodeId, statement: &[u8], signature: &[u8; 64]) -> u128 {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&signer.0).update(signature).update(statement);
-        let digest = hasher.finalize();
-        let (half, _) = digest.as_bytes().split_first_chunk().expect("a digest has 32 bytes");
-        u128::from_le_bytes(*half)
-    }
-
-    /// Asks `check` unless the answer is known to be yes; a no is not remembered.
-    pub(crate) fn check(&mut self, digest: u128, check: impl FnOnce() -> bool) -> bool {
-        if self.known.contains(&digest) {
-            return true;
-        }
-        if !check() {
-            return false;
-        }
-        if self.order.len() >= self.capacity
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-        self.known.insert(digest);
-        self.order.push_back(digest);
-        true
+        let statement = [&self.batch_len.to_le_bytes()[..], &root].concat();
+        let digest = verified.digest(origin, &statement, &self.signature);
+        verified.check(digest, check)
     }
 }
 
@@ -656,9 +637,9 @@ mod tests {
     fn a_truncated_or_lengthened_frame_is_refused() {
         let frame = frame_of(&seal(&key(), vec![draft(1, 0, &[b"hello"])])[0]);
         for len in 0..frame.len() {
-            assert!(Unverified::decode(&frame.slice(..len)).is_err(), "{len} bytes");
+            assert!(Unverified::decode(&frame.slice(..len), &Verified::default()).is_err(), "{len} bytes");
         }
-        assert!(Unverified::decode(&[&frame[..], b"x"].concat().into()).is_err());
+        assert!(Unverified::decode(&[&frame[..], b"x"].concat().into(), &Verified::default()).is_err());
     }
 
     #[test]

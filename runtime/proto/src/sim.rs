@@ -69,8 +69,6 @@ use measure::Sightings;
 const START: Instant = Instant(1_000_000);
 /// Inputs from outside that wait at a frozen host, at most; more are dropped.
 const FROZEN_INPUTS: usize = 65_536;
-/// Good signatures that all nodes together remember, so that each is verified once and not once a node.
-const SIGNATURES: usize = 1 << 19;
 
 /// A message that an application at a node received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,7 +162,7 @@ impl Network {
             violations: BTreeMap::new(),
             frames: [0; 256],
             sightings: Sightings::default(),
-            verified: Verified::with_capacity(SIGNATURES),
+            verified: Verified::for_many(),
             keeps_deliveries: true,
             settling: Duration::ZERO,
         }

@@ -112,7 +112,7 @@ impl Node {
     }
 
     pub(super) fn on_control(&mut self, now: Now, peer: Peer, frame: &Bytes) -> Result<(), Violation> {
-        let Some(control) = Control::decode(frame)? else {
+        let Some(control) = Control::decode_known(frame, &self.verified)? else {
             self.counters.skipped_frames += 1;
             return Ok(());
         };

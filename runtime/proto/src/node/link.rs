@@ -88,7 +88,8 @@ pub(super) struct Neighbour {
     control_bytes: usize,
     rtt_us: Option<u32>,
     ping: Option<(u64, Instant)>,
-    lanes: [Incoming; 5],
+    /// Made when something first comes by them.
+    lanes: [Option<Box<Incoming>>; 5],
     unsaid_bytes: usize,
     ack_due: Option<Instant>,
     ack_now: bool,
@@ -192,7 +193,7 @@ impl Neighbour {
 
     /// Takes note of a run that came, and returns its number on its lane.
     pub(super) fn receive(&mut self, lane: Class, cost: usize) -> Result<u32, Violation> {
-        let incoming = &mut self.lanes[lane as usize];
+        let incoming = self.lanes[lane as usize].get_or_insert_default();
         if incoming.bytes > WINDOW_BYTES + WINDOW_SLACK {
             return Err(Violation::WindowExceeded);
         }
@@ -204,7 +205,8 @@ impl Neighbour {
 
     /// The run of this number has been dealt with.
     pub(super) fn settle(&mut self, lane: Class, number: u32) {
-        let freed = self.lanes[lane as usize].settle(number);
+        let Some(incoming) = &mut self.lanes[lane as usize] else { return };
+        let freed = incoming.settle(number);
         if freed > 0 {
             self.unsaid_bytes += freed;
             self.ack_now |= self.unsaid_bytes >= ACK_BYTES;
@@ -232,7 +234,7 @@ impl Neighbour {
         }
         let due = self.ack_due.is_some_and(|due| due <= now);
         if urgent || self.ack_now || due {
-            let runs = std::array::from_fn(|lane| self.lanes[lane].first);
+            let runs = std::array::from_fn(|lane| self.lanes[lane].as_ref().map_or(0, |incoming| incoming.first));
             self.say(&Control::Ack { runs });
             self.unsaid_bytes = 0;
             self.ack_now = false;

@@ -32,6 +32,7 @@ mod hierarchy;
 mod hold;
 mod io;
 mod link;
+mod neighbours;
 mod publish;
 mod rebalance;
 mod receive;
@@ -44,6 +45,7 @@ pub use publish::PublishError;
 
 use hold::Held;
 use link::Neighbour;
+use neighbours::Neighbours;
 use publish::Accepting;
 
 /// Links at a time, at most.
@@ -92,7 +94,7 @@ pub struct Node {
     epoch: u64,
     tuning: Tuning,
     rng: fastrand::Rng,
-    neighbours: BTreeMap<Peer, Neighbour>,
+    neighbours: Neighbours,
     by_node: BTreeMap<NodeId, Peer>,
     table: Table,
     trees: Trees,
@@ -170,7 +172,7 @@ impl Node {
             id,
             epoch: config.epoch,
             tuning,
-            neighbours: BTreeMap::new(),
+            neighbours: Neighbours::default(),
             by_node: BTreeMap::new(),
             table: Table::new(id, seqno),
             trees: Trees::new(tuning.graft),
@@ -242,14 +244,14 @@ impl Node {
     /// Returns what to write to `peer` next, or `None` until more arrives or is acknowledged. Messages that
     /// expired while they waited are dropped here.
     pub fn poll_transmit(&mut self, now: Now, peer: Peer) -> Option<Transmit> {
-        let neighbour = self.neighbours.get_mut(&peer)?;
+        let neighbour = self.neighbours.transmitting(peer)?;
         if let Some(frame) = neighbour.pop_control() {
             return Some(Transmit { lane: 0, chunks: [frame, Bytes::new(), Bytes::new()] });
         }
         // The class lanes may overtake the hello. The first pong says that the hello is there.
         neighbour.rtt_us()?;
         loop {
-            let neighbour = self.neighbours.get_mut(&peer)?;
+            let neighbour = self.neighbours.transmitting(peer)?;
             let popped = neighbour.queue.pop(now.unix_ms)?;
             neighbour.moved = now.instant;
             match popped {
@@ -268,9 +270,7 @@ impl Node {
     /// drains it after every [`Node::handle`] needs [`Node::poll_transmit`] for no other links than these and
     /// those that have just become writable.
     pub fn poll_ready(&mut self) -> Option<Peer> {
-        let (peer, neighbour) = self.neighbours.iter_mut().find(|(_, neighbour)| neighbour.is_ready)?;
-        neighbour.is_ready = false;
-        Some(*peer)
+        self.neighbours.take_ready()
     }
 
     /// Returns the next thing to do. Drain it after every `handle`.
@@ -280,7 +280,7 @@ impl Node {
 
     /// Returns when `handle` must be called again even without input.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let acks = self.neighbours.values().filter_map(|neighbour| neighbour.ack_due());
+        let acks = self.neighbours.ack_due().into_iter();
         let others = self.trees.next_due().into_iter().chain(self.news_due()).chain(self.members.next_due());
         acks.chain(others).chain(self.hierarchy_due()).chain([self.due.first()]).min()
     }
@@ -509,7 +509,7 @@ impl Node {
     fn finish_turn(&mut self, now: Now) {
         self.tell_members(now);
         self.tell_news(now);
-        self.send_acks(now);
+        self.neighbours.send_acks(now);
         self.emit_writes();
         self.wanted = self.due.first();
     }

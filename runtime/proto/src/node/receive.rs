@@ -51,7 +51,7 @@ impl Node {
     }
 
     fn on_run(&mut self, now: Now, peer: Peer, lane: Class, frame: &Bytes) -> Result<(), Violation> {
-        let (run, hops) = Unverified::decode(frame)?;
+        let (run, hops) = Unverified::decode(frame, &self.verified)?;
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return Ok(()) };
         if !neighbour.is_greeted() {
             return Err(Violation::NotGreeted);
@@ -82,7 +82,7 @@ impl Node {
             self.settle_when_safe(owed, head.durable);
             return Ok(());
         }
-        let run = Arc::new(run.verify(&mut self.verified)?);
+        let run = run.verify(&mut self.verified)?;
         if !in_transit {
             self.seen.insert(head.flow, seqs.clone(), head.expiry_ms);
         }

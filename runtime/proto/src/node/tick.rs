@@ -237,10 +237,4 @@ impl Node {
             self.say(peer, &Control::IHave { topic, offers });
         }
     }
-
-    pub(super) fn send_acks(&mut self, now: Now) {
-        for neighbour in self.neighbours.values_mut() {
-            neighbour.send_ack(now.instant, false);
-        }
-    }
 }

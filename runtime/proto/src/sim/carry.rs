@@ -190,7 +190,7 @@ impl Network {
         if frame.first() != Some(&frame::RUN) {
             return;
         }
-        let Ok((run, _)) = Unverified::decode(&frame.slice(1..)) else { return };
+        let Ok((run, _)) = Unverified::decode(&frame.slice(1..), &self.verified) else { return };
         let (flow, seqs) = (run.head().flow, run.seqs());
         let len = (frame.len() + LENGTH) as u64;
         let (mut is_first, mut seq) = (false, seqs.start);

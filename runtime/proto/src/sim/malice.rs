@@ -146,7 +146,7 @@ impl Network {
     }
 
     fn is_from(&self, origin: usize, frame: &Bytes) -> bool {
-        let run = Unverified::decode(&frame.slice(1..));
+        let run = Unverified::decode(&frame.slice(1..), &self.verified);
         run.is_ok_and(|(run, _)| run.head().flow.origin == self.hosts[origin].id)
     }
 

@@ -148,17 +148,16 @@ impl Network {
         }
         outputs.drain(..).for_each(|output| self.on_output(index, output));
         self.outputs = outputs;
-        self.transmit_all(index);
+        self.transmit_ready(index);
         self.set_alarm(index);
     }
 
-    fn transmit_all(&mut self, index: usize) {
-        let mut at = 0;
-        while let Some(end) = self.hosts[index].links.get(at).copied() {
-            if !end.is_shut {
+    /// Sends what the node has for links that take it. What is full now asks by itself when it takes more.
+    fn transmit_ready(&mut self, index: usize) {
+        while let Some(peer) = self.hosts[index].node.as_mut().and_then(Node::poll_ready) {
+            if let Some(end) = self.hosts[index].end(peer).filter(|end| !end.is_shut) {
                 self.transmit(index, end);
             }
-            at += 1;
         }
     }
 

@@ -113,6 +113,8 @@ pub const TRIAL_ROWS: u64 = 1 << 16;
 pub const TRIAL_SHARE: u32 = 4;
 /// Differences that a trial keeps as examples.
 pub const TRIAL_EXAMPLES: usize = 8;
+/// Differences of a stage that are put into words to find examples that are not alike.
+pub const TRIAL_WORDED: usize = 256;
 /// Decisions and calls from which on a canary's shares and times are judged while it runs.
 pub const TRIAL_JUDGED: u64 = 100;
 /// Milliseconds that a stage of a trial may take: a day.

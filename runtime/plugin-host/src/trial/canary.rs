@@ -38,7 +38,7 @@ impl Canary {
 
     /// Says whether the candidate decides for a flow; the same for as long as the share is.
     fn has(&self, flow: u32) -> bool {
-        u64::from(flow) * WHOLE >> 32 < self.share
+        (u64::from(flow) * WHOLE) >> 32 < self.share
     }
 
     fn rows(&self, flows: &[u32]) -> Vec<usize> {

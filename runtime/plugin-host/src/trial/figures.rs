@@ -22,8 +22,10 @@ pub struct Figures {
     pub faults: u64,
     /// The last of these.
     pub last_fault: Option<Fault>,
-    /// The first differences, a few.
+    /// The first differences that are not alike, a few.
     pub examples: Vec<Example>,
+    /// Differences that were put into words.
+    worded: usize,
     active: Times,
     candidate: Times,
 }
@@ -40,9 +42,10 @@ impl Figures {
         (self.active.quantile_ns(99), self.candidate.quantile_ns(99))
     }
 
-    /// How many differences are still to be put into words.
+    /// How many differences of the next call are to be put into words: many are alike, and words are dear.
     pub(super) fn examples_wanted(&self) -> usize {
-        limits::TRIAL_EXAMPLES - self.examples.len().min(limits::TRIAL_EXAMPLES)
+        let wanted = limits::TRIAL_EXAMPLES - self.examples.len();
+        wanted.min(limits::TRIAL_WORDED - self.worded)
     }
 
     pub(super) fn add(&mut self, compared: Compared, active: Duration, candidate: Duration) {
@@ -51,8 +54,12 @@ impl Figures {
         self.differing += compared.differing;
         self.active.add(active);
         self.candidate.add(candidate);
-        let wanted = self.examples_wanted();
-        self.examples.extend(compared.examples.into_iter().take(wanted));
+        self.worded += compared.examples.len();
+        for example in compared.examples {
+            if self.examples.len() < limits::TRIAL_EXAMPLES && !self.examples.contains(&example) {
+                self.examples.push(example);
+            }
+        }
     }
 
     pub(super) fn add_fault(&mut self, fault: Fault) {

@@ -45,7 +45,7 @@ impl Shadow {
         candidate.begin(LIMIT, start)?;
         let (samples, to_answer) = sync_channel(limits::TRIAL_CALLS);
         let (answered, outcomes) = sync_channel(limits::TRIAL_CALLS);
-        let worker = Worker { candidate, view: view.clone(), debt: Duration::ZERO, examples: 0 };
+        let worker = Worker { candidate, view: view.clone(), debt: Duration::ZERO, worded: 0 };
         std::thread::Builder::new()
             .name("mesh-shadow".to_owned())
             .spawn(move || worker.run(&to_answer, &answered))
@@ -115,7 +115,8 @@ struct Worker {
     view: Arc<View>,
     /// What it rests for, so that it takes its share of a processor and no more.
     debt: Duration,
-    examples: usize,
+    /// Differences that were put into words.
+    worded: usize,
 }
 
 impl Worker {
@@ -141,9 +142,9 @@ impl Worker {
         let begun = Instant::now();
         let answer = self.candidate.answer(LIMIT, now_ms, &self.view, &call.asked)?;
         let took = begun.elapsed();
-        let wanted = limits::TRIAL_EXAMPLES - self.examples;
+        let wanted = limits::TRIAL_EXAMPLES.min(limits::TRIAL_WORDED - self.worded);
         let compared = compare(&call.asked, &call.answer, &answer, wanted);
-        self.examples += compared.examples.len();
+        self.worded += compared.examples.len();
         Ok((compared, took))
     }
 

@@ -1,4 +1,4 @@
-//! Hand-overs between revisions. H01, H03, H04.
+//! Hand-overs between revisions. H01, H03, H04, H08, H09.
 
 use mesh_plugin_host::{
     Carry, Grants, Loaded, PolicySet, PolicySlot, Refusal, SlotState, State, SwapError, builtin, load,
@@ -174,4 +174,43 @@ fn looking_at_the_state_changes_nothing() {
 
     assert_eq!(looks, [3, 3, 3]);
     assert_eq!(ask(&mut set, 0, 1), 0);
+}
+
+/// H08: a call has run into its deadline when the swap comes. What hung is thrown away and never asked again: a fresh
+/// instance hands the last state over.
+#[test]
+fn a_predecessor_that_hung_hands_over_from_a_fresh_instance() {
+    let mut set = set_with(good());
+    ask(&mut set, 0, 2);
+    set.swap_routing(prepared("loop-decide", 0), 0, Carry::Keep).unwrap();
+    assert_eq!(ask(&mut set, 1, 1), crate::guests::NATIVE, "the built-in answers in its place");
+
+    let report = set.swap_routing(good(), 2, Carry::Keep).unwrap();
+
+    assert!(report.state_carried);
+    assert_eq!((ask(&mut set, 3, 1), counter(&mut set)), (0, 3));
+    assert_eq!(set.status(PolicySlot::Route).faults, 1);
+}
+
+/// H09: a plugin that needs what the engine was not started with is refused, and no other engine is made for it.
+#[test]
+fn what_needs_another_engine_is_refused_and_the_active_one_goes_on() {
+    let mut set = set_with(good());
+    let with = |module: &str| {
+        let module = crate::guests::wat(module);
+        assert!(module.len() < 128, "one digit of the length is enough");
+        let component = crate::guests::hostile("routing");
+        load(&engine(), &[component, vec![1, module.len() as u8], module].concat(), Grants::NONE)
+    };
+    with("(module (memory 1))").expect("one module more is no harm");
+    for module in [
+        "(module (memory 1 1 shared))",
+        "(module (type (struct (field i32))))",
+        "(module (memory i64 1) (func (drop (i32.atomic.load (i64.const 0)))))",
+    ] {
+        let refused = with(module).expect_err(module);
+
+        assert_eq!(refused.code(), "MESH-P103", "{module}: {refused}");
+    }
+    assert_eq!((ask(&mut set, 0, 1), counter(&mut set)), (0, 1));
 }

@@ -313,7 +313,10 @@ impl Plugin {
                 let swap =
                     SwapRequest { slot, plugin, settings, old_state, dry_run, allow_downgrade, on_failure };
                 let outcome = match spec {
-                    Some(spec) => trial.run(&mut node, context, swap, spec).await.map(Swapped::Tried),
+                    Some(spec) => trial
+                        .run(&mut node, context, swap, spec)
+                        .await
+                        .map(|report| Swapped::Tried(Box::new(report))),
                     None => node.call(&Request::PluginSwap(swap)).await.map(Swapped::AtOnce),
                 };
                 if dry_run && is_new {
@@ -322,7 +325,7 @@ impl Plugin {
                     let _: RemoveReport = node.call(&request).await?;
                 }
                 match outcome? {
-                    Swapped::Tried(report) => context.out.print(node.node, &report),
+                    Swapped::Tried(report) => context.out.print(node.node, &*report),
                     Swapped::AtOnce(report) => context.out.print(node.node, &report),
                 }
             }
@@ -346,7 +349,7 @@ impl Plugin {
 /// What came of a swap.
 enum Swapped {
     AtOnce(SwapReport),
-    Tried(TrialReport),
+    Tried(Box<TrialReport>),
 }
 
 async fn install(

@@ -40,7 +40,7 @@ fn swaps_in_a_row_leave_nothing_behind() {
     assert!(after <= before + 50, "{report}");
 }
 
-/// H06: of two operators one comes last, and what it was told is what runs; both are in the events.
+/// H06: of two operators one comes last, and what it was told is what runs, also after a restart.
 #[test]
 fn two_operators_at_once_are_served_one_after_the_other() {
     let mut place = Place::new();

@@ -166,6 +166,8 @@ fn a_canary_decides_for_some_flows_and_can_be_ended() {
     let ended = place.json(&["plugin", "rollback", "qos"]);
 
     assert_eq!(ended["new"]["plugin"], "built-in/class-fair");
+    let again = "meshctl plugin swap qos acme/fair --set large_bytes=0 --canary 30% --canary-for 86400000ms";
+    assert_eq!(ended["undo"], again);
     assert_eq!(stage(&place, "qos"), "aborted");
     assert_eq!(active(&place, "qos"), "built-in/class-fair");
     place.json(&["plugin", "swap", "qos", "acme/fair"]);

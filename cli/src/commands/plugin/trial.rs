@@ -237,6 +237,9 @@ fn stage(report: &TrialReport) -> String {
 }
 
 fn plain(figures: &TrialFigures) -> String {
+    if figures.calls + figures.traps == 0 {
+        return "no calls yet".to_owned();
+    }
     let p99 = |time: Option<f64>| human::or_dash(time.map(human::duration));
     let skipped = match figures.skipped {
         0 => String::new(),

@@ -16,8 +16,8 @@ use super::Driver;
 use super::clock::unix_ms;
 use super::slots::{Done, not_ready, policy_slot, slot_named, swap_failed};
 use crate::api::{
-    ApiError, EventKind, GateSpec, OldState, P99Spec, Reply, ShadowSpec, SwapRequest, Time, TrialExample,
-    TrialFigures, TrialReport, TrialSpec, TrialStage, code,
+    ApiError, EventKind, GateSpec, OldState, P99Spec, Reply, Setting, ShadowSpec, SwapRequest, Time,
+    TrialExample, TrialFigures, TrialReport, TrialSpec, TrialStage, code,
 };
 use crate::mesh::Answer;
 use crate::plugins::{Ready, ReadyError, plugin_ref};
@@ -199,7 +199,7 @@ impl Driver {
     /// Ends the trial of a slot because an operator says so; `None` when there is none.
     pub(super) fn abort_trial(&mut self, slot: PolicySlot, dry_run: bool) -> Option<Reply> {
         let running = self.trials.running.get(slot.name())?;
-        let (spec, again) = (running.spec.clone(), swap_line(&running.request));
+        let (spec, again) = (running.spec.clone(), trial_line(&running.request, &running.spec));
         let set = &mut self.parts.plugins.set;
         let status = if dry_run { set.trial(slot).cloned() } else { set.abort_trial(slot) }?;
         if !dry_run {
@@ -312,9 +312,42 @@ fn check_spec(spec: &TrialSpec, request: &SwapRequest) -> Result<(), ApiError> {
     Err(ApiError::new(&code::BAD_VALUE, wrong).help(help))
 }
 
+/// Returns the command that asks for a swap.
 fn swap_line(request: &SwapRequest) -> String {
+    let settings = request.settings.iter().map(|(name, value)| match value {
+        Setting::Flag(flag) => format!(" --set {name}={flag}"),
+        Setting::Integer(integer) => format!(" --set {name}={integer}"),
+        Setting::Number(number) => format!(" --set {name}={number}"),
+        Setting::Text(text) => format!(" --set '{name}={text}'"),
+    });
     let reset = if request.old_state == OldState::Reset { " --reset-state" } else { "" };
-    format!("meshctl plugin swap {} {}{reset}", request.slot, request.plugin)
+    format!("meshctl plugin swap {} {}{}{reset}", request.slot, request.plugin, settings.collect::<String>())
+}
+
+/// Returns the command that asks for a trial.
+fn trial_line(request: &SwapRequest, spec: &TrialSpec) -> String {
+    let mut line = swap_line(request);
+    match spec.shadow {
+        Some(ShadowSpec::Ms(ms)) => line += &format!(" --shadow {ms}ms"),
+        Some(ShadowSpec::Calls(calls)) => line += &format!(" --shadow {calls}"),
+        None => {}
+    }
+    if let Some(canary) = spec.canary {
+        let percent = f64::from(canary.share_bp) / 100.0;
+        line += &format!(" --canary {percent}% --canary-for {}ms", canary.for_ms);
+    }
+    if let Some(ppm) = spec.gates.max_disagreement_ppm {
+        line += &format!(" --max-disagreement {}%", f64::from(ppm) / 10_000.0);
+    }
+    match spec.gates.max_p99 {
+        Some(P99Spec::Us(us)) => line += &format!(" --max-p99 {us}us"),
+        Some(P99Spec::Percent(percent)) => line += &format!(" --max-p99 {}x", f64::from(percent) / 100.0),
+        None => {}
+    }
+    if spec.gates.max_traps > 0 {
+        line += &format!(" --max-traps {}", spec.gates.max_traps);
+    }
+    line
 }
 
 fn not_begun(error: &TrialError, request: &SwapRequest) -> ApiError {

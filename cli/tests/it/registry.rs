@@ -281,3 +281,27 @@ fn a_second_signature_joins_the_first_without_moving_the_tag() {
     let installed = place.json(&["plugin", "install", &reference]);
     assert_eq!(installed["signers"].as_array().unwrap().len(), 2, "{installed}");
 }
+
+#[test]
+fn a_registry_elsewhere_is_spoken_to_over_tls_with_the_roots_of_the_system() {
+    let (Some(secure), Some(plain)) = (Registry::start(Door::Tls), Registry::start(Door::Open)) else {
+        return;
+    };
+    let place = Place::new();
+    signed(&place, "1.0.0");
+    let reference = secure.distant_reference("acme/fast:1.0.0");
+    let publish = ["plugin", "publish", "fast.meshpkg", &reference, "--json"];
+    let error = place.error(&publish[..4]);
+    assert_eq!((&error["code"], &error["exit"]), (&"MESH-P170".into(), &1.into()));
+    assert!(error["message"].as_str().unwrap().contains("certificate"), "{error}");
+
+    let trusting = Ran::of(place.command(&publish).env("SSL_CERT_FILE", secure.roots()).output().unwrap());
+
+    assert_eq!(trusting.code, Some(0), "{}", trusting.stderr);
+    let reference = plain.distant_reference("acme/fast:1.0.0");
+    let publish = ["plugin", "publish", "fast.meshpkg", &reference];
+    assert_eq!(refusal(&place, &publish), ("MESH-P170".to_owned(), 1), "never in the clear by itself");
+    let published = place.run(&[&publish[..], &["--plain-http"]].concat());
+    assert_eq!(published.code, Some(0), "{}", published.stderr);
+    assert!(published.stderr.contains("in the clear"), "{}", published.stderr);
+}

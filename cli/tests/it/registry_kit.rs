@@ -15,13 +15,15 @@ use crate::harness::DEADLINE;
 const HTPASSWD: &str = "ada:$2b$04$Hn1azG1NkRcI3uXNIVya6ex5hLRGESKhggNdPI24zJUuHfRArMvsq\n";
 /// What stands for it in `auths` of Docker's configuration.
 pub const AUTH: &str = "YWRhOnMzY3JldDp3aXRoOmNvbG9ucw==";
+/// An address that is no loopback address and leads to this machine all the same.
+const ANY: &str = "0.0.0.0";
 pub const PASSWORD: &str = "s3cret:with:colons";
 
 /// Debian's docker-registry on a port of its own; ends with this value.
 pub struct Registry {
     child: Child,
     pub addr: SocketAddr,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// Whether a stranger may use the registry.
@@ -29,6 +31,8 @@ pub struct Registry {
 pub enum Door {
     Open,
     Password,
+    /// Open, behind TLS with a certificate that only [`Registry::roots`] knows.
+    Tls,
 }
 
 impl Registry {
@@ -53,12 +57,22 @@ impl Registry {
             panic!("docker-registry: {error}; install it (apt-get install docker-registry), or set MESH_TEST_WITHOUT_REGISTRY")
         });
         let addr = listening(&mut child);
-        Some(Registry { child, addr, _dir: dir })
+        Some(Registry { child, addr, dir })
     }
 
     /// Returns a reference in it.
     pub fn reference(&self, rest: &str) -> String {
         format!("oci://{}/{rest}", self.addr)
+    }
+
+    /// Returns a reference in it that does not look like one on this machine. Linux connects 0.0.0.0 to itself.
+    pub fn distant_reference(&self, rest: &str) -> String {
+        format!("oci://{ANY}:{}/{rest}", self.addr.port())
+    }
+
+    /// Returns the file with the certificate to trust.
+    pub fn roots(&self) -> PathBuf {
+        self.dir.path().join("cert.pem")
     }
 }
 
@@ -79,13 +93,29 @@ fn config(dir: &Path, door: Door) -> String {
     let at = dir.display();
     std::fs::write(dir.join("htpasswd"), HTPASSWD).unwrap();
     let auth = match door {
-        Door::Open => String::new(),
+        Door::Open | Door::Tls => String::new(),
         Door::Password => format!("auth: {{ htpasswd: {{ realm: test, path: \"{at}/htpasswd\" }} }}\n"),
+    };
+    let tls = match door {
+        Door::Open | Door::Password => String::new(),
+        Door::Tls => {
+            let made = rcgen::generate_simple_self_signed([ANY.to_owned()]).unwrap();
+            std::fs::write(dir.join("cert.pem"), pem("CERTIFICATE", made.cert.der())).unwrap();
+            std::fs::write(dir.join("key.pem"), pem("PRIVATE KEY", &made.signing_key.serialize_der()))
+                .unwrap();
+            format!(", tls: {{ certificate: \"{at}/cert.pem\", key: \"{at}/key.pem\" }}")
+        }
     };
     format!(
         "version: 0.1\nlog: {{ level: info, formatter: json }}\nstorage: {{ filesystem: {{ rootdirectory: \"{at}/data\" }} }}\n\
-         http: {{ addr: \"127.0.0.1:0\" }}\n{auth}"
+         http: {{ addr: \"127.0.0.1:0\"{tls} }}\n{auth}"
     )
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    use base64::Engine;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
 }
 
 /// Reads the log until it says where it listens; what comes later is read and dropped, so that it never

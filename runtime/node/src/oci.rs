@@ -33,6 +33,8 @@ mod manifest;
 mod pull;
 mod push;
 mod reference;
+#[cfg(test)]
+mod tests;
 
 pub use artifact::Artifact;
 pub use digest::{Digest, DigestError};

@@ -16,12 +16,16 @@ pub enum RegistryError {
         registry: String,
         /// What the system or TLS said.
         reason: String,
+        /// Where it was looked for.
+        url: String,
     },
     /// It did not answer in time.
     #[error("the registry {registry} did not answer in time")]
     TimedOut {
         /// Which.
         registry: String,
+        /// Where it was looked for.
+        url: String,
     },
     /// It asks for credentials, or refuses those it got.
     #[error("the registry {registry} {}", refused(*.has_credentials))]
@@ -173,10 +177,12 @@ impl From<RegistryError> for ApiError {
                 .fact("there", there)
                 .fact("ours", ours)
                 .help("publish under another tag, or move this one with --replace"),
-            RegistryError::Unreachable { registry, .. } => told
-                .help(format!("curl -v https://{registry}/v2/"))
-                .help("a registry without TLS needs --plain-http"),
-            RegistryError::TimedOut { registry } => told.help(format!("curl -v https://{registry}/v2/")),
+            RegistryError::Unreachable { url, .. } if url.starts_with("https:") => {
+                told.help(format!("curl -v {url}")).help("a registry without TLS needs --plain-http")
+            }
+            RegistryError::Unreachable { url, .. } | RegistryError::TimedOut { url, .. } => {
+                told.help(format!("curl -v {url}"))
+            }
             RegistryError::NotFound { .. } => {
                 told.help("compare host, repository and tag; private ones need a login")
             }

@@ -396,10 +396,11 @@ impl Session {
 
     fn broken(&self, error: &reqwest::Error) -> RegistryError {
         let registry = self.registry.clone();
+        let url = format!("{}/v2/", self.base.origin().ascii_serialization());
         if error.is_timeout() {
-            return RegistryError::TimedOut { registry };
+            return RegistryError::TimedOut { registry, url };
         }
-        RegistryError::Unreachable { registry, reason: causes(error) }
+        RegistryError::Unreachable { registry, reason: causes(error), url }
     }
 
     /// Says what an answer means that is none.

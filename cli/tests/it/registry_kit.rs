@@ -125,7 +125,7 @@ fn listening(child: &mut Child) -> SocketAddr {
     let (told, addr) = mpsc::channel();
     std::thread::spawn(move || {
         for line in stderr.lines().map_while(Result::ok) {
-            let found = line.split("listening on ").nth(1).and_then(|rest| rest.split('"').next());
+            let found = line.split("listening on ").nth(1).and_then(|rest| rest.split(['"', ',']).next());
             if let Some(addr) = found.and_then(|text| text.parse::<SocketAddr>().ok()) {
                 let _ = told.send(addr);
             }

@@ -17,6 +17,7 @@ use crate::connect::Connection;
 use crate::output::human::{BAD, DIM, GOOD, WARN, styled};
 
 mod bench;
+mod build;
 mod call;
 mod grants;
 mod limits;
@@ -27,6 +28,7 @@ mod oci;
 mod operate;
 mod show;
 mod sign;
+mod source;
 mod stats;
 mod traps;
 mod trial;
@@ -45,6 +47,7 @@ pub struct Plugin {
 #[derive(Debug, Subcommand)]
 enum Command {
     New(new::New),
+    Build(build::Build),
     /// What runs in the slots, and what stands by.
     #[command(
         visible_alias = "ls",
@@ -251,6 +254,7 @@ impl Plugin {
                     .map_err(|error| ApiError::new(&code::INTERNAL, error));
             }
             Command::New(new) => return new.run(context),
+            Command::Build(build) => return build.run(context).await,
             Command::Sign(sign) => return sign.run(context),
             Command::Call(call) => return call.run(context),
             Command::Wit(wit) => return wit.run(context),
@@ -265,6 +269,7 @@ impl Plugin {
         let dry_run = context.globals.dry_run;
         match command {
             Command::New(_)
+            | Command::Build(_)
             | Command::Sign(_)
             | Command::Publish(_)
             | Command::Key(_)

@@ -41,3 +41,66 @@ pub fn encode(core: &[u8], manifest: &str) -> Result<Vec<u8>, EncodeError> {
     };
     component::encode(&module, SECTION, manifest.as_bytes()).map_err(failed)
 }
+
+/// Puts a manifest into a component in place of the one that it has.
+///
+/// # Errors
+/// When the manifest is wrong or the bytes are no component.
+pub fn attach(component: &[u8], manifest: &str) -> Result<Vec<u8>, EncodeError> {
+    Manifest::parse(manifest.as_bytes())?;
+    let bare = without_manifest(component)
+        .ok_or_else(|| EncodeError::Module { reason: "it is no component, or it is cut off".to_owned() })?;
+    Ok(component::with_section(bare, SECTION, manifest.as_bytes()))
+}
+
+/// Leaves out the top-level custom sections that hold a manifest; `None` for what is no component.
+fn without_manifest(component: &[u8]) -> Option<Vec<u8>> {
+    let (head, mut rest) = component.split_at_checked(HEADER)?;
+    let mut bare = head.to_vec();
+    while let [id, after @ ..] = rest {
+        let (len, digits) = read_leb128(after)?;
+        let content = after.get(digits..)?.get(..len)?;
+        let (section, next) = rest.split_at_checked(1 + digits + len)?;
+        let is_manifest = *id == 0
+            && read_leb128(content).is_some_and(|(len, digits)| {
+                content.get(digits..).and_then(|name| name.get(..len)) == Some(SECTION.as_bytes())
+            });
+        if !is_manifest {
+            bare.extend_from_slice(section);
+        }
+        rest = next;
+    }
+    Some(bare)
+}
+
+/// Magic number, version and layer.
+const HEADER: usize = 8;
+
+/// Returns a number and how many bytes it took; at most five, as the format says.
+fn read_leb128(bytes: &[u8]) -> Option<(usize, usize)> {
+    let digits = bytes.iter().take(5).position(|byte| byte & 0x80 == 0)? + 1;
+    let value = bytes[..digits].iter().rev().fold(0u64, |value, byte| value << 7 | u64::from(byte & 0x7f));
+    Some((usize::try_from(value).ok()?, digits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builtin;
+    use crate::inspect::inspect;
+
+    #[test]
+    fn a_manifest_takes_the_place_of_the_one_before_and_the_code_stays() {
+        let manifest = |version| format!("[plugin]\nname = \"acme/fast\"\nversion = \"{version}\"");
+
+        let once = attach(builtin::LATENCY, &manifest("1.0.0")).unwrap();
+        let twice = attach(&once, &manifest("2.0.0")).unwrap();
+
+        let inspection = inspect(&twice).unwrap();
+        let sections = inspection.custom_sections.iter().filter(|(name, _)| name == SECTION);
+        assert_eq!(sections.count(), 1);
+        assert_eq!(inspection.manifest.unwrap().plugin.version, "2.0.0");
+        assert_eq!(once.len(), twice.len());
+        assert!(matches!(attach(b"\0asm", &manifest("1.0.0")), Err(EncodeError::Module { .. })));
+    }
+}

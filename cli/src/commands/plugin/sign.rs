@@ -207,8 +207,8 @@ fn encode(component: &[u8], inspection: &Inspection, signatures: Vec<Signed>) ->
     package.encode().map_err(|error| ApiError::new(&code::CANNOT_SIGN, error))
 }
 
-// Beside its place and then moved there, so that nobody installs half a package.
-fn write_package(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes beside its place and moves it there, so that nobody installs half a package or component.
+pub fn write_package(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut draft = tempfile::Builder::new().prefix(".meshpkg-").tempfile_in(dir)?;
     draft.write_all(bytes)?;

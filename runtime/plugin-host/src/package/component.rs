@@ -14,7 +14,7 @@ pub fn encode(core: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 /// Appends a custom section: id 0, length, length of the name, name, data.
-fn with_section(mut component: Vec<u8>, name: &str, data: &[u8]) -> Vec<u8> {
+pub fn with_section(mut component: Vec<u8>, name: &str, data: &[u8]) -> Vec<u8> {
     let mut content = leb128(name.len());
     content.extend_from_slice(name.as_bytes());
     content.extend_from_slice(data);

@@ -26,6 +26,7 @@ mod logs;
 mod new;
 mod oci;
 mod operate;
+mod run;
 mod show;
 mod sign;
 mod source;
@@ -48,6 +49,7 @@ pub struct Plugin {
 enum Command {
     New(new::New),
     Build(build::Build),
+    Run(run::Run),
     /// What runs in the slots, and what stands by.
     #[command(
         visible_alias = "ls",
@@ -255,6 +257,7 @@ impl Plugin {
             }
             Command::New(new) => return new.run(context),
             Command::Build(build) => return build.run(context).await,
+            Command::Run(run) => return run.run(context).await,
             Command::Sign(sign) => return sign.run(context),
             Command::Call(call) => return call.run(context),
             Command::Wit(wit) => return wit.run(context),
@@ -270,6 +273,7 @@ impl Plugin {
         match command {
             Command::New(_)
             | Command::Build(_)
+            | Command::Run(_)
             | Command::Sign(_)
             | Command::Publish(_)
             | Command::Key(_)

@@ -19,6 +19,7 @@ use crate::output::human::{BAD, DIM, GOOD, WARN, styled};
 mod bench;
 mod build;
 mod call;
+mod check;
 mod grants;
 mod limits;
 mod local;
@@ -31,6 +32,7 @@ mod show;
 mod sign;
 mod source;
 mod stats;
+mod test;
 mod traps;
 mod trial;
 mod trust;
@@ -50,6 +52,8 @@ enum Command {
     New(new::New),
     Build(build::Build),
     Run(run::Run),
+    Test(test::Test),
+    Check(check::Check),
     /// What runs in the slots, and what stands by.
     #[command(
         visible_alias = "ls",
@@ -258,6 +262,8 @@ impl Plugin {
             Command::New(new) => return new.run(context),
             Command::Build(build) => return build.run(context).await,
             Command::Run(run) => return run.run(context).await,
+            Command::Test(test) => return test.run(context).await,
+            Command::Check(check) => return check.run(context).await,
             Command::Sign(sign) => return sign.run(context),
             Command::Call(call) => return call.run(context),
             Command::Wit(wit) => return wit.run(context),
@@ -274,6 +280,8 @@ impl Plugin {
             Command::New(_)
             | Command::Build(_)
             | Command::Run(_)
+            | Command::Test(_)
+            | Command::Check(_)
             | Command::Sign(_)
             | Command::Publish(_)
             | Command::Key(_)

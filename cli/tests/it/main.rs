@@ -3,6 +3,7 @@
 // The lint knows test functions, not their helpers.
 #![allow(clippy::unwrap_used)]
 
+mod author;
 mod call;
 mod crash;
 mod documented;

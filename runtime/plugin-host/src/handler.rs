@@ -145,6 +145,12 @@ pub struct Identity {
     kv: Shared,
 }
 
+impl Identity {
+    pub(crate) fn kv(&self) -> &Shared {
+        &self.kv
+    }
+}
+
 /// The handler's store: the slot writes it, instances read it, also those that are prepared on another
 /// thread.
 #[derive(Clone, Default)]
@@ -337,7 +343,7 @@ impl Handler {
         sandbox::call(&self.engine, &mut self.store, limit, |store| call(world.mesh_handler_events(), store))
     }
 
-    fn handle(
+    pub(crate) fn handle(
         &mut self,
         limit: Duration,
         now_ms: u64,

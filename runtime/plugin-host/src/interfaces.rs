@@ -2,6 +2,7 @@
 
 use wit_component::{DecodedWasm, WitPrinter};
 
+use crate::inspect::inspect;
 use crate::limits;
 use crate::load::Kind;
 use crate::settings::clip;
@@ -81,6 +82,46 @@ pub fn of_component(bytes: &[u8]) -> Result<String, WitError> {
     Ok(printer.output.to_string())
 }
 
+/// Functions of the host that a component imports, by interface with its version: those that it really calls,
+/// because the encoder drops the others.
+///
+/// # Errors
+/// As for [`of_component`].
+pub fn imported_functions(bytes: &[u8]) -> Result<Vec<(String, Vec<String>)>, WitError> {
+    let imports = inspect(bytes).map_err(|error| WitError::NoWit { reason: error.to_string() })?.imports;
+    let decoded = wit_component::decode(bytes)
+        .map_err(|error| WitError::NoWit { reason: clip(format!("{error:#}")) })?;
+    let resolve = decoded.resolve();
+    let named = resolve.interfaces.iter().filter_map(|(id, interface)| Some((resolve.id_of(id)?, interface)));
+    let imported = named.filter(|(name, _)| imports.iter().any(|import| import.name == *name));
+    Ok(imported.map(|(name, interface)| (name, interface.functions.keys().cloned().collect())).collect())
+}
+
+/// The oldest host that has a function of an interface, or the whole interface where no function is named.
+/// Additions to an interface get a row of their own with the host that brought them.
+const SINCE: [(&str, &str, &str); 8] = [
+    ("mesh:types/common", "", "0.1.0"),
+    ("mesh:routing/policy", "", "0.1.0"),
+    ("mesh:qos/policy", "", "0.1.0"),
+    ("mesh:topology/policy", "", "0.1.0"),
+    ("mesh:handler/events", "", "0.1.0"),
+    ("mesh:handler/log", "", "0.1.0"),
+    ("mesh:handler/kv", "", "0.1.0"),
+    ("wasi:", "", "0.1.0"),
+];
+
+/// Returns the oldest host that offers a function, or an interface when `function` is empty; `None` when none does.
+pub fn since(interface: &str, function: &str) -> Option<&'static str> {
+    let bare = interface.split('@').next().unwrap_or(interface);
+    let fits = |(of, name, _): &&(&str, &str, &'static str)| {
+        let is_it = if of.ends_with(':') { bare.starts_with(of) } else { bare == *of };
+        is_it && *name == function
+    };
+    let exact = SINCE.iter().find(fits);
+    let whole = || SINCE.iter().find(|(of, name, _)| name.is_empty() && fits(&&(*of, function, "")));
+    exact.or_else(whole).map(|(_, _, host)| *host)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +139,25 @@ mod tests {
 
         assert!(text.contains("export mesh:routing/policy@0.1.0;"), "{text}");
         assert!(text.contains("decide: func(now-ms: u64, batch: batch) -> list<u32>;"), "{text}");
+    }
+
+    #[test]
+    fn the_functions_that_a_component_imports_have_a_host_that_offers_them() {
+        assert_eq!(
+            imported_functions(crate::builtin::LATENCY).unwrap(),
+            [("mesh:types/common@0.1.0".into(), vec![])]
+        );
+        let beacon = imported_functions(crate::builtin::BEACON).unwrap();
+
+        let log = beacon.iter().find(|(name, _)| name == "mesh:handler/log@0.1.0").unwrap();
+        assert_eq!(log.1, ["write"]);
+        for (interface, functions) in &beacon {
+            assert!(
+                functions.iter().all(|function| since(interface, function) == Some("0.1.0")),
+                "{interface}"
+            );
+        }
+        assert_eq!(since("mesh:handler/sockets@0.1.0", "open"), None);
     }
 
     #[test]

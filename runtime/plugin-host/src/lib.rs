@@ -7,6 +7,7 @@
 //! off the hot path, and a [`PolicySet`] or a [`HandlerSlot`] runs it, exchanges it between two calls, and
 //! stands in with the native built-in when it fails.
 
+pub mod alone;
 pub mod bench;
 pub mod builtin;
 pub mod call;

@@ -374,6 +374,11 @@ impl Loaded {
         }
     }
 
+    /// Returns the engine that it is compiled for.
+    pub fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
     /// Returns which revision it is.
     pub fn revision(&self) -> &Revision {
         &self.0.revision

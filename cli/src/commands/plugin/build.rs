@@ -17,7 +17,7 @@ mod process;
 mod toolchain;
 
 pub use process::{Narration, output};
-pub use toolchain::cargo;
+pub use toolchain::{cargo, no_cargo};
 
 /// Build a plugin: compile its sources, make a component, embed the manifest.
 #[derive(Debug, Args)]

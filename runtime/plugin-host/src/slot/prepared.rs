@@ -73,6 +73,11 @@ impl<G: Guest> Prepared<G> {
         &self.origin.settings
     }
 
+    /// Returns what it answered to its settings.
+    pub fn configured(&self) -> &G::Configured {
+        &self.configured
+    }
+
     /// Returns the instance, for who asks it outside of a slot.
     pub(crate) fn into_instance(self) -> G {
         self.instance

@@ -59,7 +59,7 @@ fn files(project: &Project) -> Vec<File> {
     ];
     files.extend(sdk::SOURCES.iter().map(|&(path, text)| File::new(format!("sdk/src/{path}"), text)));
     // The SDK's bindings are made from all of them.
-    files.extend(wit_files(None));
+    files.extend(wit_files());
     files
 }
 

@@ -1,13 +1,4 @@
-//! The guest SDK and the interfaces, embedded when this program was built: a project fetches neither.
-
-/// The packages of `wit/`, each with its text.
-pub const WIT: &[(&str, &str)] = &[
-    ("types", wit!("types")),
-    ("routing", wit!("routing")),
-    ("qos", wit!("qos")),
-    ("topology", wit!("topology")),
-    ("handler", wit!("handler")),
-];
+//! The guest SDK, embedded when this program was built: a project fetches nothing of it.
 
 /// The sources of the Rust SDK, below `sdk-guest/src`.
 pub const SOURCES: &[(&str, &str)] = &[
@@ -26,17 +17,12 @@ pub const SOURCES: &[(&str, &str)] = &[
     sources!("topology.rs"),
 ];
 
-macro_rules! wit {
-    ($package:literal) => {
-        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit/", $package, "/", $package, ".wit"))
-    };
-}
 macro_rules! sources {
     ($file:literal) => {
         ($file, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../sdk-guest/src/", $file)))
     };
 }
-use {sources, wit};
+use sources;
 
 #[cfg(test)]
 mod tests {
@@ -44,6 +30,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::commands::plugin::new::template::wit_files;
 
     fn below(dir: &Path) -> Vec<String> {
         let mut out = Vec::new();
@@ -61,11 +48,11 @@ mod tests {
     #[test]
     fn every_file_of_the_sdk_and_every_interface_is_embedded() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let mut packages: Vec<String> =
-            WIT.iter().map(|(package, _)| format!("{package}/{package}.wit")).collect();
-        packages.sort();
+        let mut interfaces: Vec<String> = wit_files().into_iter().map(|file| file.path).collect();
+        interfaces.sort();
 
-        assert_eq!(below(&root.join("wit")), packages);
+        let there: Vec<String> = below(&root.join("wit")).iter().map(|file| format!("wit/{file}")).collect();
+        assert_eq!(there, interfaces);
         assert_eq!(
             below(&root.join("sdk-guest/src")),
             SOURCES.iter().map(|(file, _)| *file).collect::<Vec<_>>()

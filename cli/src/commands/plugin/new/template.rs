@@ -8,9 +8,10 @@ use std::borrow::Cow;
 use std::fmt;
 
 use mesh_node::api::{ApiError, code};
-use mesh_plugin_host::{Kind, Manifest, interfaces};
+use mesh_plugin_host::interfaces::{self, WitPackage};
+use mesh_plugin_host::{Kind, Manifest};
 
-use super::{c, js, python, rust, sdk};
+use super::{c, js, python, rust};
 
 /// All languages that there are templates for; the first is the default.
 pub static LANGUAGES: &[Language] = &[rust::LANGUAGE, js::LANGUAGE, python::LANGUAGE, c::LANGUAGE];
@@ -138,12 +139,13 @@ fn of_slot(kind: Kind) -> (&'static str, &'static str) {
     }
 }
 
-/// Returns the interfaces of the host as files `wit/PACKAGE/PACKAGE.wit`; with `only`, that package and the
-/// types it uses.
-pub fn wit_files(only: Option<Kind>) -> Vec<File> {
-    let is_wanted = |package: &str| only.is_none_or(|kind| package == "types" || package == kind.name());
-    let wanted = sdk::WIT.iter().filter(|(package, _)| is_wanted(package));
-    wanted.map(|&(package, text)| File::new(format!("wit/{package}/{package}.wit"), text)).collect()
+/// Returns the interfaces of the host as files `wit/PACKAGE/PACKAGE.wit`.
+pub fn wit_files() -> Vec<File> {
+    let file = |package: WitPackage| {
+        let name = package.file.trim_end_matches(".wit");
+        File::new(format!("wit/{name}/{}", package.file), package.text)
+    };
+    interfaces::ALL.into_iter().map(file).collect()
 }
 
 /// Returns the interface of a slot as tools for other languages look for it: its package in `wit/`, and what that uses

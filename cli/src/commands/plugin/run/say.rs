@@ -230,5 +230,5 @@ fn failed_text(changed: &[String], error: &ApiError) -> String {
     for help in &error.help {
         text += &format!("\nhelp: {}", human::safe(help));
     }
-    text + "\n" + &styled(WARN, "the revision before goes on")
+    text + "\n" + &styled(WARN, "what ran before goes on")
 }

@@ -91,7 +91,7 @@ impl Stage {
     /// # Errors
     /// Why the node refuses it.
     pub async fn install(&mut self, component: &[u8], origin: String) -> Result<String, ApiError> {
-        let request = Request::PluginInstall { origin, dry_run: false };
+        let request = Request::PluginInstall { origin, dry_run: false, allow_large: true };
         let report: InstallReport = self.node.call_with(&request, component).await?;
         Ok(report.revision)
     }

@@ -1,0 +1,227 @@
+//! `meshctl plugin test`: the unit tests of a project, then its table cases in the real host with limits on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use mesh_node::api::{ApiError, code};
+use mesh_plugin_host::Loaded;
+use serde::Serialize;
+
+use super::build::{Narration, build, cargo, no_cargo, output};
+use super::source::{Source, read_text};
+use super::{Context, local};
+use crate::output::human::{self, GOOD, styled};
+use crate::output::{Pair, Show, View};
+
+mod cases;
+mod handler;
+mod qos;
+mod routing;
+mod topology;
+
+use cases::Failure;
+
+/// Test a plugin: its unit tests, then tests/*.toml in the real host.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  meshctl plugin test
+  meshctl plugin test my-router
+  meshctl plugin test --skip-units                  only the table cases
+  meshctl plugin test --only \"full queue\"           the cases whose name contains this
+
+Unit tests run natively, with cargo test. Table cases run in the host that a node has, with its deadlines and
+limits, and without its clamps and stand-ins: what is compared is the plugin's own answer. The keys of a case stand
+at the top of tests/cases.toml in every new project.")]
+pub struct Test {
+    /// The project's directory.
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// Leave out the unit tests.
+    #[arg(long)]
+    skip_units: bool,
+    /// Only the table cases whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+}
+
+/// Bytes of a file of cases, and files that are read.
+const MAX_FILE: u64 = 1 << 20;
+const MAX_FILES: usize = 256;
+/// Failures that an error lists; more are counted.
+const MAX_SHOWN: usize = 50;
+
+/// What was tested.
+#[derive(Debug, Serialize)]
+struct TestReport {
+    plugin: String,
+    version: String,
+    revision: String,
+    units: Units,
+    units_s: f64,
+    files: Vec<String>,
+    cases: usize,
+    cases_s: f64,
+}
+
+/// What became of the unit tests.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Units {
+    Passed,
+    Skipped,
+    /// The project is no crate.
+    None,
+}
+
+impl Test {
+    /// Tests, and says what was tested.
+    ///
+    /// # Errors
+    /// `TESTS_FAILED` with the failures, `BAD_CASES`, or what keeps the project from being built.
+    pub async fn run(self, context: &Context) -> Result<(), ApiError> {
+        let source = Source::open(&self.dir)?;
+        let narration = Narration::of(context);
+        let begun = Instant::now();
+        let units = self.units(&source, narration).await?;
+        let units_s = begun.elapsed().as_secs_f64();
+        let built = build(&source, narration).await?;
+        let loaded = local::loaded(&local::engine()?, &built.component)?;
+        let begun = Instant::now();
+        let files = case_files(&source.dir)?;
+        let ran = self.cases(&loaded, &files)?;
+        if !ran.failures.is_empty() {
+            return Err(failed(&ran));
+        }
+        let report = TestReport {
+            plugin: loaded.revision().name.clone(),
+            version: loaded.revision().version.clone(),
+            revision: loaded.revision().digest_text(),
+            units,
+            units_s,
+            files: files.into_iter().map(|(name, _)| name).collect(),
+            cases: ran.cases,
+            cases_s: begun.elapsed().as_secs_f64(),
+        };
+        context.out.print(None, &report)
+    }
+
+    async fn units(&self, source: &Source, narration: Narration) -> Result<Units, ApiError> {
+        if self.skip_units {
+            return Ok(Units::Skipped);
+        }
+        if !source.has_crate() {
+            return Ok(Units::None);
+        }
+        let mut command = cargo(&source.dir);
+        command.args(["test", "--quiet"]);
+        let finished = output(command, narration).await.map_err(no_cargo)?;
+        if finished.status.success() {
+            return Ok(Units::Passed);
+        }
+        let said = String::from_utf8_lossy(&finished.stdout);
+        let error = ApiError::new(&code::TESTS_FAILED, "the unit tests failed");
+        Err(error.fact("output", tail(&said)).fact("messages", tail(&finished.said)))
+    }
+
+    fn cases(&self, loaded: &Loaded, files: &[(String, PathBuf)]) -> Result<Ran, ApiError> {
+        let mut ran = Ran::default();
+        for (name, path) in files {
+            let text = read_text(path, MAX_FILE)
+                .map_err(|error| ApiError::new(&code::FILE_FAILED, error).fact("file", path.display()))?;
+            let file = cases::File { name, text: &text, only: self.only.as_deref() };
+            ran.add(file.run(loaded)?);
+        }
+        Ok(ran)
+    }
+}
+
+/// How many cases ran, and what failed.
+#[derive(Debug, Default)]
+pub struct Ran {
+    /// All cases.
+    pub cases: usize,
+    /// What was not as expected.
+    pub failures: Vec<Failure>,
+}
+
+impl Ran {
+    fn add(&mut self, other: Ran) {
+        self.cases += other.cases;
+        self.failures.extend(other.failures);
+    }
+}
+
+// The last lines say what failed.
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(MAX_SHOWN)..].join("\n")
+}
+
+fn case_files(dir: &Path) -> Result<Vec<(String, PathBuf)>, ApiError> {
+    let mut files = Vec::new();
+    // A project without the directory has no cases.
+    for entry in fs::read_dir(dir.join("tests")).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push((format!("tests/{}", entry.file_name().display()), path));
+        }
+    }
+    files.sort();
+    if files.len() > MAX_FILES {
+        let message = format!("there are {} files of cases, {MAX_FILES} are the limit", files.len());
+        return Err(ApiError::new(&code::BAD_CASES, message));
+    }
+    Ok(files)
+}
+
+fn failed(ran: &Ran) -> ApiError {
+    let message = format!("{} of {} cases have a wrong answer", ran.failed_cases(), ran.cases);
+    let mut error = ApiError::new(&code::TESTS_FAILED, message);
+    for failure in ran.failures.iter().take(MAX_SHOWN) {
+        error = error.fact(&failure.place(), failure);
+    }
+    if ran.failures.len() > MAX_SHOWN {
+        error = error.fact("and", format!("{} more", ran.failures.len() - MAX_SHOWN));
+    }
+    error.help("meshctl plugin test --skip-units --only TEXT     runs the cases whose name contains TEXT")
+}
+
+impl Ran {
+    fn failed_cases(&self) -> usize {
+        let mut names: Vec<_> = self.failures.iter().map(|failure| (&failure.file, &failure.case)).collect();
+        names.dedup();
+        names.len()
+    }
+}
+
+impl Show for TestReport {
+    const SCHEMA: &'static str = "plugin-test";
+
+    fn view(&self) -> View {
+        let units = match self.units {
+            Units::Passed => format!("{} in {}", styled(GOOD, "passed"), human::duration(self.units_s)),
+            Units::Skipped => "left out".to_owned(),
+            Units::None => "none: it is no crate".to_owned(),
+        };
+        let took = human::duration(Duration::from_secs_f64(self.cases_s).as_secs_f64());
+        let files = Some(self.files.join("  ")).filter(|files| !files.is_empty());
+        View::Pairs(vec![
+            Pair::new(
+                "plugin",
+                "plugin",
+                format!("{} {}", human::safe(&self.plugin), human::safe(&self.version)),
+            ),
+            Pair::new("revision", "revision", &self.revision),
+            Pair::new("units", "unit tests", units),
+            Pair::new("cases", "table cases", format!("{} {} in {took}", self.cases, styled(GOOD, "passed"))),
+            Pair::new("files", "files", human::or_dash(files.as_deref().map(human::safe))),
+        ])
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec![self.revision.clone()]
+    }
+}

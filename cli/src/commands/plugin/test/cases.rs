@@ -1,0 +1,287 @@
+//! Table cases: files of TOML, read with the place of everything that can be wrong.
+
+use std::fmt;
+
+use mesh_node::api::{ApiError, code};
+use mesh_plugin_host::{Fault, Kind, Loaded, PrepareError, Settings, Value};
+use mesh_proto::policy::Class;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+
+use super::{Ran, handler, qos, routing, topology};
+
+/// Cases of one file.
+const MAX_CASES: usize = 10_000;
+
+/// One file of cases.
+pub struct File<'a> {
+    /// Its name, for people.
+    pub name: &'a str,
+    /// What is in it.
+    pub text: &'a str,
+    /// Only cases whose name contains this.
+    pub only: Option<&'a str>,
+}
+
+/// One answer that was not as expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The file.
+    pub file: String,
+    /// The line of what was expected, from 1.
+    pub line: usize,
+    /// The name of the case.
+    pub case: String,
+    /// Which answer.
+    pub what: String,
+    /// What was expected.
+    pub expected: String,
+    /// What came.
+    pub actual: String,
+}
+
+impl Failure {
+    /// Returns `file:line`.
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.file, self.line)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Failure { case, what, expected, actual, .. } = self;
+        write!(f, "\"{case}\", {what}: expected {expected}, got {actual}")
+    }
+}
+
+/// A case of one kind of plugin.
+pub trait Case: DeserializeOwned {
+    /// Returns its name, its settings, and what is expected of them.
+    fn head(&self) -> (&str, &toml::Table, Option<&Spanned<String>>);
+    /// Starts an instance and asks it.
+    ///
+    /// # Errors
+    /// Why it cannot be started.
+    fn ask(&self, loaded: &Loaded, settings: &Settings, check: &mut Check<'_>) -> Result<(), PrepareError>;
+}
+
+/// Takes down what is wrong with one case.
+pub struct Check<'a> {
+    file: &'a File<'a>,
+    line: usize,
+    case: String,
+    failures: Vec<Failure>,
+}
+
+impl Check<'_> {
+    /// Takes down a difference at this offset of the file.
+    pub fn differs(
+        &mut self,
+        at: usize,
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        actual: impl Into<String>,
+    ) {
+        self.failures.push(Failure {
+            file: self.file.name.to_owned(),
+            line: self.file.line(at),
+            case: self.case.clone(),
+            what: what.into(),
+            expected: expected.into(),
+            actual: actual.into(),
+        });
+    }
+
+    /// Takes down that a call gave no answer at all.
+    pub fn fault(&mut self, call: &str, fault: &Fault) {
+        let line = self.line;
+        self.failures.push(Failure {
+            file: self.file.name.to_owned(),
+            line,
+            case: self.case.clone(),
+            what: call.to_owned(),
+            expected: "an answer".to_owned(),
+            actual: format!("none: {fault}"),
+        });
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[serde(bound = "C: DeserializeOwned")]
+struct Cases<C> {
+    #[serde(default)]
+    case: Vec<Spanned<C>>,
+}
+
+impl File<'_> {
+    /// Runs its cases against a plugin.
+    ///
+    /// # Errors
+    /// `BAD_CASES` with the place.
+    pub fn run(&self, loaded: &Loaded) -> Result<Ran, ApiError> {
+        match loaded.kind() {
+            Kind::Routing => self.run_as::<routing::Case>(loaded),
+            Kind::Qos => self.run_as::<qos::Case>(loaded),
+            Kind::Topology => self.run_as::<topology::Case>(loaded),
+            Kind::Handler => self.run_as::<handler::Case>(loaded),
+        }
+    }
+
+    fn run_as<C: Case>(&self, loaded: &Loaded) -> Result<Ran, ApiError> {
+        let cases: Cases<C> = toml::from_str(self.text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            self.bad(at, error.message())
+        })?;
+        if cases.case.len() > MAX_CASES {
+            return Err(self.bad(0, &format!("it has more than {MAX_CASES} cases")));
+        }
+        let mut ran = Ran::default();
+        for case in &cases.case {
+            if self.only.is_none_or(|only| case.get_ref().head().0.contains(only)) {
+                ran.cases += 1;
+                ran.failures.extend(self.run_case(case, loaded)?);
+            }
+        }
+        Ok(ran)
+    }
+
+    fn run_case<C: Case>(&self, case: &Spanned<C>, loaded: &Loaded) -> Result<Vec<Failure>, ApiError> {
+        let (at, case) = (case.span().start, case.get_ref());
+        let (name, settings, refused) = case.head();
+        let settings = settings_of(settings).map_err(|why| self.bad(at, &why))?;
+        let mut check = Check { file: self, line: self.line(at), case: name.to_owned(), failures: vec![] };
+        match (case.ask(loaded, &settings, &mut check), refused) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(expected)) => {
+                let wanted = format!("a refusal that names {}", expected.get_ref());
+                check.differs(expected.span().start, "the settings", wanted, "they were taken");
+            }
+            (Err(error), Some(expected)) if error.to_string().contains(expected.get_ref().as_str()) => {}
+            (Err(error), expected) => {
+                let wanted = expected.map_or_else(
+                    || "a start".to_owned(),
+                    |text| format!("a refusal that names {}", text.get_ref()),
+                );
+                check.differs(
+                    expected.map_or(at, |text| text.span().start),
+                    "the start",
+                    wanted,
+                    error.to_string(),
+                );
+            }
+        }
+        Ok(check.failures)
+    }
+
+    fn line(&self, at: usize) -> usize {
+        self.text.as_bytes()[..at.min(self.text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
+    }
+
+    fn bad(&self, at: usize, why: &str) -> ApiError {
+        let before = self.text.get(..at).unwrap_or_default();
+        let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
+        let place = format!("{}:{}:{column}", self.name, self.line(at));
+        ApiError::new(&code::BAD_CASES, format!("{place}: {why}")).help("correct the file")
+    }
+}
+
+fn settings_of(table: &toml::Table) -> Result<Settings, String> {
+    let value = |(name, value): (&String, &toml::Value)| {
+        let value = match value {
+            toml::Value::Boolean(flag) => Value::Flag(*flag),
+            toml::Value::Integer(integer) => Value::Integer(*integer),
+            toml::Value::Float(number) => Value::Number(*number),
+            toml::Value::String(text) => Value::Text(text.clone()),
+            _ => return Err(format!("the setting {name} is no flag, number or text")),
+        };
+        Ok((name.clone(), value))
+    };
+    table.iter().map(value).collect()
+}
+
+/// A class by its name.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClassName {
+    /// The most urgent.
+    Critical,
+    /// Commands and alerts.
+    High,
+    /// The usual one.
+    Normal,
+    /// Telemetry.
+    Low,
+    /// What can wait.
+    Bulk,
+}
+
+impl From<ClassName> for Class {
+    fn from(name: ClassName) -> Class {
+        match name {
+            ClassName::Critical => Class::Critical,
+            ClassName::High => Class::High,
+            ClassName::Normal => Class::Normal,
+            ClassName::Low => Class::Low,
+            ClassName::Bulk => Class::Bulk,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_plugin_host::{Engine, Grants, builtin, load};
+
+    use super::*;
+
+    fn run(component: &[u8], text: &str) -> Result<Ran, ApiError> {
+        let engine = Engine::new(None).unwrap();
+        let loaded = load(&engine, component, Grants::ALL).unwrap();
+        File { name: "tests/x.toml", text, only: None }.run(&loaded)
+    }
+
+    #[test]
+    fn a_wrong_answer_is_told_with_line_case_expected_and_actual() {
+        let text = "[[case]]\nname = \"near\"\nlinks = [{ rtt_us = 5 }]\nways = [{ dest = 7, via = 0 }]\n\
+                    messages = [\n  { dest = 7, expect = 0 },\n  { dest = 7, expect = \"drop\" },\n]\n";
+
+        let ran = run(builtin::LATENCY, text).unwrap();
+
+        assert_eq!((ran.cases, ran.failures.len()), (1, 1));
+        assert_eq!(ran.failures[0].place(), "tests/x.toml:7");
+        assert_eq!(ran.failures[0].to_string(), "\"near\", message 2: expected drop, got neighbour 0");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_place() {
+        let error = run(builtin::LATENCY, "[[case]]\nname = \"x\"\nlinx = []\n").unwrap_err();
+
+        assert!(error.is(&code::BAD_CASES) && error.message.starts_with("tests/x.toml:3:1: "), "{error}");
+        assert!(error.message.contains("linx") && error.message.contains("links"), "{error}");
+    }
+
+    #[test]
+    fn a_fault_in_a_call_is_a_failure_of_the_case_and_names_the_trap() {
+        let text = "[[case]]\nname = \"many\"\nlinks = [{}]\nways = [{ dest = 7, via = 0 }]\nrepeat = 20_000\n\
+                    messages = [{ dest = 7, expect = 0 }]\n";
+
+        let ran = run(builtin::FAULTY, text).unwrap();
+
+        assert!(ran.failures[0].to_string().contains("trapped"), "{:?}", ran.failures);
+    }
+
+    #[test]
+    fn settings_that_are_taken_or_refused_against_expectation_fail() {
+        for (settings, expected, fails) in [
+            ("margin_percent = 5", "", false),
+            ("margin_percent = -1", "", true),
+            ("margin_percent = -1", "refused = \"margin_percent\"", false),
+            ("margin_percent = -1", "refused = \"margin_us\"", true),
+            ("margin_percent = 5", "refused = \"margin_percent\"", true),
+        ] {
+            let text = format!("[[case]]\nname = \"x\"\nsettings = {{ {settings} }}\n{expected}\n");
+            assert_eq!(run(builtin::LATENCY, &text).unwrap().failures.len(), usize::from(fails), "{text}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
     beacon, bench, completions, demo, down, events, explain, id, members, peers, ping, plugin, route, send,
-    sim, status, sub, topology, up, version,
+    sim, status, sub, topology, trace, up, version,
 };
 use crate::output::Format;
 
@@ -194,6 +194,8 @@ pub enum Command {
     Topology(topology::Topology),
     /// Ways through the mesh.
     Route(route::Route),
+    /// What became of a message, and why.
+    Trace(trace::Trace),
     /// Policies and handlers: install, swap, roll back.
     #[command(alias = "plugins")]
     Plugin(plugin::Plugin),

@@ -27,6 +27,7 @@ pub mod start;
 pub mod status;
 pub mod sub;
 pub mod topology;
+pub mod trace;
 pub mod up;
 pub mod version;
 
@@ -77,6 +78,7 @@ pub fn run(cli: Cli) -> Result<(), ApiError> {
         Command::Route(command) => block_on(command.run(context)),
         Command::Plugin(command) => block_on(command.run(context)),
         Command::Beacon(command) => block_on(command.run(context)),
+        Command::Trace(command) => block_on(command.run(context)),
         Command::Events(command) => block_on(command.run(context)),
     }
 }

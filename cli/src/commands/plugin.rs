@@ -14,7 +14,7 @@ use mesh_node::oci::Reference;
 
 use super::Context;
 use crate::connect::Connection;
-use crate::output::human::{BAD, DIM, GOOD, WARN, styled};
+use crate::output::human::{self, BAD, DIM, GOOD, WARN, styled};
 
 mod bench;
 mod build;
@@ -27,6 +27,8 @@ mod logs;
 mod new;
 mod oci;
 mod operate;
+mod record;
+mod replay;
 mod run;
 mod show;
 mod sign;
@@ -237,6 +239,26 @@ Examples:
     Wit(wit::Wit),
     #[command(flatten)]
     Operate(operate::Operate),
+    /// Record the decisions of a slot as they are made.
+    #[command(after_long_help = "\
+Examples:
+  meshctl plugin record route --for 30s
+  meshctl plugin record qos --for 5m --out qos.jsonl
+  meshctl plugin record route --dry-run
+
+Each line of the file is one call with everything that the policy was shown, its answer, what the host made of it, and
+what it cost. Policies see numbers only: no payload, no name. 'meshctl plugin replay' makes the decisions again.")]
+    Record(record::Record),
+    /// Make recorded decisions again, by the same revision or by another. Needs no node.
+    #[command(after_long_help = "\
+Examples:
+  meshctl plugin replay route-trace.jsonl                        the same revision: equal to the bit, or exit 1
+  meshctl plugin replay route-trace.jsonl --with ./candidate.wasm
+  meshctl plugin replay route-trace.jsonl --with built-in/latency@0.2.0 --set margin_percent=5 --json
+
+The real host makes them, with its limits. A recorded revision that did not come with this program is fetched from a
+running node that has it.")]
+    Replay(replay::Replay),
     /// Started by a node: compiles stdin to stdout under limits.
     #[command(hide = true)]
     CompileStdin,
@@ -269,6 +291,8 @@ impl Plugin {
             Command::Wit(wit) => return wit.run(context),
             Command::Bench(bench) => return bench.run(context),
             Command::Publish(publish) => return publish.run(context).await,
+            Command::Record(record) => return record.run(context).await,
+            Command::Replay(replay) => return replay.run(context).await,
             Command::Key(key) => return key.run(context),
             Command::Trust(trust) => return trust.run(context).await,
             Command::Operate(operate) => return operate.run(context).await,
@@ -289,6 +313,7 @@ impl Plugin {
             | Command::Operate(_)
             | Command::CompileStdin => Ok(()),
             Command::Call(_) | Command::Wit(_) | Command::Bench(_) => Ok(()),
+            Command::Record(_) | Command::Replay(_) => Ok(()),
             Command::List => {
                 let rows: Vec<PluginRow> = node.call(&Request::PluginList).await?;
                 context.out.print(node.node, &rows)

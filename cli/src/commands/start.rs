@@ -32,6 +32,8 @@ pub struct Options {
     pub profile: Option<ProfileChange>,
     /// Whether nothing unsigned is installed or bound.
     pub require_signed_plugins: bool,
+    /// Bytes of each slot's decision journal; `None` for the default.
+    pub journal: Option<usize>,
 }
 
 /// The port that a node listens on unless told otherwise; ux.md, section 2.7.
@@ -69,6 +71,9 @@ pub async fn node(options: Options) -> Result<Mesh, ApiError> {
     }
     if let Some(profile) = options.profile {
         builder = builder.profile(profile);
+    }
+    if let Some(bytes) = options.journal {
+        builder = builder.journal(bytes);
     }
     if options.require_signed_plugins {
         builder = builder.require_signed_plugins();

@@ -61,6 +61,10 @@ pub struct Up {
     /// Install and bind only plugins that a trusted key has signed; see 'meshctl plugin trust'.
     #[arg(long)]
     require_signed_plugins: bool,
+    /// Bytes of the decision journal that each policy slot keeps, such as 512KiB; 4MiB at most, which is the default,
+    /// and 0 for none.
+    #[arg(long, value_name = "SIZE", value_parser = journal)]
+    journal: Option<usize>,
     /// Set on the process that --detach starts: stdout takes one line about the start.
     #[arg(long, hide = true)]
     detached: bool,
@@ -154,6 +158,7 @@ impl Up {
             labels: self.pace.labels().to_vec(),
             profile: Some(self.place.change()).filter(|change| !change.is_empty()),
             require_signed_plugins: self.require_signed_plugins,
+            journal: self.journal,
         }
     }
 
@@ -292,6 +297,20 @@ async fn wait_for(closed: Option<tokio::sync::oneshot::Receiver<()>>) {
     }
 }
 
+fn journal(text: &str) -> Result<usize, String> {
+    const MAX: usize = mesh_plugin_host::limits::JOURNAL_BYTES;
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        _ => return Err("a size is a number of bytes, KiB or MiB, such as 512KiB".to_owned()),
+    };
+    let bytes = number.parse::<usize>().ok().and_then(|number| number.checked_mul(1 << shift));
+    bytes.filter(|bytes| *bytes <= MAX).ok_or_else(|| format!("a journal has 0 to {MAX} bytes"))
+}
+
 fn name(text: &str) -> Result<String, String> {
     let well_formed = text.len() <= 32
         && text.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -309,6 +328,21 @@ fn name(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_journals_size_has_a_unit_and_a_bound() {
+        for (text, bytes) in [
+            ("0", Some(0)),
+            ("512KiB", Some(512 << 10)),
+            ("4MiB", Some(4 << 20)),
+            ("5MiB", None),
+            ("1GiB", None),
+            ("-1", None),
+            ("99999999999999999999MiB", None),
+        ] {
+            assert_eq!(journal(text).ok(), bytes, "{text}");
+        }
+    }
 
     #[test]
     fn names_cannot_be_taken_for_paths_or_ids() {

@@ -7,6 +7,7 @@ mod author;
 mod call;
 mod crash;
 mod documented;
+mod explain;
 mod full_disk;
 mod harness;
 mod languages;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub mod code;
 mod error;
 mod event;
+mod explain;
 mod hierarchy;
 mod member;
 mod node;
@@ -31,6 +32,7 @@ mod trust;
 
 pub use error::{ApiError, Code};
 pub use event::{Event, EventKind};
+pub use explain::{Fetched, JournalPage, WhyAnswer, WhyDecision, WhyHop, WhyReport, WhyState};
 pub use hierarchy::{
     CandidateRow, ContenderRow, HierarchyReport, NamedNode, ParentInfo, ProfileChange, ProfileInfo,
     ProfileReport, ScoreParts, WeightsInfo,
@@ -196,6 +198,24 @@ pub enum Request {
         /// Only say what would happen.
         dry_run: bool,
     },
+    /// The component of an installed plugin; answered by [`Reply::Fetched`].
+    PluginFetch {
+        /// As in [`Request::PluginShow`], but not a slot.
+        plugin: String,
+    },
+    /// A part of a slot's decision journal; answered by [`Reply::Journal`].
+    PluginJournal {
+        /// The slot.
+        slot: String,
+        /// The number of the first entry; without it the journal's end, and the state of what decides is written
+        /// down there, so that what follows can be replayed.
+        from: Option<u64>,
+    },
+    /// What all nodes on its way did with a message, and why; answered by [`Reply::Why`].
+    TraceWhy {
+        /// The message's id, or its first eight or more hex digits.
+        message: String,
+    },
     /// The keys that are trusted to sign plugins, and those that are revoked; answered by [`Reply::Trust`].
     PluginTrustList,
     /// Changes the list of keys; answered by [`Reply::Trusted`].
@@ -279,6 +299,12 @@ pub enum Reply {
     Grants(Vec<GrantRow>),
     /// To [`Request::PluginCollect`].
     Collected(CollectReport),
+    /// To [`Request::PluginFetch`].
+    Fetched(Fetched),
+    /// To [`Request::PluginJournal`].
+    Journal(Box<JournalPage>),
+    /// To [`Request::TraceWhy`].
+    Why(Box<WhyReport>),
     /// To [`Request::PluginTrustList`].
     Trust(Vec<TrustRow>),
     /// To [`Request::PluginTrust`].
@@ -334,6 +360,9 @@ replies! {
     Limits LimitReport, |report| report;
     Grants Vec<GrantRow>, |rows| rows;
     Collected CollectReport, |report| report;
+    Fetched Fetched, |fetched| fetched;
+    Journal JournalPage, |page| *page;
+    Why WhyReport, |report| *report;
     Trust Vec<TrustRow>, |rows| rows;
     Trusted TrustReport, |report| report;
     Beacons BeaconReport, |report| report;

@@ -212,6 +212,14 @@ impl Builder {
         self
     }
 
+    /// Sets the bytes of the decision journal that each policy slot keeps; 0 for none, and then nothing is
+    /// remembered of messages either. Default and limit: [`JOURNAL_BYTES`](mesh_plugin_host::limits::JOURNAL_BYTES).
+    #[must_use]
+    pub fn journal(mut self, bytes: usize) -> Builder {
+        self.terms.journal_bytes = Some(bytes);
+        self
+    }
+
     /// Starts the node on the current tokio runtime; a current-thread runtime is the fastest.
     ///
     /// # Errors
@@ -238,7 +246,10 @@ impl Builder {
             links: self.links,
             tuning: self.tuning,
         };
-        let node = Node::new(clock.now(), config);
+        let mut node = Node::new(clock.now(), config);
+        if self.terms.journal_bytes != Some(0) {
+            node.keep_decided();
+        }
         let (events, transport_events) = transport::events();
         let transports = self.transports(&key, events)?;
         let addrs: Vec<String> = transports.iter().flat_map(|transport| transport.local_addrs()).collect();

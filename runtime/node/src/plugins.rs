@@ -10,7 +10,7 @@ use mesh_plugin_host::sign::Signed;
 use mesh_plugin_host::{
     Carry, Engine, EngineError, Grants, Kind, Kv, LoadError, Loaded, PolicySet, PolicySlot, PrepareError,
     PreparedHandler, PreparedQos, PreparedRouting, PreparedTopology, Revision, Settings, State, builtin,
-    inspect, load, prepare_handler, prepare_qos, prepare_routing, prepare_topology,
+    inspect, limits, load, prepare_handler, prepare_qos, prepare_routing, prepare_topology,
 };
 use mesh_proto::NodeId;
 use tokio::sync::mpsc;
@@ -82,6 +82,8 @@ pub(crate) struct Terms {
     pub(crate) is_native: bool,
     /// Nothing unsigned, but for what is built in.
     pub(crate) is_signature_required: bool,
+    /// Bytes of the journal of each policy slot; `None` for the default, 0 for none.
+    pub(crate) journal_bytes: Option<usize>,
 }
 
 /// Something ready to be put into its slot.
@@ -187,6 +189,10 @@ impl Plugins {
             identity,
             bindings: BTreeMap::new(),
         };
+        let journal_bytes = terms.journal_bytes.unwrap_or(limits::JOURNAL_BYTES);
+        if journal_bytes > 0 {
+            plugins.set.keep_journal(journal_bytes.min(limits::JOURNAL_BYTES), unix_ms());
+        }
         if terms.is_native {
             return Ok(plugins);
         }

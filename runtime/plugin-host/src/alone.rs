@@ -95,6 +95,6 @@ impl Alone<Handler> {
         event: &Event,
     ) -> Result<Result<Vec<Effect>, Failure>, Fault> {
         let identity: &Identity = &self.identity;
-        self.instance.handle(now_ms, seed, event, identity.kv())
+        self.instance.handle(crate::limits::HANDLER_CALL, now_ms, seed, event, identity.kv())
     }
 }

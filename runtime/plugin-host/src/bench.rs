@@ -46,6 +46,9 @@ pub struct BenchRow {
     pub wasm_ns_per_msg: f64,
     /// Nanoseconds a message through the native built-in, median.
     pub native_ns_per_msg: f64,
+    /// What the component costs with a decision journal, as a multiple of what it costs without; both from a run of
+    /// their own.
+    pub journal_ratio: f64,
 }
 
 /// The price of one hand-over between two batches.
@@ -104,6 +107,9 @@ pub fn policy(engine: &Engine) -> Result<Vec<BenchRow>, BenchError> {
     let messages = messages();
     let mut wasm = components(engine)?;
     let mut native = Native::default();
+    let mut journalled = components(engine)?;
+    journalled.keep_journal(crate::limits::JOURNAL_BYTES, 0);
+    journalled.observe(0, &view());
     wasm.observe(0, &view());
     native.observe(0, &view());
     let mut rows = Vec::new();
@@ -111,9 +117,12 @@ pub fn policy(engine: &Engine) -> Result<Vec<BenchRow>, BenchError> {
         for batch in BATCHES {
             let [wasm_ns_per_msg, native_ns_per_msg] =
                 compare(slot, batch, &messages, &mut wasm, &mut native);
-            rows.push(BenchRow { slot: slot.name(), batch, wasm_ns_per_msg, native_ns_per_msg });
+            let [on, off] = compare(slot, batch, &messages, &mut journalled, &mut wasm);
+            let journal_ratio = on / off.max(1e-9);
+            let slot = slot.name();
+            rows.push(BenchRow { slot, batch, wasm_ns_per_msg, native_ns_per_msg, journal_ratio });
         }
-        if wasm.status(slot).fallbacks > 0 {
+        if wasm.status(slot).fallbacks + journalled.status(slot).fallbacks > 0 {
             return Err(BenchError::FellBack { slot: slot.name() });
         }
     }
@@ -146,14 +155,14 @@ fn compare(
     slot: PolicySlot,
     batch: usize,
     messages: &[Message],
-    wasm: &mut PolicySet,
-    native: &mut Native,
+    one: &mut impl Policies,
+    other: &mut impl Policies,
 ) -> [f64; 2] {
     let mut times: [Vec<f64>; 2] = Default::default();
     let begun = Instant::now();
     while times[0].len() < ROUNDS && (times[0].len() < ROUNDS_LEAST || begun.elapsed() < ROUNDS_FOR) {
-        times[0].push(round(slot, batch, messages, wasm));
-        times[1].push(round(slot, batch, messages, native));
+        times[0].push(round(slot, batch, messages, one));
+        times[1].push(round(slot, batch, messages, other));
     }
     times.map(median)
 }

@@ -247,7 +247,7 @@ impl HandlerSlot {
     /// # Errors
     /// [`SwapError::NoPrevious`] when it is empty.
     pub fn remove(&mut self, now_ms: u64) -> Result<SwapReport, SwapError> {
-        let report = self.slot.remove(now_ms)?;
+        let report = self.slot.remove(now_ms, &())?;
         self.slot.take_configured();
         Ok(report)
     }

@@ -18,6 +18,7 @@ pub mod handler;
 mod input;
 pub mod inspect;
 pub mod interfaces;
+pub mod journal;
 pub mod limits;
 pub mod load;
 pub mod manifest;

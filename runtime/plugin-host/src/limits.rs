@@ -119,3 +119,7 @@ pub const TRIAL_WORDED: usize = 256;
 pub const TRIAL_JUDGED: u64 = 100;
 /// Milliseconds that a stage of a trial may take: a day.
 pub const TRIAL_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// Bytes of the journal of one slot: at 1,000 messages a second of many flows the last two minutes, of one flow
+/// several times that. The system provides the memory as it is written to.
+pub const JOURNAL_BYTES: usize = 4 << 20;

@@ -277,6 +277,10 @@ impl Guest for Routing {
         self.observe(limit, now_ms, view)
     }
 
+    fn show(journal: &mut crate::journal::Journal, now_ms: u64, view: &View) {
+        journal.observe(now_ms, view);
+    }
+
     life_cycle!();
 }
 

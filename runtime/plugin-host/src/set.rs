@@ -4,7 +4,9 @@
 //! batches. Plugins are loaded and prepared elsewhere.
 
 use mesh_proto::policy::native::Native;
-use mesh_proto::policy::{Asker, Candidates, Load, Policies, QosBatch, RouteBatch, Shares, View};
+use mesh_proto::policy::{
+    Asker, Candidates, Clamp, Load, Overrule, Policies, QosBatch, RouteBatch, Shares, View,
+};
 
 use crate::engine::Engine;
 use crate::fault::Fault;
@@ -20,6 +22,7 @@ use crate::terms::OnFailure;
 mod operate;
 mod stand_in;
 
+mod journals;
 mod trials;
 
 use trials::Trials;
@@ -207,9 +210,9 @@ impl PolicySet {
     /// [`SwapError::NoPrevious`] when the native built-in has it already.
     pub fn remove(&mut self, slot: PolicySlot, now_ms: u64) -> Result<SwapReport, SwapError> {
         match slot {
-            PolicySlot::Route => self.routing.remove(now_ms),
-            PolicySlot::Qos => self.qos.remove(now_ms),
-            PolicySlot::Topology => self.topology.remove(now_ms),
+            PolicySlot::Route => self.routing.remove(now_ms, &self.view),
+            PolicySlot::Qos => self.qos.remove(now_ms, &()),
+            PolicySlot::Topology => self.topology.remove(now_ms, &()),
         }
     }
 
@@ -288,6 +291,8 @@ impl Policies for PolicySet {
         if !self.is_view_too_large {
             self.routing.update(now_ms, &self.view);
             self.trials.observe(now_ms, &self.view);
+        } else {
+            self.routing.note_shown(now_ms, &self.view);
         }
     }
 
@@ -299,7 +304,8 @@ impl Policies for PolicySet {
         }
         if rows > BATCH_ROWS || self.is_view_too_large {
             let mode = self.routing.pass_by(rows as u64);
-            return self.route_instead(mode, batch, verdicts);
+            self.route_instead(mode, batch, verdicts);
+            return self.note_routed(now_ms, batch, verdicts);
         }
         let begun = self.trials.begun(PolicySlot::Route);
         let links = self.view.links.rtt_us.len();
@@ -309,6 +315,7 @@ impl Policies for PolicySet {
             Ok(answers) => *verdicts = answers,
             Err(mode) => self.route_instead(mode, batch, verdicts),
         }
+        self.note_routed(now_ms, batch, verdicts);
         if let Some(begun) = begun {
             self.trials.routed(now_ms, begun.elapsed(), batch, verdicts);
         }
@@ -322,7 +329,8 @@ impl Policies for PolicySet {
         }
         if rows > BATCH_ROWS {
             let mode = self.qos.pass_by(rows as u64);
-            return stand_in::classify(mode, &self.native, batch, classes);
+            stand_in::classify(mode, &self.native, batch, classes);
+            return self.note_classified(now_ms, batch, classes);
         }
         let begun = self.trials.begun(PolicySlot::Qos);
         let ask = |guest: &mut Qos, limit| guest.classify(limit, now_ms, batch);
@@ -330,6 +338,7 @@ impl Policies for PolicySet {
             Ok(answers) => *classes = answers,
             Err(mode) => stand_in::classify(mode, &self.native, batch, classes),
         }
+        self.note_classified(now_ms, batch, classes);
         if let Some(begun) = begun {
             self.trials.classified(now_ms, begun.elapsed(), batch, classes);
         }
@@ -341,6 +350,7 @@ impl Policies for PolicySet {
         let shares = self.qos.ask(now_ms, 0, &(), || stand_in::load_digest(now_ms, load), ask);
         // Shares only divide what is sent, and there is no more cautious way to do that.
         let shares = shares.unwrap_or_else(|_| self.native.divide(now_ms, load));
+        self.qos.note(now_ms, &(), |journal, told| journal.divided(now_ms, told, load, shares));
         if let Some(begun) = begun {
             self.trials.divided(now_ms, begun.elapsed(), load, shares);
         }
@@ -356,9 +366,27 @@ impl Policies for PolicySet {
             Ok(answers) => *scores = answers,
             Err(mode) => stand_in::score(mode, asker, candidates, scores),
         }
+        let asked = (asker, candidates);
+        self.topology.note(now_ms, &(), |journal, told| journal.scored(now_ms, told, asked, scores));
         if let Some(begun) = begun {
             self.trials.scored(now_ms, begun.elapsed(), (asker, candidates), scores);
         }
+    }
+
+    fn clamped(&mut self, now_ms: u64, clamps: &[Clamp]) {
+        for clamp in clamps {
+            let journal = match clamp.applied {
+                Overrule::NextHop(_) => self.routing.journal_mut(),
+                Overrule::Class(_) => self.qos.journal_mut(),
+            };
+            if let Some(journal) = journal {
+                journal.clamped(now_ms, clamp);
+            }
+        }
+    }
+
+    fn noted(&self) -> Option<[u64; 2]> {
+        Some([self.routing.journal()?.last(), self.qos.journal()?.last()])
     }
 
     fn wants_flows(&self) -> bool {

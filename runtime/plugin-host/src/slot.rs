@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::fault::Fault;
+use crate::journal::{By, Journal, With};
 use crate::limits;
 use crate::load::{Kind, Loaded, Revision};
 use crate::manifest::SettingError;
@@ -18,6 +19,7 @@ use crate::terms::OnFailure;
 mod bound;
 mod hand_over;
 mod log;
+mod notes;
 mod operate;
 mod prepared;
 mod quarantine;
@@ -28,6 +30,7 @@ mod times;
 use bound::{Bound, Checkpoint};
 use log::Log;
 pub use log::{LogLevel, LogLine};
+use notes::Notes;
 pub use operate::OperateError;
 pub use prepared::Prepared;
 use quarantine::{Probation, Quarantine};
@@ -96,6 +99,9 @@ pub trait Guest: Sealed + Sized + Send + 'static {
     fn save(&mut self, limit: Duration) -> Result<Vec<u8>, Fault>;
     #[doc(hidden)]
     fn load(&mut self, limit: Duration, state: &State) -> Result<(), Refused>;
+    /// Writes into the journal what [`Guest::resume`] tells.
+    #[doc(hidden)]
+    fn show(_journal: &mut Journal, _now_ms: u64, _context: &Self::Context) {}
 }
 
 /// One slot.
@@ -121,6 +127,7 @@ pub(crate) struct Slot<G: Guest> {
     since_ms: u64,
     /// What fresh instances answered to their settings, for whoever performs it.
     configured: Option<G::Configured>,
+    notes: Option<Notes>,
 }
 
 impl<G: Guest> Slot<G> {
@@ -141,6 +148,7 @@ impl<G: Guest> Slot<G> {
             lost_events: 0,
             since_ms: 0,
             configured: None,
+            notes: None,
         }
     }
 
@@ -158,28 +166,35 @@ impl<G: Guest> Slot<G> {
         self.stats.calls += 1;
         self.stats.messages += rows;
         if self.paused {
+            self.note_answer(By::FallbackAbsent, None);
             self.stats.fallbacks += rows.max(1);
             return Err(OnFailure::Fallback);
         }
         let Some(bound) = &mut self.active else {
+            self.note_answer(By::Native, None);
             self.stats.fallbacks += if self.vacant == OnFailure::Fallback { 0 } else { rows.max(1) };
             return Err(self.vacant);
         };
         if bound.instance.is_none() {
             // An earlier attempt to make a fresh instance failed.
             self.revive(now_ms, context);
+            self.write_due(now_ms, context);
         }
         let mode = self.mode();
         let limit = self.limit();
         let Some(instance) = self.active.as_mut().and_then(|bound| bound.instance.as_mut()) else {
+            self.note_answer(By::FallbackAbsent, None);
             self.stats.fallbacks += rows.max(1);
             return Err(mode);
         };
         let begun = self.stats.is_sampled(rows).then(Instant::now);
         let answer = ask(instance, limit);
-        if let Some(begun) = begun {
-            self.stats.add_time(begun.elapsed());
+        let took = begun.map(|begun| begun.elapsed());
+        if let Some(took) = took {
+            self.stats.add_time(took);
         }
+        let by = if answer.is_ok() { By::Plugin } else { By::FallbackFault };
+        self.note_answer(by, took.map(|took| u32::try_from(took.as_nanos()).unwrap_or(u32::MAX - 1)));
         match answer {
             Ok(answer) => {
                 self.on_answer(now_ms, rows, context);
@@ -200,6 +215,7 @@ impl<G: Guest> Slot<G> {
         self.stats.calls += 1;
         self.stats.messages += rows;
         self.stats.fallbacks += rows * u64::from(self.active.is_some());
+        self.note_answer(if self.active.is_some() { By::FallbackAbsent } else { By::Native }, None);
         if self.paused { OnFailure::Fallback } else { self.mode() }
     }
 
@@ -252,6 +268,7 @@ impl<G: Guest> Slot<G> {
                 bound.next_checkpoint_ms = now_ms.saturating_add(every);
                 let state = State { version: bound.version, bytes };
                 bound.checkpoint = Some(Checkpoint { state, messages: bound.state_messages });
+                self.begin_notes(With::Anchor);
             }
             Err(fault) => {
                 self.strike(now_ms, fault, None);
@@ -301,6 +318,7 @@ impl<G: Guest> Slot<G> {
                     bound.state_messages = bound.checkpoint.as_ref().map_or(0, |last| last.messages);
                     bound.configured = configured.clone();
                     self.configured = Some(configured);
+                    self.begin_notes(With::State);
                 }
                 Err(fault) => self.strike(now_ms, fault, None),
             }
@@ -312,6 +330,7 @@ impl<G: Guest> Slot<G> {
 
     /// Tells the active revision what has changed.
     pub(crate) fn update(&mut self, now_ms: u64, context: &G::Context) {
+        self.note_shown(now_ms, context);
         if self.paused {
             // It is told when it goes on.
             return;
@@ -322,6 +341,7 @@ impl<G: Guest> Slot<G> {
         if let Err(fault) = instance.resume(hot, now_ms, context) {
             self.strike(now_ms, fault, None);
             self.revive(now_ms, context);
+            self.write_due(now_ms, context);
         }
     }
 

@@ -315,6 +315,24 @@ pub fn flow_number(flow: &crate::run::Flow) -> u32 {
     u32::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
 }
 
+/// Rows of one answer that the host did not follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clamp {
+    /// Of the batch.
+    pub rows: std::ops::Range<u32>,
+    /// What it did instead.
+    pub applied: Overrule,
+}
+
+/// What the host did instead of what a policy answered, in the numbers of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overrule {
+    /// It took this row of the neighbours, or [`HOLD`] when there was none.
+    NextHop(u32),
+    /// It took this class.
+    Class(u8),
+}
+
 /// The rules that a node asks. Calls are synchronous and come one at a time.
 ///
 /// An implementation never fails: a plugin that cannot answer is replaced by its native built-in for that
@@ -338,6 +356,18 @@ pub trait Policies {
     /// over. Equal numbers from [`flow_number`] are one flow.
     fn flows(&mut self, flows: &[u32]) {
         let _ = flows;
+    }
+
+    /// Tells what the host did not follow of the last answers to [`Policies::route`] and
+    /// [`Policies::classify`]: for those who keep a journal.
+    fn clamped(&mut self, now_ms: u64, clamps: &[Clamp]) {
+        let _ = (now_ms, clamps);
+    }
+
+    /// Returns the numbers under which a journal keeps the last [`Policies::route`] and the last
+    /// [`Policies::classify`]; `None` without one.
+    fn noted(&self) -> Option<[u64; 2]> {
+        None
     }
 
     /// Returns how links are shared from now on.

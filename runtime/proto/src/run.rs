@@ -286,7 +286,18 @@ impl Run {
     /// Returns the id of the message at `index` of this run.
     pub fn message_id(&self, index: usize) -> MessageId {
         let seq = self.seqs().start.wrapping_add(index as u64);
-        MessageId(*blake3::keyed_hash(&self.own_leaves()[index], &seq.to_le_bytes()).as_bytes())
+        message_id(&self.own_leaves()[index], seq)
+    }
+
+    /// Returns by what its messages are known, without their payloads.
+    pub fn marks(&self) -> Marks {
+        Marks {
+            flow: self.head.flow,
+            first_seq: self.seqs().start,
+            leaves: self.leaves.clone(),
+            first_leaf: self.first_leaf,
+            len: self.len(),
+        }
     }
 
     /// Returns the number of messages that share the signature.
@@ -323,6 +334,43 @@ impl Run {
     fn own_leaves(&self) -> &[Hash] {
         &self.leaves[self.first_leaf..self.first_leaf + self.len()]
     }
+}
+
+/// By what the messages of a run are known. Keeps no payload, and costs one hash for each id that is asked for.
+#[derive(Clone, Debug)]
+pub struct Marks {
+    flow: Flow,
+    first_seq: u64,
+    leaves: Arc<[Hash]>,
+    first_leaf: usize,
+    len: usize,
+}
+
+impl Marks {
+    /// Returns the flow.
+    pub fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    /// Returns the sequence numbers.
+    pub fn seqs(&self) -> Range<u64> {
+        self.first_seq..self.first_seq.wrapping_add(self.len as u64)
+    }
+
+    /// Returns the id of the message at `index`; `None` beyond the last.
+    pub fn message_id(&self, index: usize) -> Option<MessageId> {
+        let own = self.leaves.get(self.first_leaf..self.first_leaf + self.len)?;
+        Some(message_id(own.get(index)?, self.first_seq.wrapping_add(index as u64)))
+    }
+
+    /// Returns the bytes that it keeps in memory, counting what it shares with others.
+    pub fn bytes(&self) -> usize {
+        size_of::<Marks>() + size_of_val(&*self.leaves)
+    }
+}
+
+fn message_id(leaf: &Hash, seq: u64) -> MessageId {
+    MessageId(*blake3::keyed_hash(leaf, &seq.to_le_bytes()).as_bytes())
 }
 
 /// A run as it came in: its fields are sound, its signature has not been looked at.

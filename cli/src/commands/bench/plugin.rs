@@ -24,6 +24,7 @@ struct Decision {
     batch: usize,
     wasm_ns_per_msg: f64,
     native_ns_per_msg: f64,
+    journal_ratio: f64,
 }
 
 /// One size of state.
@@ -61,8 +62,8 @@ fn failed(why: impl std::fmt::Display) -> ApiError {
 
 impl From<bench::BenchRow> for Decision {
     fn from(row: bench::BenchRow) -> Decision {
-        let bench::BenchRow { slot, batch, wasm_ns_per_msg, native_ns_per_msg } = row;
-        Decision { slot, batch, wasm_ns_per_msg, native_ns_per_msg }
+        let bench::BenchRow { slot, batch, wasm_ns_per_msg, native_ns_per_msg, journal_ratio } = row;
+        Decision { slot, batch, wasm_ns_per_msg, native_ns_per_msg, journal_ratio }
     }
 }
 
@@ -79,6 +80,7 @@ const DECISION: &[Column] = &[
     Column::number("wasm_ns_per_msg", "COMPONENT ns/msg", 0),
     Column::number("native_ns_per_msg", "NATIVE ns/msg", 0),
     Column::number("ratio", "RATIO", 1),
+    Column::number("journal_ratio", "WITH JOURNAL", 1),
 ];
 
 impl Show for Vec<Decision> {
@@ -93,6 +95,7 @@ impl Show for Vec<Decision> {
                 format!("{:.1}", row.wasm_ns_per_msg),
                 format!("{:.1}", row.native_ns_per_msg),
                 format!("{:.1}x", row.wasm_ns_per_msg / row.native_ns_per_msg.max(1e-9)),
+                format!("{:.2}x", row.journal_ratio),
             ]);
         }
         View::Rows(rows)

@@ -411,6 +411,27 @@ by an empty one, because that would forget what was pinned. Repair the file, or 
 "Whoever has installed the tag has pinned what it names now, and would be refused the new one. Publish under another tag,
 or move this one with --replace."
 
+    NO_JOURNAL "MESH-P180" 3 "there is no journal to read"
+"The policy slots route, qos and topology keep a journal of their last decisions, unless the node was started with
+--journal 0. Handlers keep none."
+
+    NOT_A_TRACE "MESH-P181" 2 "the file is no recording of decisions"
+"The file was not written by 'meshctl plugin record', is damaged, was cut off, or is of a version that this program does
+not read. The message names the line."
+
+    DECISIONS_DIFFER "MESH-P182" 1 "the same revision decided differently"
+"A revision must give equal answers to equal calls, and in this replay it did not: it keeps something that it does not
+save, or takes time or randomness from elsewhere than its calls; or the record was changed. The table names the
+decisions."
+
+    NOTHING_TO_REPLAY "MESH-P183" 3 "the record holds nothing that can be replayed"
+"No decision was recorded, or none behind a state that is known. Record again while messages flow:
+meshctl plugin record SLOT --for 30s"
+
+    NO_SUCH_MESSAGE "MESH-N120" 3 "no message with this id is remembered"
+"A node remembers what it decided on the messages of late, within a fixed number of bytes, and not beyond its own start.
+Ask the node that sent it, with the id that 'meshctl send --json' printed."
+
     DATA_DIR_IN_USE "MESH-S101" 1 "another node uses this data directory"
 "Two nodes on the same data would destroy it, so the second one is refused. Stop the other one, or give
 another --data-dir."

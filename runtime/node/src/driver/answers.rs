@@ -104,6 +104,9 @@ impl Driver {
                 return self
                     .with_handler(answer, move |driver, status| driver.collect(keep, dry_run, status));
             }
+            Request::PluginFetch { plugin } => self.fetch_plugin(&plugin),
+            Request::PluginJournal { slot, from } => self.journal_page(&slot, from),
+            Request::TraceWhy { message } => return self.start_why(&message, answer),
             Request::PluginTrustList => Ok(self.trust_rows()),
             Request::PluginTrust { key, change, dry_run } => {
                 return self.change_trust(&key, &change, dry_run, answer);

@@ -40,6 +40,7 @@ mod answers;
 mod apps;
 mod beacon;
 pub(crate) mod clock;
+mod decisions;
 pub(crate) mod hierarchy;
 pub(crate) mod inbox;
 mod keeping;
@@ -52,6 +53,7 @@ mod reach;
 mod slots;
 mod trials;
 mod trust;
+mod why;
 
 /// Transport events that one turn takes in, at most: about 4 MiB of frames.
 const EVENTS_PER_TURN: usize = 16;
@@ -63,6 +65,8 @@ const DONE: usize = 64;
 const STOP_WITHIN: Duration = Duration::from_secs(4);
 /// Bytes of stored messages that are given back to the core at a time.
 const RECALL_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of what is remembered of the messages of late, for `trace why`.
+const DECISIONS_BYTES: usize = 4 * 1024 * 1024;
 /// How often figures that change slowly are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -112,6 +116,8 @@ pub(crate) struct Driver {
     accepting: HashMap<u64, (Answer<Receipt>, usize, bool)>,
     parked: VecDeque<PublishCall>,
     pings: HashMap<u64, pings::Pinging>,
+    decisions: decisions::Decisions,
+    following: Vec<why::Following>,
     apps: Apps,
     submitted: VecDeque<(u64, Batch)>,
     unsubmitted: VecDeque<(u64, Vec<Write>)>,
@@ -148,6 +154,8 @@ impl Driver {
             accepting: HashMap::new(),
             parked: VecDeque::new(),
             pings: HashMap::new(),
+            decisions: decisions::Decisions::new(DECISIONS_BYTES, unix_ms()),
+            following: Vec::new(),
             submitted: VecDeque::new(),
             unsubmitted: VecDeque::new(),
             next_ticket: 1,
@@ -225,6 +233,7 @@ impl Driver {
         self.admit_parked();
         let now = self.parts.clock.now();
         self.parts.node.handle(now, self.inputs.drain(..), &mut self.parts.plugins.set);
+        self.keep_decisions();
         while let Some(output) = self.parts.node.poll_output() {
             self.on_output(output);
         }
@@ -343,6 +352,8 @@ impl Driver {
                 self.queue(Vec::new(), Batch { recalls: vec![(dest, from)], ..Batch::default() });
             }
             Output::Pong { token, rtt_us, hops } => self.on_pong(token, rtt_us, hops),
+            Output::Asked { from, nonce, question } => self.on_asked(from, nonce, &question),
+            Output::Answered { token, answer } => self.on_answered(token, &answer),
             Output::NeighbourUp { peer, node } => {
                 self.names_stale = true;
                 if let Some(link) = self.links.get_mut(&peer) {
@@ -531,6 +542,7 @@ impl Driver {
         self.look_at_rates();
         self.parts.plugins.set.look(unix_ms());
         self.expire_pings();
+        self.expire_whys();
         self.look_for_restarts();
         self.publish_own();
     }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::bound::{Bound, Checkpoint};
 use super::{Carry, Guest, LogLevel, Prepared, Slot, SlotEvent, State, SwapError, SwapReport, Withdrawn};
+use crate::journal::With;
 use crate::load::Revision;
 use crate::terms::OnFailure;
 
@@ -23,7 +24,8 @@ impl<G: Guest> Slot<G> {
         let keep = old.filter(|old| old.instance.is_some());
         let displaced = self.previous.replace(keep);
         self.engine.discard(displaced);
-        self.after_switch(now_ms);
+        self.after_switch(now_ms, With::State);
+        self.write_due(now_ms, context);
         self.stats.swaps += 1;
         self.log.tell(
             now_ms,
@@ -133,7 +135,8 @@ impl<G: Guest> Slot<G> {
         };
         let old = std::mem::replace(&mut self.active, back);
         self.previous = Some(old.filter(|old| old.instance.is_some()));
-        self.after_switch(now_ms);
+        self.after_switch(now_ms, With::Unknown);
+        self.write_due(now_ms, context);
         self.stats.rollbacks += 1;
         self.log.tell(now_ms, LogLevel::Info, format!("back to {}", in_words(report.new.as_ref())));
         self.tell(SlotEvent::RolledBack(report.clone()));
@@ -141,7 +144,7 @@ impl<G: Guest> Slot<G> {
     }
 
     /// Gives the slot back to the native built-in; the revision stays warm for a rollback.
-    pub(crate) fn remove(&mut self, now_ms: u64) -> Result<SwapReport, SwapError> {
+    pub(crate) fn remove(&mut self, now_ms: u64, context: &G::Context) -> Result<SwapReport, SwapError> {
         let begun = Instant::now();
         let Some(old) = self.active.take() else { return Err(SwapError::NoPrevious) };
         let report = SwapReport {
@@ -155,7 +158,8 @@ impl<G: Guest> Slot<G> {
         };
         let displaced = self.previous.replace(Some(old).filter(|old| old.instance.is_some()));
         self.engine.discard(displaced);
-        self.after_switch(now_ms);
+        self.after_switch(now_ms, With::Nothing);
+        self.write_due(now_ms, context);
         self.stats.swaps += 1;
         self.log.tell(
             now_ms,
@@ -184,7 +188,8 @@ impl<G: Guest> Slot<G> {
         let hot = self.hot;
         let back = self.previous.take().flatten();
         self.active = back.and_then(|mut bound| bound.resume(hot, now_ms, context).ok().map(|()| bound));
-        self.after_switch(now_ms);
+        self.after_switch(now_ms, With::Unknown);
+        self.write_due(now_ms, context);
         let revision = bad.revision().clone();
         let successor = self.revision().cloned();
         tracing::error!(slot = G::KIND.slot(), plugin = %revision, "plugin withdrawn");
@@ -193,7 +198,8 @@ impl<G: Guest> Slot<G> {
         Some(Withdrawn { slot: G::KIND.slot(), revision, successor })
     }
 
-    pub(super) fn after_switch(&mut self, now_ms: u64) {
+    pub(super) fn after_switch(&mut self, now_ms: u64, with: With) {
+        self.begin_notes(with);
         self.strikes.clear();
         self.quarantine = None;
         self.probation = None;

@@ -5,6 +5,7 @@
 
 use super::bound::Bound;
 use super::{Guest, LogLevel, OperateError, Slot, SlotEvent};
+use crate::journal::With;
 use crate::limits;
 use crate::load::Revision;
 use crate::terms::OnFailure;
@@ -51,6 +52,7 @@ impl<G: Guest> Slot<G> {
             }
         }
         self.active = back;
+        self.begin_notes(With::Unknown);
         self.vacant = mode;
         self.configured =
             Some(self.active.as_ref().map(|bound| bound.configured.clone()).unwrap_or_default());
@@ -111,7 +113,8 @@ impl<G: Guest> Slot<G> {
         let left = self.active.replace(bad.bound).filter(|left| left.instance.is_some());
         let displaced = self.previous.replace(left);
         self.engine.discard(displaced);
-        self.after_switch(now_ms);
+        self.after_switch(now_ms, With::State);
+        self.write_due(now_ms, context);
         let until_ms = now_ms.saturating_add(limits::QUARANTINE_FORGOTTEN_MS);
         self.probation = Some(Probation { digest: revision.digest, round, until_ms });
         self.log.tell(now_ms, LogLevel::Info, format!("{revision} is back from its quarantine"));

@@ -9,6 +9,7 @@ mod corpus;
 mod guests;
 mod handler;
 mod hostile;
+mod journal;
 mod kit;
 mod loading;
 mod operate;

@@ -8,10 +8,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::decided::{Fate, Judged};
 use super::hold::Waiting;
 use super::{Node, Pending, Then, Write};
 use crate::id::{NodeId, Peer};
-use crate::policy::{ABSTAIN, CLASS_DROP, Class, DROP, HOLD, LOCAL, Links, Policies, TOPIC_BIT, flow_number};
+use crate::policy::{
+    ABSTAIN, CLASS_DROP, Class, DROP, HOLD, LOCAL, Links, Overrule, Policies, TOPIC_BIT, flow_number,
+};
 use crate::queue::Item;
 use crate::run::{Dest, Run};
 use crate::time::Now;
@@ -52,12 +55,14 @@ impl Node {
         while !waiting.is_empty() {
             let rest = waiting.split_off(one_call(&waiting));
             self.ask(now, &waiting, policies);
+            let noted = policies.noted();
             let mut row = 0;
             for pending in waiting {
                 let rows = row..row + pending.run.len();
                 row = rows.end;
-                self.apply(now, pending, rows);
+                self.apply(now, pending, rows, noted);
             }
+            self.tell_clamps(now, policies);
             waiting = rest;
         }
     }
@@ -112,20 +117,21 @@ impl Node {
     }
 
     /// Applies the answers to one run: cut where they change, which they seldom do.
-    fn apply(&mut self, now: Now, pending: Pending, rows: Range<usize>) {
+    fn apply(&mut self, now: Now, pending: Pending, rows: Range<usize>, noted: Option<[u64; 2]>) {
         let mut start = rows.start;
         while start < rows.end {
             let answer = (self.verdicts[start], self.classes[start]);
             let same =
                 (start..rows.end).take_while(|&r| (self.verdicts[r], self.classes[r]) == answer).count();
             let part = start - rows.start..start - rows.start + same;
+            let judged = Judged { noted, row: start as u32, verdict: answer.0, class: answer.1 };
             start += same;
             let whole = part.len() == pending.run.len();
             let run = if whole { pending.run.clone() } else { Arc::new(pending.run.part(part)) };
             // What the sender is owed goes with the last part; a stored copy is of the whole and goes first.
             let owed = if start == rows.end { pending.owed } else { None };
             let key = if whole { pending.key } else { None };
-            self.apply_part(now, Pending { run, owed, key, ..pending }, answer);
+            self.apply_part(now, Pending { run, owed, key, ..pending }, judged);
         }
         if let (true, Some(_)) = (self.is_cut(&rows), pending.key) {
             self.delete_held(pending.key, &pending.run);
@@ -137,11 +143,12 @@ impl Node {
         rows.clone().any(|row| (self.verdicts[row], self.classes[row]) != first)
     }
 
-    fn apply_part(&mut self, now: Now, pending: Pending, (verdict, class): (u32, u8)) {
+    fn apply_part(&mut self, now: Now, pending: Pending, judged: Judged) {
         let head = *pending.run.head();
-        let class = self.clamp_class(head.class, class);
-        let (Some(class), false) = (class, verdict == DROP) else {
+        let class = self.clamp_class(&pending.run, judged);
+        let (Some(class), false) = (class, judged.verdict == DROP) else {
             self.counters.dropped_by_policy += pending.run.len() as u64;
+            self.note(&pending, judged, Fate::Refused, &[]);
             self.drop_pending(pending);
             return;
         };
@@ -150,30 +157,29 @@ impl Node {
             if matches!(head.flow.dest, Dest::Node(_)) {
                 self.counters.dropped_hop_limit += pending.run.len() as u64;
             }
+            self.note(&pending, judged, Fate::HopLimit, &[]);
             self.drop_pending(pending);
             return;
         }
         match head.flow.dest {
-            Dest::Node(node) => self.forward(now, node, class, verdict, pending),
-            Dest::Topic(_) | Dest::Mesh => self.broadcast(now, class, pending),
+            Dest::Node(node) => self.forward(now, node, class, judged, pending),
+            Dest::Topic(_) | Dest::Mesh => self.broadcast(now, class, judged, pending),
         }
     }
 
-    fn clamp_class(&mut self, asked: Class, answer: u8) -> Option<Class> {
-        if answer == CLASS_DROP {
+    fn clamp_class(&mut self, run: &Run, judged: Judged) -> Option<Class> {
+        let asked = run.head().class;
+        if judged.class == CLASS_DROP {
             return None;
         }
-        match Class::from_u8(answer) {
-            Some(Class::Critical) if asked != Class::Critical => {
-                self.counters.clamped += 1;
-                Some(asked)
-            }
-            Some(class) => Some(class),
-            None => {
-                self.counters.clamped += 1;
-                Some(asked)
-            }
+        let class = Class::from_u8(judged.class);
+        let is_raised = class == Some(Class::Critical) && asked != Class::Critical;
+        if let (Some(class), false) = (class, is_raised) {
+            return Some(class);
         }
+        self.counters.clamped += 1;
+        self.overrule(judged, run.len(), Overrule::Class(asked as u8));
+        Some(asked)
     }
 
     fn drop_pending(&mut self, pending: Pending) {
@@ -182,12 +188,13 @@ impl Node {
         self.delete_held(pending.key, &pending.run);
     }
 
-    fn forward(&mut self, now: Now, node: NodeId, class: Class, verdict: u32, mut pending: Pending) {
+    fn forward(&mut self, now: Now, node: NodeId, class: Class, judged: Judged, mut pending: Pending) {
         if pending.run.head().durable && pending.key.is_none() {
             pending.key = Some(self.store(node, &pending.run, pending.hops));
             self.then.extend(pending.owed.take().map(Then::Acknowledge));
         }
-        let Some(via) = self.next_hop(&node, verdict, &pending) else {
+        let Some(via) = self.next_hop(&node, judged, &pending) else {
+            self.note(&pending, judged, Fate::Held, &[]);
             self.settle(pending.owed);
             self.hold(now, node, Waiting { run: pending.run, hops: pending.hops, key: pending.key });
             return;
@@ -200,18 +207,22 @@ impl Node {
         let stalled = now.instant.since(neighbour.moved) > STALL && !neighbour.queue.is_empty();
         if !has_room && stalled && pending.key.is_none() && pending.from.is_some() {
             self.counters.dropped_full += pending.run.len() as u64;
+            self.note(&pending, judged, Fate::Stalled, &[]);
             self.drop_pending(pending);
             return;
         }
         // With room the sender's window opens at once; without, it opens when this has gone out.
         let owed = if has_room { None } else { pending.owed.take() };
         let hops = pending.hops + 1;
+        self.note(&pending, judged, Fate::Sent(class), &[via]);
+        let neighbour = self.neighbours.get_mut(&via).expect("it was found above");
         neighbour.push(class, Item { run: pending.run, hops, key: pending.key, owed });
         self.settle(pending.owed);
     }
 
     /// The neighbour that the policy named, if it may be used; else the host's own choice.
-    fn next_hop(&mut self, node: &NodeId, verdict: u32, pending: &Pending) -> Option<Peer> {
+    fn next_hop(&mut self, node: &NodeId, judged: Judged, pending: &Pending) -> Option<Peer> {
+        let verdict = judged.verdict;
         if verdict == HOLD {
             return None;
         }
@@ -219,12 +230,15 @@ impl Node {
         let allowed = named.filter(|via| {
             Some(*via) != pending.from && self.neighbours.contains_key(via) && self.table.may_use(node, *via)
         });
+        let found = allowed.or_else(|| {
+            self.table.next_hop(node, pending.from).filter(|via| self.neighbours.contains_key(via))
+        });
         if allowed.is_none() && verdict != ABSTAIN {
             self.counters.clamped += pending.run.len() as u64;
+            let row = found.and_then(|via| self.rows.binary_search(&via).ok());
+            self.overrule(judged, pending.run.len(), Overrule::NextHop(row.map_or(HOLD, |row| row as u32)));
         }
-        allowed.or_else(|| {
-            self.table.next_hop(node, pending.from).filter(|via| self.neighbours.contains_key(via))
-        })
+        found
     }
 
     fn store(&mut self, dest: NodeId, run: &Run, hops: u8) -> crate::queue::HeldKey {
@@ -233,12 +247,14 @@ impl Node {
         key
     }
 
-    fn broadcast(&mut self, now: Now, class: Class, pending: Pending) {
+    fn broadcast(&mut self, now: Now, class: Class, judged: Judged, pending: Pending) {
         self.settle(pending.owed);
         let hops = pending.hops + 1;
         let greeted = self.neighbours.iter().filter(|(_, neighbour)| neighbour.is_greeted());
         let peers: Vec<Peer> = greeted.map(|(peer, _)| *peer).collect();
-        for peer in self.trees.on_fresh(now.instant, pending.from, &pending.run, hops, peers) {
+        let to = self.trees.on_fresh(now.instant, pending.from, &pending.run, hops, peers);
+        self.note(&pending, judged, Fate::Sent(class), &to);
+        for peer in to {
             self.push_broadcast(now, peer, class, pending.run.clone(), hops);
         }
     }

@@ -100,6 +100,24 @@ pub enum Input {
         /// Whom.
         to: NodeId,
     },
+    /// Ask a node something that its core does not know: answered by [`Output::Answered`], or not at all.
+    Ask {
+        /// Comes back in the answer.
+        token: u64,
+        /// Whom.
+        to: NodeId,
+        /// What, at most [`MAX_QUESTION`](super::MAX_QUESTION) bytes.
+        question: Bytes,
+    },
+    /// Answer an [`Output::Asked`].
+    Answer {
+        /// Who asked.
+        to: NodeId,
+        /// Of the question.
+        nonce: u64,
+        /// What, at most [`MAX_QUESTION`](super::MAX_QUESTION) bytes.
+        answer: Bytes,
+    },
     /// Everything up to this [`Output::Persist`] is on disk.
     Persisted {
         /// The ticket.
@@ -214,6 +232,22 @@ pub enum Output {
         rtt_us: u64,
         /// Hops there.
         hops: u8,
+    },
+    /// A node asks something; answer with [`Input::Answer`], or not at all.
+    Asked {
+        /// Who. Its signature was checked.
+        from: NodeId,
+        /// Goes back with the answer.
+        nonce: u64,
+        /// What: a stranger's bytes.
+        question: Bytes,
+    },
+    /// The answer to an [`Input::Ask`], from the node that was asked.
+    Answered {
+        /// Of the question.
+        token: u64,
+        /// A stranger's bytes.
+        answer: Bytes,
     },
     /// A neighbour has come.
     NeighbourUp {

@@ -27,6 +27,7 @@ use crate::tuning::Tuning;
 
 mod control;
 mod decide;
+mod decided;
 mod gossip;
 mod hierarchy;
 mod hold;
@@ -34,14 +35,17 @@ mod io;
 mod link;
 mod neighbours;
 mod publish;
+mod question;
 mod rebalance;
 mod receive;
 mod tick;
 mod ways;
 
+pub use decided::{Decided, Fate, Judged};
 pub use hold::HELD_BYTES;
 pub use io::{Config, Counters, Disconnect, Gauges, Input, NeighbourInfo, Output, Publish, Transmit, Write};
 pub use publish::PublishError;
+pub use question::MAX_QUESTION;
 
 use hold::Held;
 use link::Neighbour;
@@ -136,6 +140,10 @@ pub struct Node {
     accepting: Vec<Accepting>,
     pending: Vec<Pending>,
     pings: BTreeMap<u64, (u64, Instant)>,
+    questions: question::Questions,
+    /// What became of messages in this turn, when somebody keeps it.
+    decided: Option<Vec<Decided>>,
+    clamps: Vec<crate::policy::Clamp>,
     view: View,
     rows: Vec<Peer>,
     view_stale: bool,
@@ -205,6 +213,9 @@ impl Node {
             accepting: Vec::new(),
             pending: Vec::new(),
             pings: BTreeMap::new(),
+            questions: question::Questions::default(),
+            decided: None,
+            clamps: Vec::new(),
             view: View::default(),
             rows: Vec::new(),
             view_stale: true,
@@ -466,6 +477,8 @@ impl Node {
                 self.subscriptions.remove(&topic);
             }
             Input::Ping { token, to } => self.on_ping_request(now, token, to),
+            Input::Ask { token, to, question } => self.ask_node(now, token, to, &question),
+            Input::Answer { to, nonce, answer } => self.answer_node(now, to, nonce, &answer),
             Input::Persisted { ticket } => self.on_persisted(ticket),
             Input::RestoreHeld { key, bytes } => self.restore_held(now, key, &bytes),
             Input::Spilled { dest, from } => {

@@ -19,6 +19,8 @@ const PING_TTL_MS: u64 = 10_000;
 
 const ECHO_REQUEST: u8 = 1;
 const ECHO_REPLY: u8 = 2;
+pub(super) const QUESTION: u8 = 3;
+pub(super) const ANSWER: u8 = 4;
 
 /// Why messages were not taken over. Nothing of them was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -171,16 +173,18 @@ impl Node {
         let from = run.head().flow.origin;
         for (_, payload) in run.messages() {
             let Some((&[op, ref nonce @ ..], rest)) = payload.split_first_chunk::<9>() else { continue };
-            let (nonce, &[told]) = (u64::from_le_bytes(*nonce), rest) else { continue };
-            match op {
-                ECHO_REQUEST => {
+            let nonce = u64::from_le_bytes(*nonce);
+            match (op, rest) {
+                (QUESTION, _) => self.on_question(from, nonce, payload.slice_ref(rest)),
+                (ANSWER, _) => self.on_answer(from, nonce, payload.slice_ref(rest)),
+                (ECHO_REQUEST, [_]) => {
                     self.write_internal(
                         now,
                         from,
                         [&[ECHO_REPLY][..], &nonce.to_le_bytes(), &[hops]].concat(),
                     );
                 }
-                ECHO_REPLY => {
+                (ECHO_REPLY, &[told]) => {
                     if let Some((token, sent)) = self.pings.remove(&nonce) {
                         let rtt_us = u64::try_from(now.instant.since(sent).as_micros()).unwrap_or(u64::MAX);
                         self.outputs.push_back(Output::Pong { token, rtt_us, hops: told });
@@ -196,7 +200,7 @@ impl Node {
         self.pings.retain(|_, (_, sent)| now.instant.since(*sent) < ttl);
     }
 
-    fn write_internal(&mut self, now: Now, to: NodeId, payload: Vec<u8>) {
+    pub(super) fn write_internal(&mut self, now: Now, to: NodeId, payload: Vec<u8>) {
         if self.next_seq.len() >= MAX_FLOWS && !self.next_seq.contains_key(&Dest::Node(to)) {
             return;
         }

@@ -124,8 +124,10 @@ impl Node {
                     self.settle(owed);
                     self.on_internal(now, &run, hops);
                 } else if head.durable {
+                    self.note_delivery(&run, from, hops);
                     self.deliver_durably(run, hops, owed);
                 } else {
+                    self.note_delivery(&run, from, hops);
                     self.settle(owed);
                     self.deliver(run, hops);
                 }
@@ -133,6 +135,7 @@ impl Node {
             Dest::Node(_) => self.pending.push(Pending { run, from, hops, owed, key: None }),
             Dest::Topic(topic) => {
                 if self.subscriptions.contains(&topic) {
+                    self.note_delivery(&run, from, hops);
                     self.deliver(run.clone(), hops);
                 }
                 self.pending.push(Pending { run, from, hops, owed, key: None });

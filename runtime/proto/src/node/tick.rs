@@ -191,6 +191,7 @@ impl Node {
         self.release_stalled(now);
         self.expire_held(now);
         self.expire_pings(now);
+        self.expire_questions(now);
         for flow in self.seen.expire(now.unix_ms) {
             self.writes.push(Write::DeleteSeen { flow: flow.to_bytes() });
         }

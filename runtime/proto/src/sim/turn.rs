@@ -182,6 +182,8 @@ impl Network {
                 self.events.push(self.now + DISK, Event::Recalled { host, start, what });
             }
             Output::Pong { rtt_us, hops, .. } => keep(&mut self.hosts[index].pongs, (rtt_us, hops)),
+            // Nobody asks anything here but what the protocol asks.
+            Output::Asked { .. } | Output::Answered { .. } => {}
             Output::Member { node, state } => self.sight(index, node, state),
             Output::Partitioned { .. } => self.hosts[index].partitions += 1,
             Output::Merged { .. } => self.hosts[index].merges += 1,

@@ -1,0 +1,314 @@
+//! `meshctl plugin record`: the decisions of a slot, as they are made, into a file that `plugin replay` makes again.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use mesh_node::api::{ApiError, JournalPage, Request, Time, code};
+use mesh_plugin_host::journal::{Binding, Entry};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::Context;
+use crate::args::duration;
+use crate::connect::Connection;
+use crate::output::{Pair, Show, View, human, now};
+
+/// Record the decisions of a slot.
+#[derive(Debug, Args)]
+pub struct Record {
+    /// The slot: route, qos or topology.
+    slot: String,
+    /// How long.
+    #[arg(long = "for", value_parser = duration, value_name = "TIME", default_value = "30s")]
+    time: Duration,
+    /// Where to; SLOT-trace.jsonl when absent. A file that is there is not written over.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// The first words of a recording.
+const FORMAT: &str = "meshctl.trace/v1";
+/// How often the journal is read on: it holds seconds even at full load.
+const EVERY: Duration = Duration::from_millis(100);
+/// Bytes of a recording, at most.
+const MAX_FILE: u64 = 512 << 20;
+/// Bytes of one of its lines, at most: a call of the most rows, or the largest state.
+const MAX_LINE: u64 = 16 << 20;
+
+/// One line of a recording.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(clippy::large_enum_variant, reason = "nearly all are entries, and none is kept")]
+enum Line {
+    /// The first one.
+    Trace(Header),
+    /// What decided; before the first entry that names it.
+    Binding(Binding),
+    /// What happened.
+    Entry(Entry),
+    /// The last one: without it the file was cut off.
+    End(End),
+}
+
+/// What a recording is of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Header {
+    format: String,
+    pub(super) slot: String,
+    pub(super) node: Option<String>,
+    pub(super) at: Time,
+    version: String,
+}
+
+/// What a recording holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct End {
+    entries: u64,
+    calls: u64,
+    decisions: u64,
+    missed: u64,
+}
+
+/// A recording in memory.
+pub(super) struct Trace {
+    pub(super) header: Header,
+    pub(super) bindings: Vec<Binding>,
+    pub(super) entries: Vec<Entry>,
+    /// Entries that the node had dropped before they were read.
+    pub(super) missed: u64,
+}
+
+/// What was recorded.
+#[derive(Debug, Serialize)]
+struct Recorded {
+    slot: String,
+    file: PathBuf,
+    plugins: Vec<String>,
+    entries: u64,
+    calls: u64,
+    decisions: u64,
+    missed: u64,
+    bytes: u64,
+    recorded_s: f64,
+    dry_run: bool,
+    undo: Option<String>,
+}
+
+impl Record {
+    /// Records and prints what it has.
+    pub async fn run(self, context: &Context) -> Result<(), ApiError> {
+        let mut node = context.connect().await?;
+        let file = self.out.clone().unwrap_or_else(|| format!("{}-trace.jsonl", self.slot).into());
+        // A rehearsal reads behind the end: it only finds out whether there is a journal.
+        let from = context.globals.dry_run.then_some(u64::MAX);
+        let first = page(&mut node, &self.slot, from).await?;
+        if context.globals.dry_run {
+            return context.out.print(node.node, &Recorded::of(&self.slot, &file, &[], End::default()));
+        }
+        let out = File::create_new(&file).map_err(|error| failed(&file, &error).help("--out OTHER"))?;
+        let mut recording =
+            Recording { out: BufWriter::new(out), file, bindings: Vec::new(), end: End::default() };
+        recording.write(&Line::Trace(Header {
+            format: FORMAT.to_owned(),
+            slot: self.slot.clone(),
+            node: node.node.map(|node| node.to_string()),
+            at: now(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }))?;
+        let seconds = human::duration(self.time.as_secs_f64());
+        context.out.note(format_args!("recording the slot {} for {seconds}", self.slot));
+        let begun = Instant::now();
+        recording.follow(&mut node, &self.slot, first, begun + self.time).await?;
+        let mut report = recording.finish(&self.slot)?;
+        report.recorded_s = begun.elapsed().as_secs_f64();
+        context.out.print(node.node, &report)
+    }
+}
+
+async fn page(node: &mut Connection, slot: &str, from: Option<u64>) -> Result<JournalPage, ApiError> {
+    node.call(&Request::PluginJournal { slot: slot.to_owned(), from }).await
+}
+
+/// A file that is being written.
+struct Recording {
+    out: BufWriter<File>,
+    file: PathBuf,
+    bindings: Vec<Binding>,
+    end: End,
+}
+
+impl Recording {
+    async fn follow(
+        &mut self,
+        node: &mut Connection,
+        slot: &str,
+        first: JournalPage,
+        until: Instant,
+    ) -> Result<(), ApiError> {
+        let mut next = self.take(first)?;
+        loop {
+            let is_over = Instant::now() >= until;
+            let page = page(node, slot, Some(next)).await?;
+            let (is_all, end) = (page.page.next >= page.page.end, page.page.end);
+            next = self.take(page)?;
+            match (is_over, is_all) {
+                // What came up to the end is read to the end, and nothing behind it.
+                (true, _) => return self.rest(node, slot, next, end).await,
+                (false, true) => tokio::time::sleep_until(until.min(Instant::now() + EVERY)).await,
+                (false, false) => {}
+            }
+        }
+    }
+
+    async fn rest(&mut self, node: &mut Connection, slot: &str, from: u64, end: u64) -> Result<(), ApiError> {
+        let mut next = from;
+        while next < end {
+            next = self.take(page(node, slot, Some(next)).await?)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a page and returns where to read on.
+    fn take(&mut self, page: JournalPage) -> Result<u64, ApiError> {
+        let page = page.page;
+        self.end.missed += page.missed;
+        for binding in page.bindings {
+            if !self.bindings.contains(&binding) {
+                self.write(&Line::Binding(binding.clone()))?;
+                self.bindings.push(binding);
+            }
+        }
+        for entry in page.entries {
+            self.end.entries += 1;
+            if let Some((_, answers)) = entry.event.answer() {
+                self.end.calls += 1;
+                self.end.decisions += answers.len() as u64;
+            }
+            self.write(&Line::Entry(entry))?;
+        }
+        Ok(page.next)
+    }
+
+    fn write(&mut self, line: &Line) -> Result<(), ApiError> {
+        let written = serde_json::to_writer(&mut self.out, line).map_err(std::io::Error::other);
+        let written = written.and_then(|()| self.out.write_all(b"\n"));
+        written.map_err(|error| failed(&self.file, &error))
+    }
+
+    fn finish(mut self, slot: &str) -> Result<Recorded, ApiError> {
+        self.write(&Line::End(self.end))?;
+        self.out.flush().map_err(|error| failed(&self.file, &error))?;
+        let mut report = Recorded::of(slot, &self.file, &self.bindings, self.end);
+        report.bytes = self.out.get_ref().metadata().map_or(0, |facts| facts.len());
+        report.dry_run = false;
+        report.undo = Some(format!("rm {}", self.file.display()));
+        Ok(report)
+    }
+}
+
+impl Recorded {
+    fn of(slot: &str, file: &Path, bindings: &[Binding], end: End) -> Recorded {
+        Recorded {
+            slot: slot.to_owned(),
+            file: file.to_owned(),
+            plugins: bindings.iter().map(named).collect(),
+            entries: end.entries,
+            calls: end.calls,
+            decisions: end.decisions,
+            missed: end.missed,
+            bytes: 0,
+            recorded_s: 0.0,
+            dry_run: true,
+            undo: None,
+        }
+    }
+}
+
+/// Returns what decided, as people know it.
+pub(super) fn named(binding: &Binding) -> String {
+    match binding.is_native() {
+        true => "native".to_owned(),
+        false => format!("{} {}", human::safe(&binding.plugin), human::safe(&binding.version)),
+    }
+}
+
+fn failed(file: &Path, error: &std::io::Error) -> ApiError {
+    ApiError::new(&code::FILE_FAILED, format!("{}: {error}", file.display()))
+}
+
+/// Reads a recording.
+///
+/// # Errors
+/// `FILE_FAILED`, or `NOT_A_TRACE` with the line that is wrong.
+pub(super) fn read(file: &Path) -> Result<Trace, ApiError> {
+    let open = File::open(file).map_err(|error| failed(file, &error))?;
+    if open.metadata().is_ok_and(|facts| facts.len() > MAX_FILE) {
+        let message = format!("{} is larger than {MAX_FILE} bytes", file.display());
+        return Err(ApiError::new(&code::NOT_A_TRACE, message));
+    }
+    let mut from = BufReader::new(open.take(MAX_FILE));
+    let not_a_trace = |line: u64, why: &dyn std::fmt::Display| {
+        ApiError::new(&code::NOT_A_TRACE, format!("{}, line {line}: {why}", file.display()))
+            .help("meshctl plugin record SLOT --for 30s")
+    };
+    let (mut trace, mut text, mut number) = (None, Vec::new(), 0);
+    loop {
+        number += 1;
+        text.clear();
+        from.by_ref().take(MAX_LINE).read_until(b'\n', &mut text).map_err(|error| failed(file, &error))?;
+        if text.is_empty() {
+            return Err(not_a_trace(number, &"the recording was cut off"));
+        }
+        let line: Line = serde_json::from_slice(&text).map_err(|error| not_a_trace(number, &error))?;
+        match (line, &mut trace) {
+            (Line::Trace(header), None) if header.format == FORMAT => {
+                trace = Some(Trace { header, bindings: Vec::new(), entries: Vec::new(), missed: 0 });
+            }
+            (Line::Binding(binding), Some(trace)) => trace.bindings.push(binding),
+            (Line::Entry(entry), Some(trace)) => trace.entries.push(entry),
+            (Line::End(end), Some(_)) => {
+                return Ok(Trace { missed: end.missed, ..trace.take().expect("it was just seen") });
+            }
+            (Line::Trace(header), _) => {
+                return Err(not_a_trace(number, &format!("format {}", header.format)));
+            }
+            (_, None) => return Err(not_a_trace(number, &"it does not begin as a recording does")),
+        }
+    }
+}
+
+impl Show for Recorded {
+    const SCHEMA: &'static str = "plugin-record";
+
+    fn view(&self) -> View {
+        let file = self.file.display();
+        if self.dry_run {
+            return View::Text(format!("the slot {} would be recorded into {file}\n", self.slot));
+        }
+        let held = format!(
+            "{} decisions in {} calls, {}",
+            human::count(self.decisions),
+            human::count(self.calls),
+            human::bytes(self.bytes)
+        );
+        let missed = match self.missed {
+            0 => "nothing".to_owned(),
+            missed => format!("{} entries: the journal was faster", human::count(missed)),
+        };
+        View::Pairs(vec![
+            Pair::new("slot", "slot", &self.slot),
+            Pair::new("plugins", "decided by", self.plugins.join(", ")),
+            Pair::new("decisions", "recorded", held),
+            Pair::new("missed", "missed", missed),
+            Pair::new("file", "file", &file),
+            Pair::new("undo", "undo", human::or_dash(self.undo.as_ref())),
+        ])
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec![self.file.display().to_string()]
+    }
+}

@@ -1,0 +1,163 @@
+//! Decisions that are recorded, made again, and followed from node to node. Features part 4, number 3.
+
+use std::fs;
+
+use mesh_plugin_host::builtin;
+use serde_json::Value;
+
+use crate::harness::Place;
+
+/// Three nodes in a row: alice, bob, carol.
+fn row() -> Place {
+    let mut place = Place::new();
+    let addr = place.up("bob", &[]);
+    for name in ["alice", "carol"] {
+        place.up(name, &["--join", &addr, "--links", "explicit"]);
+    }
+    place.knows("alice", "carol");
+    place.knows("carol", "alice");
+    place
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// Records alice's routing while messages go to carol.
+fn recorded(place: &Place) -> Value {
+    let file = place.path().join("trace.jsonl");
+    let record = ["-N", "alice", "plugin", "record", "route", "--for", "2s", "--json", "--out"];
+    let mut recording = place.command(&[&record[..], &[file.to_str().unwrap()]].concat());
+    let recording = recording.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    // The file is there as soon as the recording has begun.
+    let deadline = std::time::Instant::now() + crate::harness::DEADLINE;
+    while !file.exists() {
+        assert!(std::time::Instant::now() < deadline, "nothing is recorded");
+        std::thread::yield_now();
+    }
+    place.json(&["-N", "alice", "send", "carol", "--count", "300", "--rate", "1000", "x"]);
+    let output = recording.wait_with_output().unwrap();
+    let envelope: Value = serde_json::from_slice(&output.stdout).unwrap();
+    envelope["data"].clone()
+}
+
+#[test]
+fn what_a_node_decided_is_decided_again_to_the_bit_and_otherwise_by_another() {
+    let place = row();
+
+    let report = recorded(&place);
+
+    assert!(number(&report["decisions"]) >= 300, "{report}");
+    assert_eq!(
+        (number(&report["missed"]), report["plugins"][0].as_str()),
+        (0, Some("built-in/latency 0.1.0"))
+    );
+    let same = place.json(&["plugin", "replay", "trace.jsonl"]);
+    assert_eq!((same["equal"].as_bool(), number(&same["differing"])), (Some(true), 0), "{same}");
+    assert_eq!(number(&same["decisions"]), number(&report["decisions"]), "{same}");
+
+    // It drops nothing that latency sends, and asks the host where that one names a neighbour.
+    fs::write(place.path().join("faulty.wasm"), builtin::FAULTY).unwrap();
+    let other = place.json(&["plugin", "replay", "trace.jsonl", "--with", "faulty.wasm"]);
+    assert_eq!(other["equal"].as_bool(), Some(number(&other["differing"]) == 0), "{other}");
+    assert!(other["with"].as_str().unwrap().starts_with("built-in/faulty"), "{other}");
+
+    // One changed answer is found, with what was asked.
+    let path = place.path().join("trace.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let changed: Vec<String> = text.lines().map(str::to_owned).collect();
+    let at = changed.iter().rposition(|line| line.contains("\"event\":\"route\"")).unwrap();
+    let mut line: Value = serde_json::from_str(&changed[at]).unwrap();
+    line["entry"]["answers"][0] = Value::from(u32::MAX);
+    let mut changed = changed;
+    changed[at] = line.to_string();
+    fs::write(&path, changed.join("\n") + "\n").unwrap();
+    let ran = place.run(&["plugin", "replay", "trace.jsonl", "--json"]);
+    let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let error: Value = serde_json::from_str(&ran.stderr).unwrap();
+    assert_eq!((ran.code, error["code"].as_str()), (Some(1), Some("MESH-P182")), "{error}");
+    let example = &told["data"]["examples"][0];
+    assert_eq!(
+        (number(&told["data"]["differing"]), example["recorded"].as_str()),
+        (1, Some("drop")),
+        "{told}"
+    );
+    assert_eq!(example["inputs"][0][0].as_str(), Some("dest"), "{told}");
+}
+
+#[test]
+fn a_recording_is_refused_with_a_reason() {
+    let mut place = Place::new();
+    place.up("ada", &["--journal", "0"]);
+    fs::write(place.path().join("cut.jsonl"), "{\"trace\":").unwrap();
+    fs::write(place.path().join("there.jsonl"), "").unwrap();
+
+    for (args, code) in [
+        (&["plugin", "record", "route", "--for", "1s"][..], "MESH-P180"),
+        (&["plugin", "record", "beacon", "--for", "1s"], "MESH-P180"),
+        (&["plugin", "record", "nowhere", "--for", "1s"], "MESH-P101"),
+        (&["plugin", "replay", "cut.jsonl"], "MESH-P181"),
+        (&["plugin", "replay", "missing.jsonl"], "MESH-C108"),
+        (&["trace", "why", "00000000"], "MESH-N120"),
+        (&["trace", "why", "hello"], "MESH-C103"),
+    ] {
+        let error = place.error(args);
+        assert_eq!(error["code"].as_str(), Some(code), "{args:?} {error}");
+    }
+}
+
+#[test]
+fn a_message_is_followed_over_three_hops_from_any_of_them() {
+    let place = row();
+    let sent = place.json(&["-N", "alice", "send", "carol", "hello"]);
+    let id = sent["first_id"].as_str().unwrap();
+    place.until(&["-N", "carol", "status"], |status| status["inbox"]["messages"] == 1);
+
+    for (asked, digits) in [("alice", &id[..8]), ("bob", id), ("carol", &id[..12])] {
+        let why = place.json(&["-N", asked, "trace", "why", digits]);
+
+        assert_eq!((why["message"].as_str(), why["complete"].as_bool()), (Some(id), Some(true)), "{why}");
+        let hops = why["hops"].as_array().unwrap();
+        let story: Vec<(&str, &str)> = hops
+            .iter()
+            .map(|hop| {
+                let last = hop["decisions"].as_array().unwrap().last().unwrap();
+                (hop["name"].as_str().unwrap(), last["fate"].as_str().unwrap())
+            })
+            .collect();
+        assert_eq!(story, [("alice", "sent"), ("bob", "sent"), ("carol", "delivered")], "{asked}: {why}");
+        let first = hops[0]["decisions"].as_array().unwrap().last().unwrap();
+        assert_eq!(
+            (first["to"][0].as_str(), first["class"].as_str()),
+            (Some("bob"), Some("normal")),
+            "{why}"
+        );
+        let route = &first["route"];
+        assert_eq!(
+            (route["plugin"].as_str(), route["by"].as_str()),
+            (Some("built-in/latency"), Some("plugin"))
+        );
+        assert!(route["rev"].as_str().unwrap().starts_with("blake3:"), "{why}");
+    }
+    let table = place.run(&["-N", "alice", "trace", "why", &id[..8]]);
+    assert!(
+        table.stdout.contains("delivered") && table.stdout.contains("built-in/latency 0.1.0"),
+        "{}",
+        table.stdout
+    );
+}
+
+#[test]
+fn a_hop_that_is_gone_is_told_as_gone() {
+    let mut place = row();
+    let sent = place.json(&["-N", "alice", "send", "carol", "hello"]);
+    place.until(&["-N", "carol", "status"], |status| status["inbox"]["messages"] == 1);
+    place.kill("bob");
+
+    let why = place.json(&["-N", "alice", "trace", "why", sent["first_id"].as_str().unwrap()]);
+
+    assert_eq!(why["complete"].as_bool(), Some(false), "{why}");
+    let states: Vec<&str> =
+        why["hops"].as_array().unwrap().iter().map(|hop| hop["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["known", "no-answer"], "{why}");
+}

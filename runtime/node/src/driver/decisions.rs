@@ -1,0 +1,180 @@
+//! What became of the messages of late, by message: a bounded memory for `trace why`, and the slots' journals as
+//! clients read them.
+
+use std::collections::VecDeque;
+
+use mesh_plugin_host::PolicySlot;
+use mesh_proto::MessageId;
+use mesh_proto::node::Decided;
+use mesh_proto::run::Flow;
+
+use super::Driver;
+use super::clock::unix_ms;
+use super::slots::{policy_slot, slot_named};
+use super::why::hex;
+use crate::api::{ApiError, Fetched, JournalPage, Reply, code};
+
+/// Bytes of a page of a journal, about: small enough that the driver's turn stays short.
+const PAGE_BYTES: usize = 256 << 10;
+/// Digits of a message's id that are enough to name it; what `send` prints for people.
+const MIN_ID: usize = 8;
+
+/// What became of messages, newest last; beyond its bytes the oldest are forgotten.
+pub(super) struct Decisions {
+    kept: VecDeque<Kept>,
+    bytes: usize,
+    limit: usize,
+    /// From when on nothing has been forgotten.
+    pub(super) since_ms: u64,
+}
+
+/// What became of one run.
+pub(super) struct Kept {
+    pub(super) at_ms: u64,
+    pub(super) decided: Decided,
+}
+
+impl Kept {
+    fn bytes(&self) -> usize {
+        size_of::<Kept>() + self.decided.marks.bytes() + self.decided.to.len() * 32
+    }
+}
+
+/// Which message, exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Which {
+    pub(super) id: MessageId,
+    pub(super) flow: Flow,
+    pub(super) seq: u64,
+}
+
+impl Decisions {
+    pub(super) fn new(limit: usize, now_ms: u64) -> Decisions {
+        Decisions { kept: VecDeque::new(), bytes: 0, limit, since_ms: now_ms }
+    }
+
+    pub(super) fn keep(&mut self, at_ms: u64, decided: Vec<Decided>) {
+        for decided in decided {
+            let kept = Kept { at_ms, decided };
+            self.bytes += kept.bytes();
+            self.kept.push_back(kept);
+        }
+        while self.bytes > self.limit {
+            let Some(gone) = self.kept.pop_front() else { break };
+            self.bytes -= gone.bytes();
+            self.since_ms = self.kept.front().map_or(at_ms, |oldest| oldest.at_ms);
+        }
+    }
+
+    /// Finds messages whose id starts with these hex digits; costs a hash for each message that is kept.
+    fn find(&self, prefix: &str) -> Vec<Which> {
+        let mut found: Vec<Which> = Vec::new();
+        for Kept { decided, .. } in self.kept.iter().rev() {
+            for (index, seq) in decided.marks.seqs().enumerate() {
+                let Some(id) = decided.marks.message_id(index) else { continue };
+                let is_new = || found.iter().all(|known| known.id != id);
+                if starts_with(&id, prefix) && is_new() {
+                    found.push(Which { id, flow: *decided.marks.flow(), seq });
+                }
+            }
+        }
+        found
+    }
+
+    /// Returns what became of one message, oldest first, with its place in each run. Who does not know the id learns
+    /// nothing.
+    pub(super) fn of(&self, which: &Which) -> impl Iterator<Item = (&Kept, usize)> {
+        self.kept.iter().filter_map(|kept| {
+            let marks = &kept.decided.marks;
+            let is_here = *marks.flow() == which.flow && marks.seqs().contains(&which.seq);
+            let index = is_here.then(|| (which.seq - marks.seqs().start) as usize)?;
+            (marks.message_id(index) == Some(which.id)).then_some((kept, index))
+        })
+    }
+}
+
+fn starts_with(id: &MessageId, prefix: &str) -> bool {
+    // Most ids are sorted out by their first byte, without their text.
+    let first = u8::from_str_radix(prefix.get(..2).unwrap_or_default(), 16);
+    first == Ok(id.0[0]) && id.to_string().starts_with(prefix)
+}
+
+impl Driver {
+    /// Takes over what the core tells of this turn's messages.
+    pub(super) fn keep_decisions(&mut self) {
+        let decided = self.parts.node.take_decided();
+        if !decided.is_empty() {
+            self.decisions.keep(unix_ms(), decided);
+        }
+    }
+
+    /// Finds the message that the user means.
+    pub(super) fn which(&self, text: &str) -> Result<Which, ApiError> {
+        let prefix = text.to_ascii_lowercase();
+        let is_hex = (MIN_ID..=64).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_hexdigit());
+        if !is_hex {
+            let message =
+                format!("'{text}' is no message id: {MIN_ID} to 64 hex digits, as 'send' prints them");
+            return Err(ApiError::new(&code::BAD_VALUE, message).help("meshctl send NODE MESSAGE --json"));
+        }
+        match self.decisions.find(&prefix)[..] {
+            [which] => Ok(which),
+            [] => Err(self.no_such_message(text)),
+            [..] => {
+                Err(ApiError::new(&code::NO_SUCH_MESSAGE, format!("several messages start with '{text}'"))
+                    .help("give more digits"))
+            }
+        }
+    }
+
+    fn no_such_message(&self, text: &str) -> ApiError {
+        let message = format!("this node knows nothing of a message '{text}'");
+        let since = unix_ms().saturating_sub(self.decisions.since_ms);
+        ApiError::new(&code::NO_SUCH_MESSAGE, message)
+            .fact("remembers", format!("the last {} s", since / 1000))
+            .help("meshctl -N OTHER trace why MESSAGE-ID, at a node that the message came through")
+    }
+
+    /// Returns a part of a slot's journal; without `from` its end, with the state written down there.
+    pub(super) fn journal_page(&mut self, text: &str, from: Option<u64>) -> Result<Reply, ApiError> {
+        let slot = self.journalled(text)?;
+        let set = &mut self.parts.plugins.set;
+        let from = from.or_else(|| set.anchor_journal(slot, unix_ms()));
+        let page = set.journal_page(slot, from.unwrap_or(0), PAGE_BYTES);
+        let page = page.ok_or_else(|| {
+            ApiError::new(&code::NO_JOURNAL, "the node was started without a journal")
+                .help("meshctl up --journal 4MiB")
+        })?;
+        Ok(Reply::Journal(Box::new(JournalPage { slot: text.to_owned(), page })))
+    }
+
+    fn journalled(&self, text: &str) -> Result<PolicySlot, ApiError> {
+        policy_slot(slot_named(text)?).ok_or_else(|| {
+            ApiError::new(&code::NO_JOURNAL, "the calls of a handler are not recorded")
+                .help("meshctl plugin record route --for 30s")
+        })
+    }
+
+    /// Returns the bytes of an installed component.
+    pub(super) fn fetch_plugin(&self, text: &str) -> Result<Reply, ApiError> {
+        let installed = self.parts.plugins.find(text)?;
+        let digest = installed.revision.digest;
+        let bytes = self.parts.plugins.bytes(&self.parts.store, &digest).ok().flatten();
+        let bytes = bytes.ok_or_else(|| ApiError::new(&code::NO_SUCH_PLUGIN, "its bytes cannot be read"))?;
+        Ok(Reply::Fetched(Fetched { revision: installed.revision.digest_text(), hex: hex(&bytes) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_found_by_its_first_digits_only() {
+        let id = MessageId(std::array::from_fn(|n| 0xa0 + n as u8));
+
+        for (prefix, found) in [("a0a1a2a3", true), ("a0a1a2a4", false), ("a1a2a3a4", false), ("a", false)] {
+            assert_eq!(starts_with(&id, prefix), found, "{prefix}");
+        }
+    }
+}

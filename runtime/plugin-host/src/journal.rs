@@ -1,0 +1,474 @@
+//! The decision journal of a slot: what a policy was shown and told, what it answered, and what it began with, so
+//! that every decision can be explained and made again bit for bit. Decides nothing and writes no file.
+//!
+//! A journal has a fixed number of bytes; the oldest entries give way and are counted. Appending allocates
+//! nothing: columns are copied, and one whose values are all equal takes the place of one.
+
+use std::collections::VecDeque;
+
+use mesh_proto::policy::{Asker, Candidates, Clamp, Load, Overrule, QosBatch, RouteBatch, Shares, View};
+use serde::{Deserialize, Serialize};
+
+use crate::load::Revision;
+use crate::settings::Settings;
+use crate::slot::State;
+
+mod column;
+mod entry;
+pub mod replay;
+mod ring;
+
+use column::{Column, Reader};
+pub use entry::{
+    Binding, By, Classified, Divided, Entry, Event, Overruled, Routed, Scored, Seen, Start, Told, With,
+};
+use ring::Ring;
+
+/// Bindings that a journal can name at a time; with more, the oldest entries give way.
+const BINDINGS: usize = 64;
+/// Bytes of a journal, at least.
+const MIN_BYTES: usize = 4 << 10;
+/// Bytes in front of the columns of an entry.
+const HEAD: usize = 24;
+/// Columns of an entry, at most: those of a topology call.
+const COLUMNS: usize = 19;
+
+const START: u8 = 0;
+const OBSERVE: u8 = 1;
+const ROUTE: u8 = 2;
+const CLASSIFY: u8 = 3;
+const DIVIDE: u8 = 4;
+const SCORE: u8 = 5;
+const CLAMP: u8 = 6;
+const LOST: u8 = 7;
+
+/// A part of a journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Page {
+    /// The entries, oldest first.
+    pub entries: Vec<Entry>,
+    /// The bindings that they name.
+    pub bindings: Vec<Binding>,
+    /// Where to read on: the number after the last entry here.
+    pub next: u64,
+    /// Entries between what was asked for and the first one here, which had given way already.
+    pub missed: u64,
+    /// The number that the next entry will have.
+    pub end: u64,
+}
+
+/// How full a journal is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Entries in it.
+    pub entries: u64,
+    /// Entries that gave way since the start.
+    pub dropped: u64,
+    /// The number of the oldest entry.
+    pub first: u64,
+}
+
+/// The journal of one slot, which writes it.
+#[derive(Debug)]
+pub struct Journal {
+    ring: Ring,
+    /// The number of the next entry.
+    next: u64,
+    bindings: VecDeque<Binding>,
+    /// The number of the last call's entry.
+    last: u64,
+}
+
+/// What an entry begins with in the journal.
+struct Head {
+    kind: u8,
+    by: u8,
+    cost_ns: u32,
+    now_ms: u64,
+}
+
+impl Journal {
+    pub(crate) fn new(bytes: usize) -> Journal {
+        let native = Binding::of(0, None, &Settings::new());
+        Journal {
+            ring: Ring::new(bytes.max(MIN_BYTES)),
+            next: 0,
+            bindings: VecDeque::from([native]),
+            last: 0,
+        }
+    }
+
+    /// Returns the number of the entry of the last call.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Returns the number that the next entry will have.
+    pub(crate) fn end(&self) -> u64 {
+        self.next
+    }
+
+    pub(crate) fn extent(&self) -> Extent {
+        let first = self.next - self.ring.records();
+        Extent { entries: self.ring.records(), dropped: first, first }
+    }
+
+    /// Another instance decides, or the running one goes on from a state that is known.
+    pub(crate) fn start(
+        &mut self,
+        now_ms: u64,
+        bound: Option<(&Revision, &Settings)>,
+        with: With,
+        state: Option<&State>,
+    ) {
+        self.bind(bound);
+        let by = match with {
+            With::Nothing => 0,
+            With::State => 1,
+            With::Anchor => 2,
+            With::Unknown => 3,
+        };
+        let (version, bytes) = state.map_or((0, &[][..]), |state| (state.version, &state.bytes[..]));
+        let head = Head { kind: START, by, cost_ns: 0, now_ms };
+        self.put(head, &[Column::Words(&[version]), Column::Bytes(bytes)]);
+    }
+
+    fn bind(&mut self, bound: Option<(&Revision, &Settings)>) {
+        let newest = self.bindings.back().map_or(0, |binding| binding.binding);
+        let fresh = match bound {
+            Some((revision, settings)) => Binding::of(newest + 1, Some(revision), settings),
+            None => Binding::of(newest + 1, None, &Settings::new()),
+        };
+        let is_known = self.bindings.back().is_some_and(|binding| {
+            (&binding.revision, &binding.settings) == (&fresh.revision, &fresh.settings)
+        });
+        if is_known {
+            return;
+        }
+        while self.bindings.len() >= BINDINGS {
+            self.bindings.pop_front();
+            let oldest = self.bindings.front().map_or(0, |binding| binding.binding);
+            while self.ring.iter().next().and_then(binding_of).is_some_and(|binding| binding < oldest) {
+                self.ring.pop();
+            }
+        }
+        self.bindings.push_back(fresh);
+    }
+
+    pub(crate) fn observe(&mut self, now_ms: u64, view: &View) {
+        let columns = [
+            Column::Words(&view.links.rtt_us),
+            Column::Words(&view.links.loss_ppm),
+            Column::Words(&view.links.queued_bytes),
+            Column::Words(&view.ways.dest),
+            Column::Words(&view.ways.via),
+            Column::Words(&view.ways.cost_us),
+            Column::Bytes(&view.ways.hops),
+        ];
+        self.put(Head { kind: OBSERVE, by: 0, cost_ns: 0, now_ms }, &columns);
+    }
+
+    #[inline]
+    pub(crate) fn routed(&mut self, now_ms: u64, told: Told, batch: &RouteBatch, answers: &[u32]) {
+        let columns = [
+            Column::Words(&batch.dest),
+            Column::Words(&batch.ingress),
+            Column::Words(&batch.size),
+            Column::Bytes(&batch.class),
+            Column::Words(answers),
+        ];
+        self.call(ROUTE, now_ms, told, &columns);
+    }
+
+    #[inline]
+    pub(crate) fn classified(&mut self, now_ms: u64, told: Told, batch: &QosBatch, answers: &[u8]) {
+        let columns = [
+            Column::Bytes(&batch.class),
+            Column::Words(&batch.size),
+            Column::Words(&batch.age_ms),
+            Column::Words(&batch.tag),
+            Column::Bytes(answers),
+        ];
+        self.call(CLASSIFY, now_ms, told, &columns);
+    }
+
+    pub(crate) fn divided(&mut self, now_ms: u64, told: Told, load: &Load, shares: Shares) {
+        let columns = [
+            Column::Longs(&load.sent_bytes),
+            Column::Longs(&load.queued_bytes),
+            Column::Longs(&load.dropped),
+            Column::Bytes(&shares.guaranteed),
+            Column::Bytes(&shares.burst),
+        ];
+        self.call(DIVIDE, now_ms, told, &columns);
+    }
+
+    pub(crate) fn scored(&mut self, now_ms: u64, told: Told, asked: (&Asker, &Candidates), answers: &[u32]) {
+        let (asker, rows) = asked;
+        let [a, b, c, d] = asker.weights;
+        let (bytes, words) =
+            ([asker.level, asker.mobility, asker.battery], [a, b, c, d, asker.max_distance_m]);
+        let columns = [
+            Column::Bytes(&bytes),
+            Column::Words(&words),
+            Column::Words(&rows.node),
+            Column::Bytes(&rows.level),
+            Column::Bytes(&rows.same_cell),
+            Column::Bytes(&rows.is_parent),
+            Column::Bytes(&rows.mobility),
+            Column::Bytes(&rows.battery),
+            Column::Bytes(&rows.cpu_used),
+            Column::Bytes(&rows.memory_used),
+            Column::Words(&rows.cores),
+            Column::Words(&rows.memory_mb),
+            Column::Words(&rows.uplink_mbps),
+            Column::Words(&rows.distance_m),
+            Column::Words(&rows.rtt_us),
+            Column::Words(&rows.up_s),
+            Column::Words(&rows.children),
+            Column::Words(&rows.max_children),
+            Column::Words(answers),
+        ];
+        self.call(SCORE, now_ms, told, &columns);
+    }
+
+    /// The host did not follow an answer of the last call.
+    pub(crate) fn clamped(&mut self, now_ms: u64, clamp: &Clamp) {
+        let applied = match clamp.applied {
+            Overrule::NextHop(row) => row,
+            Overrule::Class(class) => class.into(),
+        };
+        let (of, rows) = (self.last, clamp.rows.end - clamp.rows.start);
+        let head = Head { kind: CLAMP, by: 0, cost_ns: 0, now_ms };
+        self.put(head, &[Column::Longs(&[of]), Column::Words(&[clamp.rows.start, rows, applied])]);
+    }
+
+    #[inline]
+    fn call(&mut self, kind: u8, now_ms: u64, told: Told, columns: &[Column<'_>]) {
+        let by = match told.by {
+            By::Plugin => 0,
+            By::Native => 1,
+            By::FallbackFault => 2,
+            By::FallbackAbsent => 3,
+        };
+        self.last = self.next;
+        self.put(Head { kind, by, cost_ns: told.cost_ns.unwrap_or(u32::MAX), now_ms }, columns);
+    }
+
+    #[inline]
+    fn put(&mut self, head: Head, columns: &[Column<'_>]) {
+        let mut measured = [(0, false); COLUMNS];
+        let mut len = HEAD;
+        for (measured, column) in measured.iter_mut().zip(columns) {
+            *measured = column.measure();
+            len += measured.0;
+        }
+        let binding = self.bindings.back().map_or(0, |binding| binding.binding);
+        self.next += 1;
+        match self.ring.append(len) {
+            Some((record, _)) => {
+                let mut rest = head.put(binding, record);
+                for (column, measured) in columns.iter().zip(measured) {
+                    rest = column.put(rest, measured);
+                }
+            }
+            None => self.put_lost(binding, len, head.now_ms),
+        }
+    }
+
+    #[cold]
+    fn put_lost(&mut self, binding: u32, len: usize, now_ms: u64) {
+        let lost = [len as u64];
+        let column = Column::Longs(&lost);
+        let measured = column.measure();
+        let head = Head { kind: LOST, by: 0, cost_ns: 0, now_ms };
+        let room = self.ring.append(HEAD + measured.0);
+        let (record, _) = room.expect("the smallest journal has room for what was lost");
+        column.put(head.put(binding, record), measured);
+    }
+
+    /// Returns the entries from `from` on, as many as stand in about so many bytes, at least one.
+    pub(crate) fn page(&self, from: u64, bytes: usize) -> Page {
+        let first = self.next - self.ring.records();
+        let start = from.max(first);
+        let mut taken = 0;
+        let mut entries = Vec::new();
+        let skip = usize::try_from(start - first).unwrap_or(usize::MAX);
+        for (record, number) in self.ring.iter().skip(skip).zip(start..) {
+            let cost = expanded(record);
+            if !entries.is_empty() && taken + cost > bytes {
+                break;
+            }
+            taken += cost;
+            entries.push(read(number, record).expect("the journal reads what it wrote"));
+        }
+        let used = |binding: &&Binding| entries.iter().any(|entry| entry.binding == binding.binding);
+        let bindings = self.bindings.iter().filter(used).cloned().collect();
+        let next = start.min(self.next) + entries.len() as u64;
+        Page { entries, bindings, next, missed: start - from.min(start), end: self.next }
+    }
+
+    /// Returns one entry and what decided in it, while it is there.
+    pub(crate) fn entry(&self, number: u64) -> Option<(Entry, &Binding)> {
+        let first = self.next - self.ring.records();
+        let at = usize::try_from(number.checked_sub(first)?).ok()?;
+        let entry = read(number, self.ring.iter().nth(at)?)?;
+        let binding = self.bindings.iter().find(|binding| binding.binding == entry.binding)?;
+        Some((entry, binding))
+    }
+}
+
+impl Head {
+    #[inline]
+    fn put<'o>(&self, binding: u32, out: &'o mut [u8]) -> &'o mut [u8] {
+        let (own, rest) = out.split_at_mut(HEAD);
+        own[..8].copy_from_slice(&self.now_ms.to_le_bytes());
+        own[8..12].copy_from_slice(&binding.to_le_bytes());
+        own[12..16].copy_from_slice(&self.cost_ns.to_le_bytes());
+        own[16..HEAD].copy_from_slice(&[self.kind, self.by, 0, 0, 0, 0, 0, 0]);
+        rest
+    }
+}
+
+fn binding_of(record: &[u8]) -> Option<u32> {
+    record.get(8..)?.first_chunk().copied().map(u32::from_le_bytes)
+}
+
+/// Returns about how many bytes an entry has when its equal values are written out.
+fn expanded(record: &[u8]) -> usize {
+    let mut sum = record.len();
+    // The first column tells the rows of a call; the others have as many.
+    if let Some(rows) = record.get(HEAD..).and_then(|columns| columns.first_chunk::<4>()) {
+        let rows = (u32::from_le_bytes(*rows) & !(1 << 31)) as usize;
+        sum += rows * 8;
+    }
+    sum
+}
+
+fn read(number: u64, record: &[u8]) -> Option<Entry> {
+    let mut reader = Reader(record);
+    let now_ms = reader.u64()?;
+    let (binding, cost) = (reader.u32()?, reader.u32()?);
+    let [kind, by, ..] = reader.array::<8>()?;
+    let told = Told { by: who(by), cost_ns: Some(cost).filter(|cost| *cost != u32::MAX) };
+    let event = match kind {
+        START => Event::Start(read_start(by, &mut reader)?),
+        OBSERVE => Event::Observe(read_seen(&mut reader)?),
+        ROUTE => Event::Route(read_routed(told, &mut reader)?),
+        CLASSIFY => Event::Classify(read_classified(told, &mut reader)?),
+        DIVIDE => Event::Divide(read_divided(told, &mut reader)?),
+        SCORE => Event::Score(read_scored(told, &mut reader)?),
+        CLAMP => Event::Clamp(read_overruled(&mut reader)?),
+        LOST => Event::Lost { bytes: *reader.longs()?.first()? },
+        _ => return None,
+    };
+    Some(Entry { number, now_ms, binding, event })
+}
+
+fn who(by: u8) -> By {
+    match by {
+        0 => By::Plugin,
+        1 => By::Native,
+        2 => By::FallbackFault,
+        _ => By::FallbackAbsent,
+    }
+}
+
+fn read_start(with: u8, reader: &mut Reader<'_>) -> Option<Start> {
+    let with = match with {
+        0 => With::Nothing,
+        1 => With::State,
+        2 => With::Anchor,
+        _ => With::Unknown,
+    };
+    Some(Start { with, version: *reader.words()?.first()?, state: reader.bytes()? })
+}
+
+fn read_seen(reader: &mut Reader<'_>) -> Option<Seen> {
+    Some(Seen {
+        rtt_us: reader.words()?,
+        loss_ppm: reader.words()?,
+        queued_bytes: reader.words()?,
+        dest: reader.words()?,
+        via: reader.words()?,
+        cost_us: reader.words()?,
+        hops: reader.bytes()?,
+    })
+}
+
+fn read_routed(told: Told, reader: &mut Reader<'_>) -> Option<Routed> {
+    Some(Routed {
+        told,
+        dest: reader.words()?,
+        ingress: reader.words()?,
+        size: reader.words()?,
+        class: reader.bytes()?,
+        answers: reader.words()?,
+    })
+}
+
+fn read_classified(told: Told, reader: &mut Reader<'_>) -> Option<Classified> {
+    Some(Classified {
+        told,
+        class: reader.bytes()?,
+        size: reader.words()?,
+        age_ms: reader.words()?,
+        tag: reader.words()?,
+        answers: reader.bytes()?,
+    })
+}
+
+fn read_divided(told: Told, reader: &mut Reader<'_>) -> Option<Divided> {
+    let mut five = || reader.longs()?.try_into().ok();
+    let (sent_bytes, queued_bytes, dropped) = (five()?, five()?, five()?);
+    let (guaranteed, burst) = (reader.bytes()?.try_into().ok()?, reader.bytes()?.try_into().ok()?);
+    let applied = Shares { guaranteed, burst }.clamped();
+    let (applied_guaranteed, applied_burst) = (applied.guaranteed, applied.burst);
+    Some(Divided {
+        told,
+        sent_bytes,
+        queued_bytes,
+        dropped,
+        guaranteed,
+        burst,
+        applied_guaranteed,
+        applied_burst,
+    })
+}
+
+fn read_scored(told: Told, reader: &mut Reader<'_>) -> Option<Scored> {
+    let asker = reader.bytes()?.try_into().ok()?;
+    let [a, b, c, d, max_distance_m] = reader.words()?.try_into().ok()?;
+    Some(Scored {
+        told,
+        asker,
+        weights: [a, b, c, d],
+        max_distance_m,
+        node: reader.words()?,
+        level: reader.bytes()?,
+        same_cell: reader.bytes()?,
+        is_parent: reader.bytes()?,
+        mobility: reader.bytes()?,
+        battery: reader.bytes()?,
+        cpu_used: reader.bytes()?,
+        memory_used: reader.bytes()?,
+        cores: reader.words()?,
+        memory_mb: reader.words()?,
+        uplink_mbps: reader.words()?,
+        distance_m: reader.words()?,
+        rtt_us: reader.words()?,
+        up_s: reader.words()?,
+        children: reader.words()?,
+        max_children: reader.words()?,
+        answers: reader.words()?,
+    })
+}
+
+fn read_overruled(reader: &mut Reader<'_>) -> Option<Overruled> {
+    let of = *reader.longs()?.first()?;
+    let [row, rows, applied] = reader.words()?.try_into().ok()?;
+    Some(Overruled { of, row, rows, applied })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,404 @@
+//! What a journal says, as plain values: what is shown to people, written to a trace and replayed.
+
+use mesh_proto::policy::{Asker, Candidates, Load, QosBatch, RouteBatch, Shares, View};
+use serde::{Deserialize, Serialize};
+
+use crate::compare::Answers;
+use crate::load::Revision;
+use crate::settings::Settings;
+
+/// What decided, with the settings that it was given. Entries name it by its number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Binding {
+    /// Rises with each revision or settings that the slot was bound to since the node started.
+    pub binding: u32,
+    /// The plugin's name; `native` for the native built-in.
+    pub plugin: String,
+    /// Its version.
+    pub version: String,
+    /// Its digest as `blake3:` and 64 hex digits; `native` for the native built-in.
+    pub revision: String,
+    /// Its settings.
+    pub settings: Settings,
+}
+
+impl Binding {
+    pub(super) fn of(binding: u32, revision: Option<&Revision>, settings: &Settings) -> Binding {
+        Binding {
+            binding,
+            plugin: revision.map_or_else(|| NATIVE.to_owned(), |revision| revision.name.clone()),
+            version: revision.map_or_else(String::new, |revision| revision.version.clone()),
+            revision: revision.map_or_else(|| NATIVE.to_owned(), Revision::digest_text),
+            settings: settings.clone(),
+        }
+    }
+
+    /// Says whether it is the native built-in.
+    pub fn is_native(&self) -> bool {
+        self.revision == NATIVE
+    }
+}
+
+/// The name of the native built-in.
+const NATIVE: &str = "native";
+
+/// One thing that happened in a slot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Counts from 0 since the node started, without gaps.
+    pub number: u64,
+    /// The time that the policy was told, in milliseconds since 1970.
+    pub now_ms: u64,
+    /// Whose.
+    pub binding: u32,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+#[allow(clippy::large_enum_variant, reason = "the large one is seldom, and its columns are on the heap")]
+pub enum Event {
+    /// Another instance decides from here on, or the state of this one is written down.
+    Start(Start),
+    /// The neighbours and ways were shown.
+    Observe(Seen),
+    /// Next hops were asked for.
+    Route(Routed),
+    /// Classes were asked for.
+    Classify(Classified),
+    /// Shares were asked for.
+    Divide(Divided),
+    /// Scores were asked for.
+    Score(Scored),
+    /// The host overruled a row of an earlier answer.
+    Clamp(Overruled),
+    /// Something was larger than the journal takes: from here to the next start a replay cannot follow.
+    Lost {
+        /// Its bytes.
+        bytes: u64,
+    },
+}
+
+/// Where a replay can begin, unless the state is unknown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// With what the instance begins.
+    pub with: With,
+    /// The layout's version of `state`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub version: u32,
+    /// The state in hex digits.
+    #[serde(default, with = "hex", skip_serializing_if = "Vec::is_empty")]
+    pub state: Vec<u8>,
+}
+
+/// What an instance begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum With {
+    /// Nothing: it has only been configured.
+    Nothing,
+    /// The state that stands here was loaded into a new instance.
+    State,
+    /// The state that stands here is what the running instance has; it goes on.
+    Anchor,
+    /// It has run before, and what it remembers is not known.
+    Unknown,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// Who answered, and in what time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Who.
+    pub by: By,
+    /// What the call of the plugin took, in nanoseconds; absent when it was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_ns: Option<u32>,
+}
+
+/// Who answered a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum By {
+    /// The plugin.
+    Plugin,
+    /// The native built-in, to which the slot is bound.
+    Native,
+    /// The native built-in, because the plugin failed in this call.
+    FallbackFault,
+    /// The native built-in, because the plugin had no instance or the call was larger than it is shown.
+    FallbackAbsent,
+}
+
+/// The neighbours and ways, see [`View`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the columns are those of `View`")]
+pub struct Seen {
+    pub rtt_us: Vec<u32>,
+    pub loss_ppm: Vec<u32>,
+    pub queued_bytes: Vec<u32>,
+    pub dest: Vec<u32>,
+    pub via: Vec<u32>,
+    pub cost_us: Vec<u32>,
+    pub hops: Vec<u8>,
+}
+
+/// A call of a routing policy, see [`RouteBatch`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the columns are those of `RouteBatch`")]
+pub struct Routed {
+    #[serde(flatten)]
+    pub told: Told,
+    pub dest: Vec<u32>,
+    pub ingress: Vec<u32>,
+    pub size: Vec<u32>,
+    pub class: Vec<u8>,
+    /// One a row: a row of the neighbours, or the number for drop, hold or abstain.
+    pub answers: Vec<u32>,
+}
+
+/// A call of a QoS policy, see [`QosBatch`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the columns are those of `QosBatch`")]
+pub struct Classified {
+    #[serde(flatten)]
+    pub told: Told,
+    pub class: Vec<u8>,
+    pub size: Vec<u32>,
+    pub age_ms: Vec<u32>,
+    pub tag: Vec<u32>,
+    /// One a row: a class, or 255 for drop.
+    pub answers: Vec<u8>,
+}
+
+/// Another call of a QoS policy, see [`Load`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the columns are those of `Load`")]
+pub struct Divided {
+    #[serde(flatten)]
+    pub told: Told,
+    pub sent_bytes: [u64; 5],
+    pub queued_bytes: [u64; 5],
+    pub dropped: [u64; 5],
+    /// What it answered, as it came.
+    pub guaranteed: [u8; 5],
+    /// The same.
+    pub burst: [u8; 5],
+    /// What the host made of it.
+    pub applied_guaranteed: [u8; 5],
+    /// The same.
+    pub applied_burst: [u8; 5],
+}
+
+/// A call of a topology policy, see [`Asker`] and [`Candidates`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the columns are those of `Asker` and `Candidates`")]
+pub struct Scored {
+    #[serde(flatten)]
+    pub told: Told,
+    /// Level, mobility and battery of the one that asks.
+    pub asker: [u8; 3],
+    pub weights: [u32; 4],
+    pub max_distance_m: u32,
+    pub node: Vec<u32>,
+    pub level: Vec<u8>,
+    pub same_cell: Vec<u8>,
+    pub is_parent: Vec<u8>,
+    pub mobility: Vec<u8>,
+    pub battery: Vec<u8>,
+    pub cpu_used: Vec<u8>,
+    pub memory_used: Vec<u8>,
+    pub cores: Vec<u32>,
+    pub memory_mb: Vec<u32>,
+    pub uplink_mbps: Vec<u32>,
+    pub distance_m: Vec<u32>,
+    pub rtt_us: Vec<u32>,
+    pub up_s: Vec<u32>,
+    pub children: Vec<u32>,
+    pub max_children: Vec<u32>,
+    /// One a row; what is above 1000 counts as 1000.
+    pub answers: Vec<u32>,
+}
+
+/// Rows of an answer that the host did not follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overruled {
+    /// The number of the call's entry.
+    pub of: u64,
+    /// The first row.
+    pub row: u32,
+    /// Rows.
+    pub rows: u32,
+    /// What the host applied, in the numbers of the answer.
+    pub applied: u32,
+}
+
+impl From<&View> for Seen {
+    fn from(view: &View) -> Seen {
+        let View { links, ways } = view.clone();
+        Seen {
+            rtt_us: links.rtt_us,
+            loss_ppm: links.loss_ppm,
+            queued_bytes: links.queued_bytes,
+            dest: ways.dest,
+            via: ways.via,
+            cost_us: ways.cost_us,
+            hops: ways.hops,
+        }
+    }
+}
+
+impl From<&Seen> for View {
+    fn from(seen: &Seen) -> View {
+        let mut view = View::default();
+        view.links.rtt_us.clone_from(&seen.rtt_us);
+        view.links.loss_ppm.clone_from(&seen.loss_ppm);
+        view.links.queued_bytes.clone_from(&seen.queued_bytes);
+        view.ways.dest.clone_from(&seen.dest);
+        view.ways.via.clone_from(&seen.via);
+        view.ways.cost_us.clone_from(&seen.cost_us);
+        view.ways.hops.clone_from(&seen.hops);
+        view
+    }
+}
+
+impl Routed {
+    /// Returns what the policy was asked.
+    pub fn batch(&self) -> RouteBatch {
+        RouteBatch {
+            dest: self.dest.clone(),
+            ingress: self.ingress.clone(),
+            size: self.size.clone(),
+            class: self.class.clone(),
+        }
+    }
+}
+
+impl Classified {
+    /// Returns what the policy was asked.
+    pub fn batch(&self) -> QosBatch {
+        QosBatch {
+            class: self.class.clone(),
+            size: self.size.clone(),
+            age_ms: self.age_ms.clone(),
+            tag: self.tag.clone(),
+        }
+    }
+}
+
+impl Divided {
+    /// Returns what the policy was asked.
+    pub fn load(&self) -> Load {
+        Load { sent_bytes: self.sent_bytes, queued_bytes: self.queued_bytes, dropped: self.dropped }
+    }
+
+    /// Returns what it answered.
+    pub fn shares(&self) -> Shares {
+        Shares { guaranteed: self.guaranteed, burst: self.burst }
+    }
+}
+
+impl Scored {
+    /// Returns who asked.
+    pub fn asker(&self) -> Asker {
+        let [level, mobility, battery] = self.asker;
+        Asker { level, mobility, battery, weights: self.weights, max_distance_m: self.max_distance_m }
+    }
+
+    /// Returns what the policy was asked about.
+    pub fn candidates(&self) -> Candidates {
+        Candidates {
+            node: self.node.clone(),
+            level: self.level.clone(),
+            same_cell: self.same_cell.clone(),
+            is_parent: self.is_parent.clone(),
+            mobility: self.mobility.clone(),
+            battery: self.battery.clone(),
+            cpu_used: self.cpu_used.clone(),
+            memory_used: self.memory_used.clone(),
+            cores: self.cores.clone(),
+            memory_mb: self.memory_mb.clone(),
+            uplink_mbps: self.uplink_mbps.clone(),
+            distance_m: self.distance_m.clone(),
+            rtt_us: self.rtt_us.clone(),
+            up_s: self.up_s.clone(),
+            children: self.children.clone(),
+            max_children: self.max_children.clone(),
+        }
+    }
+}
+
+impl Event {
+    /// Returns who answered and what, for a call.
+    pub fn answer(&self) -> Option<(Told, Answers<'_>)> {
+        match self {
+            Event::Route(call) => Some((call.told, Answers::Routes(&call.answers))),
+            Event::Classify(call) => Some((call.told, Answers::Classes(&call.answers))),
+            Event::Divide(call) => Some((call.told, Answers::Shares(call.shares()))),
+            Event::Score(call) => Some((call.told, Answers::Scores(&call.answers))),
+            _ => None,
+        }
+    }
+
+    /// Returns the inputs of one row of a call, by name.
+    pub fn inputs(&self, row: usize) -> Vec<(&'static str, u64)> {
+        let word = |column: &[u32]| column.get(row).copied().map_or(0, u64::from);
+        let byte = |column: &[u8]| column.get(row).copied().map_or(0, u64::from);
+        match self {
+            Event::Route(call) => vec![
+                ("dest", word(&call.dest)),
+                ("ingress", word(&call.ingress)),
+                ("size", word(&call.size)),
+                ("class", byte(&call.class)),
+            ],
+            Event::Classify(call) => vec![
+                ("class", byte(&call.class)),
+                ("size", word(&call.size)),
+                ("age_ms", word(&call.age_ms)),
+                ("tag", word(&call.tag)),
+            ],
+            Event::Divide(call) => vec![
+                ("sent_bytes", call.sent_bytes.iter().sum()),
+                ("queued_bytes", call.queued_bytes.iter().sum()),
+                ("dropped", call.dropped.iter().sum()),
+            ],
+            Event::Score(call) => vec![
+                ("node", word(&call.node)),
+                ("level", byte(&call.level)),
+                ("is_parent", byte(&call.is_parent)),
+                ("mobility", byte(&call.mobility)),
+                ("battery", byte(&call.battery)),
+                ("distance_m", word(&call.distance_m)),
+                ("rtt_us", word(&call.rtt_us)),
+                ("up_s", word(&call.up_s)),
+                ("children", word(&call.children)),
+            ],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Bytes as hex digits.
+mod hex {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(&bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(from)?;
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let digit = |digit: u8| char::from(digit).to_digit(16).map(|value| value as u8);
+        let byte = |&[high, low]: &[u8; 2]| Some(digit(high)? << 4 | digit(low)?);
+        let bytes: Option<Vec<u8>> = pairs.iter().map(byte).collect();
+        bytes.filter(|_| rest.is_empty()).ok_or_else(|| de::Error::custom("bytes are pairs of hex digits"))
+    }
+}

@@ -1,0 +1,312 @@
+//! Making recorded decisions again: by the same revision, which must answer the same to the bit, or by another one,
+//! to see what it would have decided. With the real host and its limits; touches no node.
+
+use mesh_proto::policy::View;
+use serde::Serialize;
+
+use super::{Binding, By, Entry, Event, Start, With};
+use crate::compare::{Answers, Difference, differences};
+use crate::fault::Fault;
+use crate::load::{Kind, Loaded};
+use crate::set::PolicySlot;
+use crate::settings::Settings;
+use crate::slot::{PrepareError, State};
+
+mod play;
+
+use play::Play;
+
+/// Differences that a replay describes, at most; the others are counted.
+pub const EXAMPLES: usize = 64;
+
+/// Who makes the decisions again.
+#[derive(Clone, Copy)]
+pub enum Against<'a> {
+    /// Whoever made them; the function finds each revision.
+    Recorded(&'a dyn Fn(&Binding) -> Option<Loaded>),
+    /// This one instead, with these settings.
+    Candidate(&'a Loaded, &'a Settings),
+}
+
+/// What came of a replay.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Replay {
+    /// Calls that were made again.
+    pub calls: u64,
+    /// Decisions in them: messages, candidates, or shares.
+    pub decisions: u64,
+    /// Calls with a decision that differs.
+    pub differing_calls: u64,
+    /// Decisions that differ.
+    pub differing: u64,
+    /// Calls in which the policy failed and had not failed before.
+    pub faults: u64,
+    /// The first of those faults.
+    pub first_fault: Option<String>,
+    /// Saved states that were compared.
+    pub states: u64,
+    /// Those that differ: then later decisions may.
+    pub differing_states: u64,
+    /// Calls that were not made again, because what the policy knew at that time is not in the record.
+    pub skipped: u64,
+    /// Why the candidate did not take the recorded state, and began with none.
+    pub state_refused: Option<String>,
+    /// The first differences.
+    pub examples: Vec<Example>,
+}
+
+/// One decision that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Example {
+    /// The entry.
+    pub number: u64,
+    /// When it was made, in milliseconds since 1970.
+    pub now_ms: u64,
+    /// The row of the call.
+    pub row: usize,
+    /// What was decided on, by column.
+    pub inputs: Vec<(&'static str, u64)>,
+    /// What is recorded.
+    pub recorded: String,
+    /// What it is now.
+    pub replayed: String,
+}
+
+/// Why decisions cannot be made again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// A revision is not at hand.
+    #[error("{} {} ({}) is not at hand", .0.plugin, .0.version, .0.revision)]
+    Missing(Box<Binding>),
+    /// The record names a binding that it does not describe.
+    #[error("entry {0} belongs to a binding that the record does not describe")]
+    NoBinding(u64),
+    /// A policy does not start.
+    #[error("{plugin} does not start: {error}")]
+    Prepare {
+        /// Which.
+        plugin: String,
+        /// Why.
+        error: PrepareError,
+    },
+    /// The revision does not take its own recorded state.
+    #[error("{plugin} does not take its own recorded state: {why}")]
+    State {
+        /// Which.
+        plugin: String,
+        /// Why.
+        why: String,
+    },
+    /// The policy is for another slot.
+    #[error("the record is of slot {slot}, and the plugin is a {kind} plugin")]
+    WrongKind {
+        /// Of the record.
+        slot: &'static str,
+        /// Of the plugin.
+        kind: Kind,
+    },
+}
+
+impl Replay {
+    /// Says whether everything was as recorded, and there was something.
+    pub fn is_equal(&self) -> bool {
+        self.calls > 0 && self.differing == 0 && self.differing_states == 0
+    }
+}
+
+/// Makes the decisions of a record again, in order.
+///
+/// The same revision begins where the record knows its state, and from there on has every call that changed it. A
+/// candidate begins with the recorded state, if it takes it, and goes on with its own.
+///
+/// # Errors
+/// When they cannot be made at all. That they differ is no error.
+pub fn replay(
+    slot: PolicySlot,
+    bindings: &[Binding],
+    entries: &[Entry],
+    against: Against<'_>,
+) -> Result<Replay, ReplayError> {
+    if let Against::Candidate(loaded, _) = against
+        && loaded.kind().slot() != slot.name()
+    {
+        return Err(ReplayError::WrongKind { slot: slot.name(), kind: loaded.kind() });
+    }
+    let (playing, began, view, next) = (None, None, None, entries.first().map_or(0, |entry| entry.number));
+    let report = Replay::default();
+    let mut player = Player { slot, bindings, against, playing, began, view, next, report };
+    for entry in entries {
+        player.take(entry)?;
+    }
+    Ok(player.report)
+}
+
+struct Player<'a> {
+    slot: PolicySlot,
+    bindings: &'a [Binding],
+    against: Against<'a>,
+    /// `None` while what the policy knew is not in the record.
+    playing: Option<Box<dyn Play>>,
+    /// The last state in the record, for a candidate that has to begin anew.
+    began: Option<(u32, &'a Start)>,
+    view: Option<(u64, View)>,
+    /// The number that the next entry has, unless some are missing.
+    next: u64,
+    report: Replay,
+}
+
+impl<'a> Player<'a> {
+    fn is_recorded(&self) -> bool {
+        matches!(self.against, Against::Recorded(_))
+    }
+
+    fn take(&mut self, entry: &'a Entry) -> Result<(), ReplayError> {
+        if entry.number != self.next && self.is_recorded() {
+            self.playing = None;
+        }
+        self.next = entry.number + 1;
+        match &entry.event {
+            Event::Start(start) => self.on_start(entry, start),
+            Event::Observe(seen) => self.on_observe(entry, View::from(seen)),
+            Event::Lost { .. } => {
+                if self.is_recorded() {
+                    self.playing = None;
+                }
+                Ok(())
+            }
+            Event::Clamp(_) => Ok(()),
+            Event::Route(_) | Event::Classify(_) | Event::Divide(_) | Event::Score(_) => self.on_call(entry),
+        }
+    }
+
+    fn on_start(&mut self, entry: &'a Entry, start: &'a Start) -> Result<(), ReplayError> {
+        if start.with != With::Unknown {
+            self.began = Some((entry.binding, start));
+        }
+        match (self.is_recorded(), start.with, &mut self.playing) {
+            // The candidate goes on with what it has: it does not fail or change when the recorded one does.
+            (false, _, Some(_)) => Ok(()),
+            (true, With::Anchor, Some(playing)) => {
+                self.report.states += 1;
+                let is_same = playing.save().is_ok_and(|state| state == start.state);
+                self.report.differing_states += u64::from(!is_same);
+                Ok(())
+            }
+            (_, With::Unknown, _) => {
+                self.playing = None;
+                Ok(())
+            }
+            (_, With::Nothing | With::State | With::Anchor, _) => {
+                self.begin(entry.number, entry.binding, start)
+            }
+        }
+    }
+
+    fn begin(&mut self, number: u64, binding: u32, start: &Start) -> Result<(), ReplayError> {
+        let bindings = self.bindings;
+        let binding = bindings.iter().find(|known| known.binding == binding);
+        let binding = binding.ok_or(ReplayError::NoBinding(number))?;
+        let mut playing = match self.against {
+            Against::Recorded(_) if binding.is_native() => play::native(self.slot),
+            Against::Recorded(find) => {
+                let loaded = find(binding).ok_or_else(|| ReplayError::Missing(Box::new(binding.clone())))?;
+                play::prepared(&loaded, &binding.settings).map_err(|error| failed(&loaded, error))?
+            }
+            Against::Candidate(loaded, settings) => {
+                play::prepared(loaded, settings).map_err(|error| failed(loaded, error))?
+            }
+        };
+        if start.with != With::Nothing && !(start.version == 0 && start.state.is_empty()) {
+            let state = State { version: start.version, bytes: start.state.clone() };
+            if let Err(why) = playing.load(&state) {
+                if self.is_recorded() {
+                    return Err(ReplayError::State { plugin: binding.plugin.clone(), why });
+                }
+                self.report.state_refused.get_or_insert(why);
+            }
+        }
+        self.playing = Some(playing);
+        Ok(())
+    }
+
+    fn on_observe(&mut self, entry: &'a Entry, view: View) -> Result<(), ReplayError> {
+        // The native built-in remembers nothing but the view.
+        let is_native =
+            || self.bindings.iter().any(|known| known.binding == entry.binding && known.is_native());
+        if self.is_recorded() && self.playing.is_none() && is_native() {
+            self.playing = Some(play::native(self.slot));
+        }
+        let shown = self.playing.as_mut().map(|playing| playing.observe(entry.now_ms, &view));
+        self.view = Some((entry.now_ms, view));
+        match shown {
+            Some(Err(fault)) => self.on_fault(entry.number, &fault),
+            _ => Ok(()),
+        }
+    }
+
+    fn on_call(&mut self, entry: &'a Entry) -> Result<(), ReplayError> {
+        let Some((told, recorded)) = entry.event.answer() else { return Ok(()) };
+        let is_asked = told.by != By::FallbackAbsent || !self.is_recorded();
+        let (Some(playing), true) = (&mut self.playing, is_asked) else {
+            self.report.skipped += 1;
+            return Ok(());
+        };
+        let made = playing.answer(entry.now_ms, &entry.event);
+        let failed_before = told.by == By::FallbackFault && self.is_recorded();
+        let recorded = if failed_before { Answers::Fault } else { recorded };
+        let replayed = made.as_ref().map_or(Answers::Fault, play::Made::answers);
+        self.report.calls += 1;
+        // A fault is one answer to however many rows.
+        let is_same_fault = failed_before && made.is_err();
+        let found: Vec<Difference> =
+            if is_same_fault { Vec::new() } else { differences(recorded, replayed).collect() };
+        self.report.decisions += rows_of(&entry.event);
+        self.note(entry, &found);
+        match made {
+            Err(fault) if !failed_before => self.on_fault(entry.number, &fault),
+            Err(_) => {
+                self.playing = None;
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    fn note(&mut self, entry: &Entry, found: &[Difference]) {
+        self.report.differing += found.len() as u64;
+        self.report.differing_calls += u64::from(!found.is_empty());
+        let room = EXAMPLES.saturating_sub(self.report.examples.len());
+        self.report.examples.extend(found.iter().take(room).map(|difference| Example {
+            number: entry.number,
+            now_ms: entry.now_ms,
+            row: difference.row,
+            inputs: entry.event.inputs(difference.row),
+            recorded: difference.before.to_string(),
+            replayed: difference.after.to_string(),
+        }));
+    }
+
+    /// As on a node, a new instance goes on; here with the last state that the record has.
+    fn on_fault(&mut self, number: u64, fault: &Fault) -> Result<(), ReplayError> {
+        self.report.faults += 1;
+        self.report.first_fault.get_or_insert_with(|| fault.to_string());
+        self.playing = None;
+        let Some((binding, start)) = self.began.filter(|_| !self.is_recorded()) else { return Ok(()) };
+        self.begin(number, binding, start)?;
+        let shown = self.view.as_ref().zip(self.playing.as_mut());
+        if let Some(((now_ms, view), playing)) = shown
+            && playing.observe(*now_ms, view).is_err()
+        {
+            self.playing = None;
+        }
+        Ok(())
+    }
+}
+
+fn failed(loaded: &Loaded, error: PrepareError) -> ReplayError {
+    ReplayError::Prepare { plugin: loaded.revision().to_string(), error }
+}
+
+fn rows_of(event: &Event) -> u64 {
+    event.answer().map_or(0, |(_, answers)| answers.len() as u64)
+}

@@ -1,0 +1,187 @@
+//! Whoever answers in a replay: an instance of a component, or the native built-in.
+
+use mesh_proto::policy::native::{self, AsAsked, Fastest};
+use mesh_proto::policy::{Shares, View};
+
+use crate::compare::Answers;
+use crate::fault::Fault;
+use crate::journal::Event;
+use crate::limits::{BATCH_ROWS, SETUP};
+use crate::load::{Kind, Loaded};
+use crate::policy::{HOT, Qos, Routing, Topology};
+use crate::set::{PolicySlot, prepare_qos, prepare_routing, prepare_topology};
+use crate::settings::Settings;
+use crate::slot::{Guest, PrepareError, Refused, State};
+
+/// Answers calls again.
+pub(super) trait Play {
+    fn load(&mut self, state: &State) -> Result<(), String>;
+    fn save(&mut self) -> Result<Vec<u8>, Fault>;
+    fn observe(&mut self, now_ms: u64, view: &View) -> Result<(), Fault>;
+    fn answer(&mut self, now_ms: u64, call: &Event) -> Result<Made, Fault>;
+}
+
+/// What was answered.
+pub(super) enum Made {
+    Routes(Vec<u32>),
+    Classes(Vec<u8>),
+    Shares(Shares),
+    Scores(Vec<u32>),
+}
+
+impl Made {
+    pub(super) fn answers(&self) -> Answers<'_> {
+        match self {
+            Made::Routes(column) => Answers::Routes(column),
+            Made::Classes(column) => Answers::Classes(column),
+            Made::Shares(shares) => Answers::Shares(*shares),
+            Made::Scores(column) => Answers::Scores(column),
+        }
+    }
+}
+
+/// Makes an instance ready as a node does before it binds it.
+pub(super) fn prepared(loaded: &Loaded, settings: &Settings) -> Result<Box<dyn Play>, PrepareError> {
+    Ok(match loaded.kind() {
+        Kind::Routing => {
+            let guest = prepare_routing(loaded, settings)?.into_instance();
+            Box::new(Playing { guest, links: 0 })
+        }
+        Kind::Qos => Box::new(Playing { guest: prepare_qos(loaded, settings)?.into_instance(), links: 0 }),
+        Kind::Topology => {
+            Box::new(Playing { guest: prepare_topology(loaded, settings)?.into_instance(), links: 0 })
+        }
+        is @ Kind::Handler => return Err(PrepareError::WrongKind { is, wanted: Kind::Routing }),
+    })
+}
+
+/// Returns the native built-in.
+pub(super) fn native(_slot: PolicySlot) -> Box<dyn Play> {
+    Box::new(Native::default())
+}
+
+struct Playing<G> {
+    guest: G,
+    /// Neighbours of the last view.
+    links: usize,
+}
+
+/// Asks an instance what its kind is asked.
+trait Ask: Guest {
+    fn show(&mut self, now_ms: u64, view: &View) -> Result<(), Fault>;
+    fn ask(&mut self, now_ms: u64, call: &Event, links: usize) -> Result<Made, Fault>;
+}
+
+impl<G: Ask> Play for Playing<G> {
+    fn load(&mut self, state: &State) -> Result<(), String> {
+        self.guest.load(SETUP, state).map_err(|refused| match refused {
+            Refused::Refusal(refusal) => refusal.to_string(),
+            Refused::Fault(fault) => fault.to_string(),
+        })
+    }
+
+    fn save(&mut self) -> Result<Vec<u8>, Fault> {
+        self.guest.save(SETUP)
+    }
+
+    fn observe(&mut self, now_ms: u64, view: &View) -> Result<(), Fault> {
+        self.links = view.links.rtt_us.len();
+        self.guest.show(now_ms, view)
+    }
+
+    fn answer(&mut self, now_ms: u64, call: &Event) -> Result<Made, Fault> {
+        self.guest.ask(now_ms, call, self.links)
+    }
+}
+
+/// A record of another slot than the instance is of: only a file that was written by hand has one.
+fn misplaced() -> Fault {
+    Fault::Start { reason: "the call is for another slot".into() }
+}
+
+/// A node does not show larger calls to a plugin either.
+fn check(rows: usize) -> Result<(), Fault> {
+    let reason = || format!("a call of {rows} rows is larger than a plugin is shown");
+    if rows > BATCH_ROWS { Err(Fault::Start { reason: reason() }) } else { Ok(()) }
+}
+
+impl Ask for Routing {
+    fn show(&mut self, now_ms: u64, view: &View) -> Result<(), Fault> {
+        self.resume(HOT, now_ms, view)
+    }
+
+    fn ask(&mut self, now_ms: u64, call: &Event, links: usize) -> Result<Made, Fault> {
+        let Event::Route(routed) = call else { return Err(misplaced()) };
+        let batch = routed.batch();
+        check(batch.len())?;
+        self.decide(HOT, now_ms, &batch, links).map(Made::Routes)
+    }
+}
+
+impl Ask for Qos {
+    fn show(&mut self, _now_ms: u64, _view: &View) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn ask(&mut self, now_ms: u64, call: &Event, _links: usize) -> Result<Made, Fault> {
+        match call {
+            Event::Classify(classified) => {
+                let batch = classified.batch();
+                check(batch.len())?;
+                self.classify(HOT, now_ms, &batch).map(Made::Classes)
+            }
+            Event::Divide(divided) => self.divide(HOT, now_ms, &divided.load()).map(Made::Shares),
+            _ => Err(misplaced()),
+        }
+    }
+}
+
+impl Ask for Topology {
+    fn show(&mut self, _now_ms: u64, _view: &View) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn ask(&mut self, now_ms: u64, call: &Event, _links: usize) -> Result<Made, Fault> {
+        let Event::Score(scored) = call else { return Err(misplaced()) };
+        self.score(HOT, now_ms, &scored.asker(), &scored.candidates()).map(Made::Scores)
+    }
+}
+
+#[derive(Default)]
+struct Native(Fastest);
+
+impl Play for Native {
+    fn load(&mut self, _state: &State) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn save(&mut self) -> Result<Vec<u8>, Fault> {
+        Ok(Vec::new())
+    }
+
+    fn observe(&mut self, _now_ms: u64, view: &View) -> Result<(), Fault> {
+        self.0.observe(view);
+        Ok(())
+    }
+
+    fn answer(&mut self, _now_ms: u64, call: &Event) -> Result<Made, Fault> {
+        let mut words = Vec::new();
+        Ok(match call {
+            Event::Route(routed) => {
+                self.0.route(&routed.batch(), &mut words);
+                Made::Routes(words)
+            }
+            Event::Classify(classified) => {
+                let mut classes = Vec::new();
+                AsAsked.classify(&classified.batch(), &mut classes);
+                Made::Classes(classes)
+            }
+            Event::Divide(_) => Made::Shares(Shares::default()),
+            Event::Score(scored) => {
+                native::score(&scored.asker(), &scored.candidates(), &mut words);
+                Made::Scores(words)
+            }
+            _ => return Err(misplaced()),
+        })
+    }
+}

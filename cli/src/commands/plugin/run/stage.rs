@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use mesh_node::api::{
-    ApiError, InstallReport, OldState, PluginDetail, RemoveReport, Request, Settings, SwapReport,
+    ApiError, InstallReport, OldState, OnFailure, PluginDetail, RemoveReport, Request, Settings, SwapReport,
     SwapRequest, code,
 };
 use mesh_node::control::client::Events;
@@ -18,6 +18,13 @@ use crate::connect::Connection;
 /// Revisions that stay installed: the active one, and the one that a rollback brings back.
 const KEPT: usize = 2;
 
+/// What a slot had.
+struct Before {
+    revision: String,
+    settings: Settings,
+    on_failure: Option<OnFailure>,
+}
+
 /// A node with a slot, and what has been bound there.
 pub struct Stage {
     pub(super) node: Connection,
@@ -25,8 +32,8 @@ pub struct Stage {
     name: String,
     slot: Kind,
     private: Option<Private>,
-    /// What was in the slot of somebody else's node.
-    before: Option<String>,
+    /// What was in the slot of somebody else's node, and how.
+    before: Option<Before>,
     /// What this command has installed, the newest last.
     installed: VecDeque<String>,
 }
@@ -58,7 +65,9 @@ impl Stage {
         let context = with_node(context, name.to_owned());
         let mut node = context.connect().await?;
         let shown: PluginDetail = node.call(&Request::PluginShow { plugin: slot.slot().to_owned() }).await?;
-        let before = Some(shown.row.revision).filter(|revision| revision != "native");
+        let (revision, on_failure) = (shown.row.revision, shown.row.on_failure);
+        let before = Some(Before { revision, settings: shown.settings, on_failure });
+        let before = before.filter(|before| before.revision != "native");
         let installed = VecDeque::new();
         Ok(Stage { node, context, name: name.to_owned(), slot, private: None, before, installed })
     }
@@ -91,7 +100,8 @@ impl Stage {
     /// # Errors
     /// Why the node refuses it.
     pub async fn install(&mut self, component: &[u8], origin: String) -> Result<String, ApiError> {
-        let request = Request::PluginInstall { origin, dry_run: false, allow_large: true };
+        let grants = asked_for(component);
+        let request = Request::PluginInstall { origin, grants, dry_run: false, allow_large: true };
         let report: InstallReport = self.node.call_with(&request, component).await?;
         Ok(report.revision)
     }
@@ -108,10 +118,10 @@ impl Stage {
     ) -> Result<(SwapReport, Option<String>), ApiError> {
         let is_first = self.installed.is_empty();
         let carry = if is_first { OldState::Reset } else { OldState::Keep };
-        let first = self.swap_with(revision, settings.clone(), carry).await;
+        let first = self.swap_with(revision, settings.clone(), carry, None).await;
         let (report, why) = match first {
             Err(error) if error.is(&code::STATE_REFUSED) => {
-                (self.swap_with(revision, settings, OldState::Reset).await?, Some(error.message))
+                (self.swap_with(revision, settings, OldState::Reset, None).await?, Some(error.message))
             }
             other => (other?, None),
         };
@@ -125,6 +135,7 @@ impl Stage {
         revision: &str,
         settings: Settings,
         old_state: OldState,
+        on_failure: Option<OnFailure>,
     ) -> Result<SwapReport, ApiError> {
         let request = SwapRequest {
             slot: self.slot.slot().to_owned(),
@@ -133,6 +144,7 @@ impl Stage {
             old_state,
             dry_run: false,
             allow_downgrade: true,
+            on_failure,
         };
         self.node.call(&Request::PluginSwap(request)).await
     }
@@ -158,13 +170,10 @@ impl Stage {
             let _ = say.tell(&Told::Stopped { node: &self.name, restored: None });
             return;
         }
-        let Some(before) = self.before.clone().filter(|_| !self.installed.is_empty()) else { return };
-        let back = match self.swap_with(&before, Settings::new(), OldState::Keep).await {
-            Err(error) if error.is(&code::STATE_REFUSED) => {
-                self.swap_with(&before, Settings::new(), OldState::Reset).await
-            }
-            other => other,
-        };
+        let Some(before) = self.before.take().filter(|_| !self.installed.is_empty()) else { return };
+        let Before { revision, settings, on_failure } = before;
+        // The state in the slot is that of the author's plugin.
+        let back = self.swap_with(&revision, settings, OldState::Reset, on_failure).await;
         let _ = match back {
             Ok(report) => {
                 let restored = Some(report.new.to_string());
@@ -173,6 +182,13 @@ impl Stage {
             Err(error) => say.tell(&Told::Failed { changed: &[], error: &error }),
         };
     }
+}
+
+/// Returns what a plugin asks for: its author grants it, in development.
+fn asked_for(component: &[u8]) -> Vec<String> {
+    // What is wrong with the component is for the node to say.
+    let Ok(report) = mesh_node::inspect_report(component) else { return Vec::new() };
+    report.imports.into_iter().filter_map(|import| import.grant).collect()
 }
 
 fn with_node(context: &Context, node: String) -> Context {

@@ -75,7 +75,7 @@ fn what_a_node_decided_is_decided_again_to_the_bit_and_otherwise_by_another() {
     let ran = place.run(&["plugin", "replay", "trace.jsonl", "--json"]);
     let told: Value = serde_json::from_str(&ran.stdout).unwrap();
     let error: Value = serde_json::from_str(&ran.stderr).unwrap();
-    assert_eq!((ran.code, error["code"].as_str()), (Some(1), Some("MESH-P182")), "{error}");
+    assert_eq!((ran.code, error["code"].as_str()), (Some(1), Some("MESH-P196")), "{error}");
     let example = &told["data"]["examples"][0];
     assert_eq!(
         (number(&told["data"]["differing"]), example["recorded"].as_str()),
@@ -93,10 +93,10 @@ fn a_recording_is_refused_with_a_reason() {
     fs::write(place.path().join("there.jsonl"), "").unwrap();
 
     for (args, code) in [
-        (&["plugin", "record", "route", "--for", "1s"][..], "MESH-P180"),
-        (&["plugin", "record", "beacon", "--for", "1s"], "MESH-P180"),
+        (&["plugin", "record", "route", "--for", "1s"][..], "MESH-P194"),
+        (&["plugin", "record", "beacon", "--for", "1s"], "MESH-P194"),
         (&["plugin", "record", "nowhere", "--for", "1s"], "MESH-P101"),
-        (&["plugin", "replay", "cut.jsonl"], "MESH-P181"),
+        (&["plugin", "replay", "cut.jsonl"], "MESH-P195"),
         (&["plugin", "replay", "missing.jsonl"], "MESH-C108"),
         (&["trace", "why", "00000000"], "MESH-N120"),
         (&["trace", "why", "hello"], "MESH-C103"),

@@ -75,7 +75,7 @@ fn a_paused_slot_stays_paused_over_a_restart_and_goes_on_when_told() {
         (&"meshctl plugin resume route".into(), &"meshctl plugin resume beacon".into())
     );
     assert_eq!(paused["decides"].as_str().unwrap().split(' ').next(), Some("native/fastest"));
-    assert_eq!(refusal(&place, &["plugin", "pause", "route"]), refused("MESH-P171", 1));
+    assert_eq!(refusal(&place, &["plugin", "pause", "route"]), refused("MESH-P191", 1));
     place.json(&["down"]);
     place.up("bob", &[]);
     assert_eq!(row(&place, "bob", "route")["state"], "paused");
@@ -86,7 +86,7 @@ fn a_paused_slot_stays_paused_over_a_restart_and_goes_on_when_told() {
     place.json(&["plugin", "resume", "beacon"]);
     assert_eq!(row(&place, "bob", "route")["state"], "active");
     place.json(&["beacon", "list"]);
-    assert_eq!(refusal(&place, &["plugin", "resume", "route"]), refused("MESH-P171", 1));
+    assert_eq!(refusal(&place, &["plugin", "resume", "route"]), refused("MESH-P191", 1));
 }
 
 #[test]
@@ -102,8 +102,8 @@ fn a_slot_is_disabled_and_enabled_without_a_file() {
         (&disabled["new"]["revision"], &disabled["undo"]),
         (&"native".into(), &"meshctl plugin rollback route".into())
     );
-    assert_eq!(refusal(&place, &["plugin", "pause", "route"]), refused("MESH-P170", 3));
-    assert_eq!(refusal(&place, &["plugin", "limits", "show", "route"]), refused("MESH-P170", 3));
+    assert_eq!(refusal(&place, &["plugin", "pause", "route"]), refused("MESH-P190", 3));
+    assert_eq!(refusal(&place, &["plugin", "limits", "show", "route"]), refused("MESH-P190", 3));
     assert_eq!(refusal(&place, &["plugin", "enable", "route", "acme/none"]), refused("MESH-P102", 3));
     let enabled = place.json(&["plugin", "enable", "route", "built-in/latency", "--on-failure", "fail-open"]);
     assert_eq!(enabled["new"]["plugin"], "built-in/latency");
@@ -238,9 +238,9 @@ fn limits_are_lowered_shown_and_kept() {
 
     assert_eq!(set["undo"], "meshctl plugin limits set route --deadline host --memory host");
     for (args, code) in [
-        (&["--deadline", "6ms"][..], refused("MESH-P172", 13)),
-        (&["--memory", "17MiB"], refused("MESH-P172", 13)),
-        (&["--memory", "64KiB"], refused("MESH-P172", 13)),
+        (&["--deadline", "6ms"][..], refused("MESH-P192", 13)),
+        (&["--memory", "17MiB"], refused("MESH-P192", 13)),
+        (&["--memory", "64KiB"], refused("MESH-P192", 13)),
     ] {
         assert_eq!(
             refusal(&place, &[&["plugin", "limits", "set", "route"], args].concat()),
@@ -312,7 +312,7 @@ fn what_nobody_uses_or_pinned_is_collected() {
     place.json(&["plugin", "enable", "route", "acme/fast@1.1.0"]);
     let pinned = place.json(&["plugin", "pin", "acme/fast@1.0.0"]);
     assert!(pinned["undo"].as_str().unwrap().starts_with("meshctl plugin unpin blake3:"), "{pinned}");
-    assert_eq!(refusal(&place, &["plugin", "remove", "acme/fast@1.0.0"]), refused("MESH-P173", 1));
+    assert_eq!(refusal(&place, &["plugin", "remove", "acme/fast@1.0.0"]), refused("MESH-P193", 1));
     assert_eq!(refusal(&place, &["plugin", "remove", "acme/fast@1.1.0"]), refused("MESH-P110", 1));
 
     let rehearsed = place.json(&["plugin", "gc", "--dry-run"]);

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::harness::{DEADLINE, Place};
 
-/// A built-in component under another name: the last manifest of a component is the one that counts.
+/// A built-in component under another name: another manifest takes the place of its own.
 pub fn component(built_in: &[u8], name: &str, version: &str) -> Vec<u8> {
     let manifest = inspect(built_in).unwrap().manifest_bytes.unwrap();
     let text = String::from_utf8(manifest).unwrap();
@@ -25,7 +25,29 @@ pub fn component(built_in: &[u8], name: &str, version: &str) -> Vec<u8> {
     assert_eq!(b"meshwork:plugin".len(), 15);
     let (low, high) = (content.len() as u8 & 0x7f | 0x80, (content.len() >> 7) as u8);
     assert!(content.len() < 1 << 14, "two digits of the length are enough");
-    [built_in, &[0, low, high], &content].concat()
+    [&without_manifest(built_in)[..], &[0, low, high], &content].concat()
+}
+
+/// A component without its section of that name.
+fn without_manifest(component: &[u8]) -> Vec<u8> {
+    let (mut out, mut at) = (component[..8].to_vec(), 8);
+    while at < component.len() {
+        let (mut size, mut digits) = (0, 0);
+        loop {
+            let digit = component[at + 1 + digits];
+            size |= usize::from(digit & 0x7f) << (7 * digits);
+            digits += 1;
+            if digit & 0x80 == 0 {
+                break;
+            }
+        }
+        let (content, end) = (at + 1 + digits, at + 1 + digits + size);
+        if component[at] != 0 || !component[content..end].starts_with(b"\x0fmeshwork:plugin") {
+            out.extend_from_slice(&component[at..end]);
+        }
+        at = end;
+    }
+    out
 }
 
 pub fn write(place: &Place, file: &str, bytes: &[u8]) {

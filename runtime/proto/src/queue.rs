@@ -155,7 +155,8 @@ impl Outgoing {
     pub fn pop(&mut self, unix_ms: u64) -> Option<Popped> {
         let open = |lane: &Lane| !lane.waiting.is_empty() && lane.under_way_bytes < WINDOW_BYTES;
         let lanes = self.lanes.iter().enumerate();
-        let candidates = lanes.filter_map(|(index, lane)| Some((index, lane.as_deref().filter(|l| open(l))?)));
+        let candidates =
+            lanes.filter_map(|(index, lane)| Some((index, lane.as_deref().filter(|l| open(l))?)));
         let (index, _) = candidates.min_by_key(|(index, lane)| (lane.finish, *index))?;
         let class = Class::ALL[index];
         let lane = self.lanes[index].as_deref_mut()?;

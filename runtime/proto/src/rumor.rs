@@ -27,7 +27,8 @@ pub struct Told {
 /// The news of one node; of records at most one for each member.
 #[derive(Debug, Default)]
 pub struct Rumors {
-    records: BTreeMap<NodeId, Vec<Peer>>,
+    /// To whom each is told, and whether that waits for no budget.
+    records: BTreeMap<NodeId, (Vec<Peer>, bool)>,
     /// The nodes in `records`, the oldest news first.
     order: VecDeque<NodeId>,
     accusations: BTreeMap<(NodeId, NodeId), (Accusation, Vec<Peer>)>,
@@ -39,9 +40,10 @@ impl Rumors {
         self.records.is_empty() && self.accusations.is_empty()
     }
 
-    /// There is a new record of a node: it is for all of `to`, whatever they were told before.
-    pub fn add_record(&mut self, node: NodeId, to: Vec<Peer>) {
-        if self.records.insert(node, to).is_none() {
+    /// There is a new record of a node: it is for all of `to`, whatever they were told before. An urgent one, which
+    /// clears somebody of a doubt, waits for no budget.
+    pub fn add_record(&mut self, node: NodeId, to: Vec<Peer>, is_urgent: bool) {
+        if self.records.insert(node, (to, is_urgent)).is_none() {
             self.order.push_back(node);
         }
     }
@@ -55,7 +57,7 @@ impl Rumors {
 
     /// The neighbour knows the newest record of this node.
     pub fn knows(&mut self, peer: Peer, node: &NodeId) {
-        if let Some(to) = self.records.get_mut(node) {
+        if let Some((to, _)) = self.records.get_mut(node) {
             to.retain(|other| *other != peer);
         }
     }
@@ -82,9 +84,9 @@ impl Rumors {
             !to.is_empty()
         });
         self.order.retain(|node| {
-            let Some(to) = self.records.get_mut(node) else { return false };
+            let Some((to, is_urgent)) = self.records.get_mut(node) else { return false };
             let mut tell = |peer| out.entry(peer).or_default().records.push(*node);
-            match size(node) {
+            match size(node).map(|bytes| if *is_urgent { 0 } else { bytes }) {
                 Some(bytes) => charge(to, budgets, bytes, &mut tell),
                 None => to.clear(),
             }
@@ -127,7 +129,7 @@ mod tests {
     #[test]
     fn whoever_tells_the_same_is_not_told() {
         let mut rumors = Rumors::default();
-        rumors.add_record(node(1), vec![A, B]);
+        rumors.add_record(node(1), vec![A, B], false);
         rumors.knows(A, &node(1));
 
         let told = rumors.take(&mut budgets(1000, 1000), |_| Some(300));
@@ -140,25 +142,26 @@ mod tests {
     #[test]
     fn what_a_budget_does_not_allow_waits_and_the_oldest_goes_first() {
         let mut rumors = Rumors::default();
-        rumors.add_record(node(9), vec![A, B]);
-        rumors.add_record(node(1), vec![A, B]);
+        rumors.add_record(node(9), vec![A, B], false);
+        rumors.add_record(node(1), vec![A, B], false);
 
         let told = rumors.take(&mut budgets(300, 600), |_| Some(300));
         assert_eq!(told[&A].records, [node(9)]);
         assert_eq!(told[&B].records, [node(9), node(1)]);
 
-        let told = rumors.take(&mut budgets(300, 300), |_| Some(300));
-        assert_eq!((told.len(), &told[&A].records), (1, &vec![node(1)]));
+        rumors.add_record(node(3), vec![B], true);
+        let told = rumors.take(&mut budgets(300, 0), |_| Some(300));
+        assert_eq!((&told[&A].records, &told[&B].records), (&vec![node(1)], &vec![node(3)]));
         assert!(rumors.is_empty());
     }
 
     #[test]
     fn newer_news_is_for_all_again_and_what_is_gone_is_for_nobody() {
         let mut rumors = Rumors::default();
-        rumors.add_record(node(1), vec![A]);
+        rumors.add_record(node(1), vec![A], false);
         rumors.knows(A, &node(1));
-        rumors.add_record(node(1), vec![A, B]);
-        rumors.add_record(node(2), vec![A]);
+        rumors.add_record(node(1), vec![A, B], false);
+        rumors.add_record(node(2), vec![A], false);
 
         let size = |of: &NodeId| (*of == node(1)).then_some(10);
         let told = rumors.take(&mut BTreeMap::from([(A, 100)]), size);

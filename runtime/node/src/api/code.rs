@@ -324,19 +324,19 @@ examples; to judge it by other gates: --max-disagreement, --max-p99, --max-traps
 "Since the node was started, no candidate has been tried in this slot. To try one: meshctl plugin swap SLOT PLUGIN
 --shadow 30s"
 
-    NO_PLUGIN_IN_SLOT "MESH-P170" 3 "no plugin is in the slot"
+    NO_PLUGIN_IN_SLOT "MESH-P190" 3 "no plugin is in the slot"
 "The native built-in decides in this slot, and it can neither be paused nor held to limits.
 'meshctl plugin enable SLOT PLUGIN' puts an installed plugin into it."
 
-    WRONG_STATE "MESH-P171" 1 "the slot is not in the state for that"
+    WRONG_STATE "MESH-P191" 1 "the slot is not in the state for that"
 "A slot that is paused cannot be paused again, and one that is neither paused nor has a plugin in quarantine has nothing
 to resume. 'meshctl plugin list' shows the states."
 
-    LIMIT_REFUSED "MESH-P172" 13 "the limit cannot be set to that"
+    LIMIT_REFUSED "MESH-P192" 13 "the limit cannot be set to that"
 "Limits go down from the host's own, never up, and the memory limit not below what the plugin has in use.
 'meshctl plugin limits show SLOT' shows the range and what is used."
 
-    PLUGIN_PINNED "MESH-P173" 1 "the plugin is pinned"
+    PLUGIN_PINNED "MESH-P193" 1 "the plugin is pinned"
 "The revision was pinned, so nothing removes it. 'meshctl plugin unpin PLUGIN' ends that."
 
     NO_SUCH_FUNCTION "MESH-P160" 3 "the component exports no such function"
@@ -411,20 +411,20 @@ by an empty one, because that would forget what was pinned. Repair the file, or 
 "Whoever has installed the tag has pinned what it names now, and would be refused the new one. Publish under another tag,
 or move this one with --replace."
 
-    NO_JOURNAL "MESH-P180" 3 "there is no journal to read"
+    NO_JOURNAL "MESH-P194" 3 "there is no journal to read"
 "The policy slots route, qos and topology keep a journal of their last decisions, unless the node was started with
 --journal 0. Handlers keep none."
 
-    NOT_A_TRACE "MESH-P181" 2 "the file is no recording of decisions"
+    NOT_A_TRACE "MESH-P195" 2 "the file is no recording of decisions"
 "The file was not written by 'meshctl plugin record', is damaged, was cut off, or is of a version that this program does
 not read. The message names the line."
 
-    DECISIONS_DIFFER "MESH-P182" 1 "the same revision decided differently"
+    DECISIONS_DIFFER "MESH-P196" 1 "the same revision decided differently"
 "A revision must give equal answers to equal calls, and in this replay it did not: it keeps something that it does not
 save, or takes time or randomness from elsewhere than its calls; or the record was changed. The table names the
 decisions."
 
-    NOTHING_TO_REPLAY "MESH-P183" 3 "the record holds nothing that can be replayed"
+    NOTHING_TO_REPLAY "MESH-P197" 3 "the record holds nothing that can be replayed"
 "No decision was recorded, or none behind a state that is known. Record again while messages flow:
 meshctl plugin record SLOT --for 30s"
 

@@ -31,9 +31,9 @@ impl OperateError {
     /// Returns the stable code that `meshctl explain` knows.
     pub fn code(&self) -> &'static str {
         match self {
-            OperateError::NoPlugin => "MESH-P170",
-            OperateError::Paused | OperateError::NothingToResume => "MESH-P171",
-            OperateError::Limit(_) => "MESH-P172",
+            OperateError::NoPlugin => "MESH-P190",
+            OperateError::Paused | OperateError::NothingToResume => "MESH-P191",
+            OperateError::Limit(_) => "MESH-P192",
             OperateError::Failed(_) => "MESH-P112",
         }
     }

@@ -70,7 +70,7 @@ impl Node {
         self.record = Arc::new(Record::sign(&self.key, version, self.facts.clone()));
         self.record.note_signed(&mut self.verified);
         self.members.note_own(version);
-        self.spread(now, self.id, None);
+        self.spread(now, self.id, None, true);
     }
 
     /// Says whether the mesh is known by a sample: there are more nodes than are known, or a newcomer hears so
@@ -97,9 +97,9 @@ impl Node {
     }
 
     /// Notes a node of which there is news to tell.
-    fn spread(&mut self, now: Now, node: NodeId, from: Option<Peer>) {
+    fn spread(&mut self, now: Now, node: NodeId, from: Option<Peer>, is_urgent: bool) {
         let to = self.greeted().filter(|peer| Some(*peer) != from).collect();
-        self.rumors.add_record(node, to);
+        self.rumors.add_record(node, to, is_urgent);
         self.spread_soon(now);
     }
 
@@ -191,6 +191,8 @@ impl Node {
         let has_moved = |known: &Arc<Record>| known.facts.addrs != record.facts.addrs;
         let moved = self.members.record(&node).is_none_or(has_moved);
         let was_sample = self.samples();
+        // Who refutes an accusation has little time.
+        let is_doubted = self.members.state(&node) == Some(MemberState::Suspect);
         let learnt = self.members.learn(now, record.clone(), &mut self.rng);
         if learnt == Learnt::Nothing {
             return;
@@ -210,7 +212,7 @@ impl Node {
             self.on_back(now);
         }
         if !was_sample {
-            self.spread(now, node, from);
+            self.spread(now, node, from, is_doubted);
         }
     }
 

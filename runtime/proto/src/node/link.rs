@@ -234,7 +234,8 @@ impl Neighbour {
         }
         let due = self.ack_due.is_some_and(|due| due <= now);
         if urgent || self.ack_now || due {
-            let runs = std::array::from_fn(|lane| self.lanes[lane].as_ref().map_or(0, |incoming| incoming.first));
+            let runs =
+                std::array::from_fn(|lane| self.lanes[lane].as_ref().map_or(0, |incoming| incoming.first));
             self.say(&Control::Ack { runs });
             self.unsaid_bytes = 0;
             self.ack_now = false;

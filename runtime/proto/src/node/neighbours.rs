@@ -3,8 +3,8 @@
 
 use std::ops::Index;
 
-use super::link::Neighbour;
 use super::MAX_LINKS;
+use super::link::Neighbour;
 use crate::id::Peer;
 use crate::time::{Instant, Now};
 

@@ -4,6 +4,7 @@
 pub const SOURCES: &[(&str, &str)] = &[
     sources!("glue.rs"),
     sources!("glue/handler_glue.rs"),
+    sources!("glue/panic_note.rs"),
     sources!("glue/qos_glue.rs"),
     sources!("glue/routing_glue.rs"),
     sources!("glue/topology_glue.rs"),

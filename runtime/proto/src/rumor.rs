@@ -12,8 +12,6 @@ use crate::id::{NodeId, Peer};
 
 /// Accusations that wait to be told on, at most.
 pub const MAX_ACCUSATIONS: usize = 4096;
-/// Bytes of an accusation in a frame.
-pub const ACCUSATION_BYTES: usize = 136;
 
 /// What one neighbour is to be told now.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -80,7 +78,8 @@ impl Rumors {
         let mut out: BTreeMap<Peer, Told> = BTreeMap::new();
         self.accusations.retain(|_, (accusation, to)| {
             let mut tell = |peer| out.entry(peer).or_default().accusations.push(*accusation);
-            charge(to, budgets, ACCUSATION_BYTES, &mut tell);
+            // It has to reach the accused before others believe it.
+            charge(to, budgets, 0, &mut tell);
             !to.is_empty()
         });
         self.order.retain(|node| {

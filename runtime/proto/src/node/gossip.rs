@@ -100,14 +100,18 @@ impl Node {
     fn spread(&mut self, now: Now, node: NodeId, from: Option<Peer>, is_urgent: bool) {
         let to = self.greeted().filter(|peer| Some(*peer) != from).collect();
         self.rumors.add_record(node, to, is_urgent);
-        self.spread_soon(now);
+        self.spread_soon(now, is_urgent);
     }
 
-    fn spread_soon(&mut self, now: Now) {
-        if self.due.spread.is_none() {
+    /// Sets when news is told: what refutes an accusation at once, everything else can wait.
+    fn spread_soon(&mut self, now: Now, is_urgent: bool) {
+        let soon = now.instant + SPREAD_AFTER;
+        if is_urgent {
+            self.due.spread = Some(self.due.spread.map_or(soon, |due| due.min(soon)));
+        } else if self.due.spread.is_none() {
             let members = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
             let within = SPREAD_BY_MEMBER.saturating_mul(members).min(SPREAD_WITHIN);
-            self.due.spread = Some(now.instant + SPREAD_AFTER + within.mul_f64(self.rng.f64()));
+            self.due.spread = Some(soon + within.mul_f64(self.rng.f64()));
         }
     }
 
@@ -301,7 +305,7 @@ impl Node {
         if is_news && !self.samples() {
             let to = self.greeted().filter(|peer| Some(*peer) != from).collect();
             self.rumors.add_accusation(accusation, to);
-            self.spread_soon(now);
+            self.spread_soon(now, false);
         }
     }
 

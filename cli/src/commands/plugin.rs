@@ -389,6 +389,7 @@ impl Plugin {
 }
 
 /// What came of a swap.
+#[expect(clippy::large_enum_variant, reason = "there is one, and it is printed at once")]
 enum Swapped {
     AtOnce(SwapReport),
     Tried(Box<TrialReport>),

@@ -227,10 +227,12 @@ fn send(mut stream: TcpStream, asked: &Asked, answer: &Answer) -> Option<()> {
         return Some(());
     }
     stream.write_all(&answer.body).ok()?;
-    while answer.is_endless {
+    if !answer.is_endless {
+        return Some(());
+    }
+    loop {
         stream.write_all(&answer.body).ok()?;
     }
-    Some(())
 }
 
 /// Asks over plain HTTP, once; returns status, headers and body.

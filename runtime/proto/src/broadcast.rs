@@ -293,18 +293,18 @@ impl Trees {
         let step = CATCH_UP_STEP.min(CATCH_UP / count);
         let begin = now + (step * count).min(CATCH_UP_PHASE).mul_f64(phase);
         for ((flow, range), turn) in ranges.iter().rev().zip(0..) {
-            self.await_range(begin + step * turn, from, *flow, range, true);
+            self.note_missing(begin + step * turn, from, *flow, range, true);
         }
     }
 
     /// The neighbour offers a range of which these parts are missing here.
     pub fn on_offer(&mut self, now: Instant, from: Peer, flow: Flow, parts: &[std::ops::Range<u64>]) {
         for part in parts {
-            self.await_range(now, from, flow, part, false);
+            self.note_missing(now, from, flow, part, false);
         }
     }
 
-    fn await_range(
+    fn note_missing(
         &mut self,
         now: Instant,
         from: Peer,

@@ -6,6 +6,7 @@ use crate::compare::{Answers, Choice, Difference, differences};
 
 /// What a policy was asked.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "few of them live at a time, and each is looked at once")]
 pub(crate) enum Asked {
     Route(RouteBatch),
     Classify(QosBatch),

@@ -102,8 +102,8 @@ fn artifact(messages: &[u8]) -> Option<PathBuf> {
         .filter_map(|line| serde_json::from_slice::<Message>(line).ok())
         .filter(|message| message.reason == "compiler-artifact")
         .filter(|message| message.target.kind.iter().any(|kind| kind == "cdylib"));
-    let files = artifacts.flat_map(|message| message.filenames);
-    files.filter(|file| file.extension().is_some_and(|extension| extension == "wasm")).last()
+    let mut files = artifacts.flat_map(|message| message.filenames);
+    files.rfind(|file| file.extension().is_some_and(|extension| extension == "wasm"))
 }
 
 async fn compile_by(

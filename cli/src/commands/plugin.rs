@@ -90,7 +90,7 @@ Examples:
 What a tag stands for is pinned in plugins.lock in the node's data directory when it is first installed. Credentials
 are those of 'docker login'.")]
     Install {
-        /// The component or package, or oci://HOST/REPOSITORY[:TAG][@sha256:…].
+        /// The component or package, or oci://HOST/REPOSITORY with :TAG or @sha256:… behind it.
         file: PathBuf,
         /// Let it use this of the host, such as log or kv, without asking. May be given several times.
         #[arg(long = "grant", value_name = "NAME", value_delimiter = ',')]

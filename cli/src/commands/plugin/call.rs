@@ -19,7 +19,7 @@ pub struct Call {
     plugin: String,
     /// The function, such as decide; without one, the functions are listed.
     function: Option<String>,
-    /// A value for each parameter in WAVE: 7, "text", [1, 2], {rtt-us: [500]}, some(3), ok.
+    /// A value for each parameter in WAVE: 7, "text", [1, 2], {rtt-us: 500}, some(3), ok.
     #[arg(allow_negative_numbers = true)]
     args: Vec<String>,
     /// A call to make before, in the same instance; may be repeated.

@@ -13,7 +13,8 @@ const SECTION: &str = "meshwork:plugin";
 const PLUGINS: [&str; 6] = ["latency", "latency-next", "class-fair", "steady", "beacon", "faulty"];
 
 fn main() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"))
+        .join("../..");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let plugins = root.join("plugins");
     // Not the directory itself: a native `cargo test` there leaves its target directory in it.

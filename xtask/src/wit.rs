@@ -1,10 +1,9 @@
-//! `cargo xtask wit`: what is written from `wit/`: the reference docs/plugins/wit.md, and the bindings for C.
+//! `cargo xtask wit`: the reference docs/plugins/wit.md, written from `wit/`.
 //!
 //! The WIT's own comments are its text, so that there is one place to change.
 
 use std::fmt::Write;
 use std::fs;
-use std::path::PathBuf;
 
 use wit_bindgen_core::wit_parser::{
     Docs, Function, Interface, InterfaceId, PackageId, Resolve, Type, TypeDef, TypeDefKind, TypeOwner,
@@ -14,10 +13,10 @@ use wit_bindgen_core::wit_parser::{
 use crate::process::{Failure, Result, root};
 use crate::stage::Stage;
 
-mod c;
-
-/// The reference and the bindings are what `wit/` says.
+/// The reference is what `wit/` says.
 pub const CHECK: Stage = Stage { name: "wit", run: check };
+
+const REFERENCE: &str = "docs/plugins/wit.md";
 
 /// In the order in which they are read; the first is what the others use.
 const PACKAGES: [&str; 5] = ["types", "routing", "qos", "topology", "handler"];
@@ -29,32 +28,18 @@ Written by `cargo xtask wit` from the comments in [`wit/`](../../wit); change th
 files themselves, and `meshctl plugin wit SLOT --out DIR` writes them where build tools look.
 ";
 
-/// Writes the reference and the bindings.
+/// Writes the reference.
 pub fn write() -> Result {
-    for (path, text) in files()? {
-        let path = root().join(path);
-        let dir = path.parent().unwrap_or(root());
-        let written = fs::create_dir_all(dir).and_then(|()| fs::write(&path, text));
-        written.map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
-    }
-    Ok(())
+    let (path, text) = (root().join(REFERENCE), reference()?);
+    fs::write(&path, text).map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))
 }
 
 fn check() -> Result {
-    let differs =
-        |(path, text): &(PathBuf, String)| !fs::read_to_string(root().join(path)).is_ok_and(|is| is == *text);
-    match files()?.iter().find(|file| differs(file)) {
-        None => Ok(()),
-        Some((path, _)) => {
-            Err(Failure::new(format!("{} is not what wit/ says", path.display())).help("cargo xtask wit"))
-        }
+    let text = reference()?;
+    if fs::read_to_string(root().join(REFERENCE)).is_ok_and(|is| is == text) {
+        return Ok(());
     }
-}
-
-fn files() -> Result<Vec<(PathBuf, String)>> {
-    let mut files = c::files()?;
-    files.push(("docs/plugins/wit.md".into(), reference()?));
-    Ok(files)
+    Err(Failure::new(format!("{REFERENCE} is not what wit/ says")).help("cargo xtask wit"))
 }
 
 fn reference() -> Result<String> {

@@ -34,8 +34,8 @@ fn of_kind(kind: Kind) -> (&'static str, [&'static str; 2]) {
     macro_rules! bindings {
         ($package:literal) => {
             [
-                template!(concat!("bindings/", $package, "/plugin.h")),
-                template!(concat!("bindings/", $package, "/plugin.c")),
+                include_str!(concat!(env!("OUT_DIR"), "/c/", $package, "/plugin.h")),
+                include_str!(concat!(env!("OUT_DIR"), "/c/", $package, "/plugin.c")),
             ]
         };
     }
@@ -48,7 +48,7 @@ fn of_kind(kind: Kind) -> (&'static str, [&'static str; 2]) {
 }
 
 macro_rules! template {
-    ($file:expr) => {
+    ($file:literal) => {
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/templates/c/", $file))
     };
 }

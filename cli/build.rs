@@ -1,12 +1,11 @@
-//! The bindings for C, as projects in C get them: cli/templates/c/bindings.
+//! Generates the bindings for C from `wit/`: what `meshctl plugin new --lang c` puts into a project as `sdk/plugin.*`.
 
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use wit_bindgen_c::Opts;
 use wit_bindgen_core::Files;
 use wit_bindgen_core::wit_parser::Resolve;
-
-use crate::process::{Failure, Result, root};
 
 /// The slots' packages with the interfaces that get short names: a plugin has one of each.
 const WORLDS: [(&str, &[(&str, &str)]); 4] = [
@@ -24,27 +23,31 @@ const WORLDS: [(&str, &[(&str, &str)]); 4] = [
 ];
 const TYPES: (&str, &str) = ("mesh:types/common@0.1.0", "common");
 
-/// Returns each file of the bindings, below the project's root, with what should be in it.
-pub fn files() -> Result<Vec<(PathBuf, String)>> {
-    let mut out = Vec::new();
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> Result<()> {
+    let wit = variable("CARGO_MANIFEST_DIR")?.join("../wit");
+    let out = variable("OUT_DIR")?.join("c");
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed={}", wit.display());
     for (package, interfaces) in WORLDS {
-        let dir = Path::new("cli/templates/c/bindings").join(package);
-        for (name, bytes) in
-            generate(package, interfaces).map_err(|error| Failure::new(format!("{error:#}")))?
-        {
-            out.push((dir.join(name), bytes));
+        let dir = out.join(package);
+        fs::create_dir_all(&dir)?;
+        for (name, bytes) in generate(&wit, package, interfaces)?.iter() {
+            fs::write(dir.join(name), bytes)?;
         }
     }
-    Ok(out)
+    Ok(())
 }
 
-fn generate(
-    package: &str,
-    interfaces: &[(&str, &str)],
-) -> std::result::Result<Vec<(String, String)>, Box<dyn std::error::Error>> {
+fn variable(name: &str) -> Result<PathBuf> {
+    Ok(env::var_os(name).ok_or_else(|| format!("cargo sets {name}"))?.into())
+}
+
+fn generate(wit: &Path, package: &str, interfaces: &[(&str, &str)]) -> Result<Files> {
     let mut resolve = Resolve::default();
-    resolve.push_dir(root().join("wit/types"))?;
-    let (id, _) = resolve.push_dir(root().join("wit").join(package))?;
+    resolve.push_dir(wit.join("types"))?;
+    let (id, _) = resolve.push_dir(wit.join(package))?;
     let world = resolve.select_world(&[id], None)?;
     let names = interfaces.iter().chain([&TYPES]);
     let opts = Opts {
@@ -56,6 +59,5 @@ fn generate(
     };
     let mut files = Files::default();
     opts.build().generate(&mut resolve, world, &mut files)?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ok(files.iter().map(|(name, bytes)| (name.to_owned(), text(bytes))).collect())
+    Ok(files)
 }

@@ -244,7 +244,9 @@ impl Node {
         for offer in offers {
             let flow = offer.flow(dest);
             let range: Range<u64> = offer.first..offer.first + u64::from(offer.count);
-            let parts = self.seen.missing(&flow, range);
+            // What was published here is not among what has come.
+            let is_own = offer.origin == self.id;
+            let parts = if is_own { Vec::new() } else { self.seen.missing(&flow, range) };
             self.trees.on_known(peer, topic, offer);
             if parts.is_empty()
                 && let Some(parent) = self.trees.shortcut(peer, topic, offer)

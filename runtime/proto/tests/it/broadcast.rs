@@ -83,6 +83,26 @@ fn a_tree_forms_that_sends_each_node_one_copy_and_heals_when_an_edge_is_cut() {
     }
 }
 
+// MN-57b: an offer of what was published here is not an offer of something that is missing.
+#[test]
+fn many_publishers_share_one_tree_and_ask_for_nothing_of_their_own() {
+    let mut net = full_mesh(8);
+    (0..8).for_each(|node| net.subscribe(node, "t"));
+    for n in 0..16 {
+        net.publish(n % 8, "t", b"warm up");
+        net.run(millis(500));
+    }
+    let before = net.frames(RUN);
+    for n in 0..40 {
+        net.publish(n % 8, "t", format!("{n}").as_bytes());
+        net.run(millis(500));
+    }
+    net.run(secs(2));
+
+    let copies = net.frames(RUN) - before;
+    assert_eq!(copies, 40 * 7, "one copy of each message to each of the other nodes");
+}
+
 // MN-08
 #[test]
 fn a_lost_push_is_grafted_half_a_second_later() {

@@ -5,6 +5,7 @@
 //! costs one entry. Every neighbour is eager until it proves to be a detour. Knows no queues and no sockets.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,13 +20,14 @@ pub const MAX_TOPICS: usize = 4096;
 pub const CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// Offers awaited at a time, at most (faults.md section 3: 5 000 ids).
 pub const MAX_MISSING: usize = 5_000;
-/// How long the next neighbour that offered it is then waited for.
-pub const GRAFT_AGAIN: Duration = Duration::from_millis(250);
+/// How long the next neighbour that offered it is then waited for; four times as long in each further round, for an
+/// answer may be on its way over a slow link.
+const GRAFT_AGAIN: Duration = Duration::from_millis(250);
 /// How old a message may be to be offered to a neighbour that has just come, in ms.
-pub const RECENT_MS: u64 = 60_000;
+const RECENT_MS: u64 = 60_000;
 /// A neighbour that offers a message with so many hops fewer than it came with takes the place of the one it came
 /// from (Plumtree paper, section 3.8: the optimisation of the tree; its threshold is 7).
-pub const SHORTCUT: u8 = 4;
+const SHORTCUT: u8 = 4;
 /// What a neighbour that has just come offers is asked for one by one, each so long after the one before it, so that
 /// two parts of a mesh that meet again do not tell each other everything at once (faults.md N08).
 const CATCH_UP_STEP: Duration = Duration::from_millis(100);
@@ -35,15 +37,14 @@ const CATCH_UP_PHASE: Duration = Duration::from_secs(2);
 const CATCH_UP: Duration = Duration::from_secs(30);
 /// How long after the first copy of a message another one still tells something of the tree.
 const LATE: Duration = Duration::from_secs(2);
-/// In place of the hops of what a graft names: this is wanted, and nothing later.
-const ONCE: u8 = 1;
+/// So many late copies one after the other do tell something: that the link lags behind.
+const MANY_LATE: u32 = 64;
 /// How often each neighbour that offered a message is asked for it.
 const ASK_ROUNDS: usize = 3;
 /// How long offers are gathered before they are sent, by the one of two neighbours that offers first.
-pub const OFFER_EVERY: Duration = Duration::from_millis(100);
-
+const OFFER_EVERY: Duration = Duration::from_millis(100);
 /// The same for the other one: what it has been offered meanwhile it need not offer.
-pub const OFFER_LATER: Duration = Duration::from_millis(300);
+const OFFER_LATER: Duration = Duration::from_millis(300);
 
 /// The topic under which messages to the whole mesh travel.
 pub const MESH: TopicId = TopicId([0; 32]);
@@ -94,6 +95,10 @@ pub struct Trees {
     offers: BTreeMap<(Peer, TopicId), (Instant, Vec<Offer>)>,
     /// The neighbours that are left to offer first.
     second_to: BTreeSet<Peer>,
+    /// How many late copies have come from a neighbour since its last one in time.
+    late: BTreeMap<Peer, u32>,
+    /// When there is a turn to ask for more of what neighbours that have just come offer.
+    catch_up: Instant,
 }
 
 impl Trees {
@@ -108,6 +113,8 @@ impl Trees {
             missing: BTreeMap::new(),
             offers: BTreeMap::new(),
             second_to: BTreeSet::new(),
+            late: BTreeMap::new(),
+            catch_up: Instant(0),
         }
     }
 
@@ -147,8 +154,11 @@ impl Trees {
         neighbours: impl IntoIterator<Item = Peer>,
     ) -> Vec<Peer> {
         let Some(tree) = tree_of(&run.head().flow.dest) else { return Vec::new() };
-        if let (Some(from), Some(lazy)) = (from, self.lazy.get_mut(&tree)) {
-            lazy.remove(&from);
+        if let Some(from) = from.filter(|_| !self.is_caught_up(run)) {
+            self.late.remove(&from);
+            if let Some(lazy) = self.lazy.get_mut(&tree) {
+                lazy.remove(&from);
+            }
         }
         self.remember(now, run, hops, from);
         if !self.missing.is_empty() {
@@ -187,12 +197,26 @@ impl Trees {
         }
     }
 
+    /// Says whether it was asked for to catch up: the way by which it then comes is none of the tree.
+    fn is_caught_up(&self, run: &Run) -> bool {
+        let (flow, seqs) = (run.head().flow, run.seqs());
+        let mut within = self.missing.range((flow, seqs.start)..(flow, seqs.end));
+        within.any(|(_, missing)| missing.is_late && missing.asked > 0)
+    }
+
     /// A run came that had come before. Returns whether to ask `from` to stop pushing this topic: not when the first
     /// copy is old, because one that was made up for elsewhere takes ways that the tree does not mean.
     pub fn on_duplicate(&mut self, now: Instant, from: Peer, flow: &Flow, first: u64) -> bool {
         let known = self.cache.get(&(*flow, first));
-        let is_late = known.is_some_and(|known| now.since(known.since) > LATE);
-        !is_late && tree_of(&flow.dest).is_some_and(|tree| self.make_lazy(from, tree))
+        if known.is_some_and(|known| now.since(known.since) > LATE) {
+            let late = self.late.entry(from).or_default();
+            *late += 1;
+            if *late < MANY_LATE {
+                return false;
+            }
+        }
+        self.late.remove(&from);
+        tree_of(&flow.dest).is_some_and(|tree| self.make_lazy(from, tree))
     }
 
     /// The neighbour asks not to be pushed the topic.
@@ -212,11 +236,16 @@ impl Trees {
         self.lazy.entry(tree).or_default().insert(peer)
     }
 
-    /// The neighbour asks for messages and, unless it says of all that it wants them alone, to be pushed from now on.
-    /// Returns what is still here.
-    pub fn on_graft(&mut self, from: Peer, tree: TopicId, offers: &[Offer]) -> Vec<(Arc<Run>, u8)> {
-        let wants_all = offers.is_empty() || offers.iter().any(|offer| offer.hops != ONCE);
-        if let Some(lazy) = self.lazy.get_mut(&tree).filter(|_| wants_all) {
+    /// The neighbour asks for messages and, unless it wants them alone, to be pushed from now on. Returns what is
+    /// still here.
+    pub fn on_graft(
+        &mut self,
+        from: Peer,
+        tree: TopicId,
+        once: bool,
+        offers: &[Offer],
+    ) -> Vec<(Arc<Run>, u8)> {
+        if let Some(lazy) = self.lazy.get_mut(&tree).filter(|_| !once) {
             lazy.remove(&from);
         }
         let mut out = Vec::new();
@@ -282,36 +311,30 @@ impl Trees {
     /// A neighbour that has just come offers these ranges, the newest first: they are asked for in turn, the oldest
     /// first, unless they come from elsewhere meanwhile. `phase`, 0 to 1, moves it all a little: whoever asks later
     /// than the others in its part of the mesh gets it from them.
-    pub fn on_recent(
-        &mut self,
-        now: Instant,
-        from: Peer,
-        ranges: &[(Flow, std::ops::Range<u64>)],
-        phase: f64,
-    ) {
-        let count = u32::try_from(ranges.len()).unwrap_or(u32::MAX).max(1);
+    pub fn on_recent(&mut self, now: Instant, from: Peer, ranges: &[(Flow, Range<u64>)], phase: f64) {
+        let is_new = |range: &&(Flow, Range<u64>)| !self.missing.contains_key(&(range.0, range.1.start));
+        let count = u32::try_from(ranges.iter().filter(is_new).count()).unwrap_or(u32::MAX).max(1);
         let step = CATCH_UP_STEP.min(CATCH_UP / count);
         let begin = now + (step * count).min(CATCH_UP_PHASE).mul_f64(phase);
-        for ((flow, range), turn) in ranges.iter().rev().zip(0..) {
-            self.note_missing(begin + step * turn, from, *flow, range, true);
+        let mut turn = self.catch_up.max(begin);
+        for (flow, range) in ranges.iter().rev() {
+            let sizes = self.missing.len();
+            self.note_missing(turn.min(begin + CATCH_UP), from, *flow, range, true);
+            if self.missing.len() > sizes {
+                turn = turn + step;
+            }
         }
+        self.catch_up = turn.min(begin + CATCH_UP);
     }
 
     /// The neighbour offers a range of which these parts are missing here.
-    pub fn on_offer(&mut self, now: Instant, from: Peer, flow: Flow, parts: &[std::ops::Range<u64>]) {
+    pub fn on_offer(&mut self, now: Instant, from: Peer, flow: Flow, parts: &[Range<u64>]) {
         for part in parts {
             self.note_missing(now, from, flow, part, false);
         }
     }
 
-    fn note_missing(
-        &mut self,
-        now: Instant,
-        from: Peer,
-        flow: Flow,
-        part: &std::ops::Range<u64>,
-        is_late: bool,
-    ) {
+    fn note_missing(&mut self, now: Instant, from: Peer, flow: Flow, part: &Range<u64>, is_late: bool) {
         let key = (flow, part.start);
         if self.missing.len() >= MAX_MISSING && !self.missing.contains_key(&key) {
             return;
@@ -333,15 +356,15 @@ impl Trees {
         }
     }
 
-    /// Returns the grafts that are due: whom to ask, in which tree, for what. `still` says which parts of a
-    /// range have not come meanwhile.
+    /// Returns the grafts that are due: whom to ask, in which tree, whether for this alone, for what. `still` says
+    /// which parts of a range have not come meanwhile.
     pub fn take_grafts(
         &mut self,
         now: Instant,
-        still: impl Fn(&Flow, std::ops::Range<u64>) -> bool,
-    ) -> BTreeMap<(Peer, TopicId), Vec<Offer>> {
+        still: impl Fn(&Flow, Range<u64>) -> bool,
+    ) -> BTreeMap<(Peer, TopicId, bool), Vec<Offer>> {
         let due: Vec<_> = self.missing.iter().filter(|(_, m)| m.due <= now).map(|(key, _)| *key).collect();
-        let mut out: BTreeMap<(Peer, TopicId), Vec<Offer>> = BTreeMap::new();
+        let mut out: BTreeMap<(Peer, TopicId, bool), Vec<Offer>> = BTreeMap::new();
         for key in due {
             let (flow, first) = key;
             let Some(missing) = self.missing.get_mut(&key) else { continue };
@@ -352,15 +375,16 @@ impl Trees {
                 self.missing.remove(&key);
                 continue;
             };
-            missing.due = now + GRAFT_AGAIN;
             missing.asked += 1;
+            let rounds = (missing.asked / missing.offered_by.len()).min(ASK_ROUNDS);
+            missing.due = now + GRAFT_AGAIN * 4_u32.pow(rounds as u32);
             missing.offered_by.rotate_left(1);
             if let Some(lazy) = self.lazy.get_mut(&tree).filter(|_| !missing.is_late) {
                 lazy.remove(&peer);
             }
-            let hops = if missing.is_late { ONCE } else { 0 };
-            let offer = Offer { origin: flow.origin, epoch: flow.epoch, first, count: missing.count, hops };
-            out.entry((peer, tree)).or_default().push(offer);
+            let offer =
+                Offer { origin: flow.origin, epoch: flow.epoch, first, count: missing.count, hops: 0 };
+            out.entry((peer, tree, missing.is_late)).or_default().push(offer);
         }
         out
     }
@@ -378,6 +402,10 @@ impl Trees {
         }
         self.offers.retain(|(to, _), _| *to != peer);
         self.second_to.remove(&peer);
+        self.late.remove(&peer);
+        for cached in self.cache.values_mut().filter(|cached| cached.from == Some(peer)) {
+            cached.from = None;
+        }
         for missing in self.missing.values_mut() {
             missing.offered_by.retain(|by| *by != peer);
         }
@@ -402,5 +430,117 @@ impl Trees {
                 self.cache_bytes -= run.payload_len() + run.len() * 36;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use ed25519_dalek::SigningKey;
+
+    use super::*;
+    use crate::id::NodeId;
+    use crate::policy::Class;
+    use crate::run::{Draft, Head, seal};
+
+    const A: Peer = Peer(1);
+    const B: Peer = Peer(2);
+
+    fn run(seq: u64) -> Arc<Run> {
+        let key = SigningKey::from_bytes(&[1; 32]);
+        let origin = NodeId(key.verifying_key().to_bytes());
+        let head = Head {
+            flow: Flow { origin, epoch: 0, dest: Dest::Mesh },
+            seq_base: 0,
+            sent_ms: 0,
+            expiry_ms: 60_000,
+            class: Class::Normal,
+            hop_limit: 3,
+            durable: false,
+            internal: false,
+        };
+        let draft = Draft { head, first_seq: seq, payloads: vec![Bytes::from_static(b"news")] };
+        Arc::new(seal(&key, vec![draft]).remove(0))
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant(0) + Duration::from_millis(ms)
+    }
+
+    fn trees() -> Trees {
+        Trees::new(Duration::from_millis(500))
+    }
+
+    fn missing(seqs: Range<u64>) -> Vec<(Flow, Range<u64>)> {
+        let flow = run(0).head().flow;
+        seqs.rev().map(|seq| (flow, seq..seq + 1)).collect()
+    }
+
+    /// Asks for all that is missing, step by step; returns when, in ms, whom, for which number, and whether alone.
+    fn asked(trees: &mut Trees, within_ms: u64) -> Vec<(u64, Peer, u64, bool)> {
+        let mut out = Vec::new();
+        for ms in (0..within_ms).step_by(50) {
+            for ((peer, _, once), rows) in trees.take_grafts(at(ms), |_, _| true) {
+                out.extend(rows.into_iter().map(|row| (ms, peer, row.first, once)));
+            }
+        }
+        out
+    }
+
+    // MN-08
+    #[test]
+    fn a_slow_neighbour_has_time_to_answer_before_it_is_asked_again() {
+        let mut trees = trees();
+        let (flow, range) = missing(0..1).remove(0);
+
+        trees.on_offer(at(0), A, flow, std::slice::from_ref(&range));
+        trees.on_offer(at(0), B, flow, &[range]);
+
+        let all = [(500, A, 0, false), (750, B, 0, false), (1750, A, 0, false), (2750, B, 0, false)];
+        assert_eq!(asked(&mut trees, 4000), all, "the other one soon, the same ones late");
+    }
+
+    // N08
+    #[test]
+    fn what_several_neighbours_offer_on_coming_is_asked_for_in_one_turn() {
+        let mut trees = trees();
+
+        trees.on_recent(at(0), A, &missing(0..5), 0.0);
+        trees.on_recent(at(0), B, &missing(0..5), 0.0);
+        trees.on_recent(at(0), B, &missing(5..10), 0.0);
+
+        let all = asked(&mut trees, 1500);
+        let first =
+            |seq| all.iter().find(|(_, _, asked, _)| *asked == seq).map(|(ms, _, _, once)| (*ms, *once));
+        let turns: Vec<_> = (0..10).map(first).collect();
+        assert_eq!(turns, (0..10).map(|turn| Some((500 + turn * 100, true))).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_made_up_for_does_not_open_the_way_it_comes_by() {
+        let mut trees = trees();
+        let late = run(0);
+        trees.on_prune(A, MESH);
+        trees.on_recent(at(0), A, &missing(0..1), 0.0);
+        assert_eq!(trees.take_grafts(at(500), |_, _| true).len(), 1);
+
+        trees.on_fresh(at(600), Some(A), &late, 1, [A, B]);
+
+        assert!(trees.is_lazy(A), "the neighbour still has this way closed");
+        trees.on_fresh(at(700), Some(A), &run(1), 1, [A, B]);
+        assert!(!trees.is_lazy(A), "pushed unasked: it has it open");
+    }
+
+    #[test]
+    fn late_copies_do_not_prune_but_a_link_that_always_lags_is_pruned() {
+        let mut trees = trees();
+        let flow = run(0).head().flow;
+        trees.on_fresh(at(0), Some(A), &run(0), 1, [A, B]);
+
+        let prunes: Vec<bool> = (0..MANY_LATE).map(|_| trees.on_duplicate(at(5000), B, &flow, 0)).collect();
+
+        assert_eq!(prunes.iter().position(|prune| *prune), Some(MANY_LATE as usize - 1));
+        trees.on_fresh(at(0), Some(A), &run(1), 1, [A, B]);
+        assert!(trees.is_lazy(B));
     }
 }

@@ -15,7 +15,7 @@ use crate::verified::Verified;
 use crate::wire::Reader;
 
 /// The version that a hello offers; only equal versions talk.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Bytes of a frame on a class lane, at most.
 pub const MAX_FRAME: usize = 1024 * 1024;
@@ -252,10 +252,12 @@ pub enum Control {
         /// The topic; all zero for the whole mesh.
         topic: TopicId,
     },
-    /// Asks for messages of the topic, and for all later ones.
+    /// Asks for messages of the topic.
     Graft {
         /// The topic.
         topic: TopicId,
+        /// For these alone, and not for all later ones.
+        once: bool,
         /// What is missing.
         offers: Vec<Offer>,
     },
@@ -337,7 +339,12 @@ impl Control {
             PRUNE => Control::Prune { topic: TopicId(reader.array()?) },
             GRAFT => {
                 let topic = TopicId(reader.array()?);
-                Control::Graft { topic, offers: rows(&mut reader, read_offer)? }
+                let once = match reader.u8()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(Violation::BadField { field: "once" }),
+                };
+                Control::Graft { topic, once, offers: rows(&mut reader, read_offer)? }
             }
             IHAVE => {
                 let topic = TopicId(reader.array()?);
@@ -425,8 +432,17 @@ impl Control {
                 out.push(PRUNE);
                 out.extend_from_slice(&topic.0);
             }
-            Control::Graft { topic, offers } => put_offers(&mut out, GRAFT, topic, offers),
-            Control::IHave { topic, offers } => put_offers(&mut out, IHAVE, topic, offers),
+            Control::Graft { topic, once, offers } => {
+                out.push(GRAFT);
+                out.extend_from_slice(&topic.0);
+                out.push(u8::from(*once));
+                put_rows(&mut out, offers, put_offer);
+            }
+            Control::IHave { topic, offers } => {
+                out.push(IHAVE);
+                out.extend_from_slice(&topic.0);
+                put_rows(&mut out, offers, put_offer);
+            }
             Control::Goodbye => out.push(GOODBYE),
         }
         let len = (out.len() - 4) as u32;
@@ -514,16 +530,12 @@ fn read_offer(reader: &mut Reader<'_>) -> Result<Offer, Violation> {
     if fits { Ok(offer) } else { Err(Violation::BadField { field: "offer" }) }
 }
 
-fn put_offers(out: &mut Vec<u8>, kind: u8, topic: &TopicId, offers: &[Offer]) {
-    out.push(kind);
-    out.extend_from_slice(&topic.0);
-    put_rows(out, offers, |offer, out| {
-        out.extend_from_slice(&offer.origin.0);
-        out.extend_from_slice(&offer.epoch.to_le_bytes());
-        out.extend_from_slice(&offer.first.to_le_bytes());
-        out.extend_from_slice(&offer.count.to_le_bytes());
-        out.push(offer.hops);
-    });
+fn put_offer(offer: &Offer, out: &mut Vec<u8>) {
+    out.extend_from_slice(&offer.origin.0);
+    out.extend_from_slice(&offer.epoch.to_le_bytes());
+    out.extend_from_slice(&offer.first.to_le_bytes());
+    out.extend_from_slice(&offer.count.to_le_bytes());
+    out.push(offer.hops);
 }
 
 #[cfg(test)]
@@ -548,7 +560,7 @@ mod tests {
             Control::WayRequest { node, hops: 5 },
             Control::Introduce { node },
             Control::Prune { topic },
-            Control::Graft { topic, offers: offers.clone() },
+            Control::Graft { topic, once: true, offers: offers.clone() },
             Control::IHave { topic, offers },
             Control::Goodbye,
             Control::Digest([7; 16]),

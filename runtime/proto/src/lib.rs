@@ -17,7 +17,7 @@ pub mod policy;
 pub mod queue;
 pub mod record;
 pub mod routing;
-pub mod rumor;
+mod rumor;
 pub mod run;
 pub mod seen;
 #[cfg(feature = "sim")]

@@ -1,6 +1,6 @@
 //! Who is in the mesh: what every node says of itself, and whether it lives. Says nothing about links.
 //!
-//! Knowledge is spread twice: news is told on at once, and digests repair what was missed (van Renesse et al.,
+//! Knowledge is spread twice: news is told on by whoever hears it (rumor.rs), and digests repair what was missed (van Renesse et al.,
 //! Efficient reconciliation and flow control for anti-entropy protocols, 2008: Scuttlebutt). A digest is 16
 //! sums, so that two that know the same exchange 137 bytes however large the mesh is; where sums differ,
 //! versions are compared, a page at a time.

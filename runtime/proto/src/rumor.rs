@@ -5,6 +5,7 @@
 //! it one way only; and no link carries more than its budget, so that a mesh that has much to say at once does not
 //! drown itself. Signs and checks nothing, and keeps no record: those are the members'.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::accusation::Accusation;
@@ -39,10 +40,17 @@ impl Rumors {
     }
 
     /// There is a new record of a node: it is for all of `to`, whatever they were told before. An urgent one, which
-    /// clears somebody of a doubt, waits for no budget.
+    /// clears somebody of a doubt or says that it leaves, waits for no budget; nor does what follows on it.
     pub fn add_record(&mut self, node: NodeId, to: Vec<Peer>, is_urgent: bool) {
-        if self.records.insert(node, (to, is_urgent)).is_none() {
-            self.order.push_back(node);
+        match self.records.entry(node) {
+            Entry::Vacant(entry) => {
+                entry.insert((to, is_urgent));
+                self.order.push_back(node);
+            }
+            Entry::Occupied(mut entry) => {
+                let was_urgent = entry.get().1;
+                entry.insert((to, is_urgent || was_urgent));
+            }
         }
     }
 
@@ -60,10 +68,19 @@ impl Rumors {
         }
     }
 
-    /// The neighbour knows this accusation.
+    /// The neighbour knows this accusation; one of an older version tells nothing of that which waits.
     pub fn knows_accusation(&mut self, peer: Peer, accusation: &Accusation) {
-        if let Some((_, to)) = self.accusations.get_mut(&(accusation.subject, accusation.accuser)) {
+        if let Some((waits, to)) = self.accusations.get_mut(&(accusation.subject, accusation.accuser))
+            && waits.version <= accusation.version
+        {
             to.retain(|other| *other != peer);
+        }
+    }
+
+    /// A neighbour has come: no digest names accusations, so those that wait are for it too.
+    pub fn add_listener(&mut self, peer: Peer) {
+        for (_, to) in self.accusations.values_mut().filter(|(_, to)| !to.contains(&peer)) {
+            to.push(peer);
         }
     }
 

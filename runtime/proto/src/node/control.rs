@@ -1,5 +1,6 @@
 //! Links coming and going, and the control frames on them.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use bytes::Bytes;
 
 use super::link::Neighbour;
 use super::{Disconnect, MAX_LINKS, Node, Output, Pending};
-use crate::broadcast::{MESH, tree_of};
+use crate::broadcast::{MAX_MISSING, MESH, tree_of};
 use crate::frame::{Control, MAX_ROWS, Offer, Violation};
 use crate::id::{NodeId, Peer, TopicId};
 use crate::queue::{Drained, Item};
@@ -174,7 +175,7 @@ impl Node {
             Control::Introduce { node } => self.on_introduced(now, node),
             Control::WayRequest { node, hops } => self.on_way_request(now, peer, node, hops),
             Control::Prune { topic } => self.trees.on_prune(peer, topic),
-            Control::Graft { topic, offers } => self.on_graft(now, peer, topic, &offers),
+            Control::Graft { topic, once, offers } => self.on_graft(now, peer, topic, once, &offers),
             Control::IHave { topic, offers } => self.on_offers(now, peer, topic, &offers),
             Control::Goodbye => {
                 neighbour.leaving = true;
@@ -212,6 +213,7 @@ impl Node {
             self.rejoin(now);
         }
         self.size_up();
+        self.rumors.add_listener(peer);
         let record = self.record.clone();
         self.tell_records(peer, vec![record]);
         if self.samples() {
@@ -229,8 +231,8 @@ impl Node {
         }
     }
 
-    fn on_graft(&mut self, now: Now, peer: Peer, topic: TopicId, offers: &[Offer]) {
-        for (run, hops) in self.trees.on_graft(peer, topic, offers) {
+    fn on_graft(&mut self, now: Now, peer: Peer, topic: TopicId, once: bool, offers: &[Offer]) {
+        for (run, hops) in self.trees.on_graft(peer, topic, once, offers) {
             let class = run.head().class;
             self.push_broadcast(now, peer, class, run, hops);
         }
@@ -240,7 +242,7 @@ impl Node {
         let dest = if topic == MESH { Dest::Mesh } else { Dest::Topic(topic) };
         let is_new = |neighbour: &Neighbour| now.instant.since(neighbour.since) < NEW_FOR;
         let is_new = self.neighbours.get(&peer).is_some_and(is_new);
-        let mut recent = Vec::new();
+        let (mut recent, mut detours) = (Vec::new(), BTreeSet::new());
         for offer in offers {
             let flow = offer.flow(dest);
             let range: Range<u64> = offer.first..offer.first + u64::from(offer.count);
@@ -248,17 +250,21 @@ impl Node {
             let is_own = offer.origin == self.id;
             let parts = if is_own { Vec::new() } else { self.seen.missing(&flow, range) };
             self.trees.on_known(peer, topic, offer);
-            if parts.is_empty()
-                && let Some(parent) = self.trees.shortcut(peer, topic, offer)
-            {
-                self.say(peer, &Control::Graft { topic, offers: Vec::new() });
-                self.say(parent, &Control::Prune { topic });
+            if parts.is_empty() {
+                detours.extend(self.trees.shortcut(peer, topic, offer));
             }
             if is_new {
-                recent.extend(parts.into_iter().map(|part| (flow, part)));
+                let room = MAX_MISSING.saturating_sub(recent.len());
+                recent.extend(parts.into_iter().map(|part| (flow, part)).take(room));
             } else {
                 self.trees.on_offer(now.instant, peer, flow, &parts);
             }
+        }
+        if !detours.is_empty() {
+            self.say(peer, &Control::Graft { topic, once: false, offers: Vec::new() });
+        }
+        for parent in detours {
+            self.say(parent, &Control::Prune { topic });
         }
         if !recent.is_empty() {
             self.trees.on_recent(now.instant, peer, &recent, self.rng.f64());

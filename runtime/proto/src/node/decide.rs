@@ -252,21 +252,29 @@ impl Node {
         let hops = pending.hops + 1;
         let greeted = self.neighbours.iter().filter(|(_, neighbour)| neighbour.is_greeted());
         let peers: Vec<Peer> = greeted.map(|(peer, _)| *peer).collect();
-        let to = self.trees.on_fresh(now.instant, pending.from, &pending.run, hops, peers);
+        let mut to = self.trees.on_fresh(now.instant, pending.from, &pending.run, hops, peers);
+        to.retain(|peer| self.push_broadcast(now, *peer, class, pending.run.clone(), hops));
         self.note(&pending, judged, Fate::Sent(class), &to);
-        for peer in to {
-            self.push_broadcast(now, peer, class, pending.run.clone(), hops);
-        }
     }
 
-    /// A neighbour that has no room is offered the run instead: it can ask when it has caught up.
-    pub(super) fn push_broadcast(&mut self, now: Now, peer: Peer, class: Class, run: Arc<Run>, hops: u8) {
-        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
-        if neighbour.queue.has_room(class) {
+    /// Says whether the run waits for the neighbour now. One that has no room is offered it instead: it can ask when
+    /// it has caught up.
+    pub(super) fn push_broadcast(
+        &mut self,
+        now: Now,
+        peer: Peer,
+        class: Class,
+        run: Arc<Run>,
+        hops: u8,
+    ) -> bool {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else { return false };
+        let has_room = neighbour.queue.has_room(class);
+        if has_room {
             neighbour.push(class, Item { run, hops, key: None, owed: None });
         } else {
             self.load.dropped[class as usize] += run.len() as u64;
             self.trees.offer(now.instant, peer, &run, hops);
         }
+        has_room
     }
 }

@@ -94,7 +94,9 @@ impl Node {
     }
 
     fn keep(&mut self, decided: Decided) {
-        self.decided.get_or_insert_default().push(decided);
+        if let Some(kept) = &mut self.decided {
+            kept.push(decided);
+        }
     }
 
     pub(super) fn overrule(&mut self, judged: Judged, rows: usize, applied: Overrule) {

@@ -115,13 +115,13 @@ impl Node {
         }
     }
 
-    /// Tells what may be told now; the rest waits for the next second.
+    /// Tells what may be told now; the rest waits for the next sweep.
     pub(super) fn tell_spread(&mut self) {
         self.due.spread = None;
         let greeted = self.neighbours.iter().filter(|(_, neighbour)| neighbour.is_greeted());
         let mut budgets = greeted.map(|(peer, neighbour)| (*peer, neighbour.news_bytes)).collect();
         let (own, members) = (self.id, &self.members);
-        // The own word goes first and free: a node that leaves has no other second.
+        // The own word is free: a node that leaves has no other second.
         let size = |node: &NodeId| {
             if *node == own { Some(0) } else { members.record(node).map(|record| record.size()) }
         };
@@ -195,8 +195,8 @@ impl Node {
         let has_moved = |known: &Arc<Record>| known.facts.addrs != record.facts.addrs;
         let moved = self.members.record(&node).is_none_or(has_moved);
         let was_sample = self.samples();
-        // Who refutes an accusation has little time.
-        let is_doubted = self.members.state(&node) == Some(MemberState::Suspect);
+        // Who refutes an accusation has little time, and who leaves is seen to leave at once.
+        let is_urgent = record.facts.left || self.members.state(&node) == Some(MemberState::Suspect);
         let learnt = self.members.learn(now, record.clone(), &mut self.rng);
         if learnt == Learnt::Nothing {
             return;
@@ -216,7 +216,7 @@ impl Node {
             self.on_back(now);
         }
         if !was_sample {
-            self.spread(now, node, from, is_doubted);
+            self.spread(now, node, from, is_urgent);
         }
     }
 

@@ -24,10 +24,10 @@ const ACK_LITTLE: usize = 8 * 1024;
 /// What may come beyond the window: the run that closed it.
 const WINDOW_SLACK: usize = crate::frame::MAX_FRAME;
 
-/// Records that one neighbour is told in a second, at most, beside news: a newcomer and a part of the mesh that
+/// Records that one neighbour is told between two sweeps, at most, beside news: a newcomer and a part of the mesh that
 /// was cut off catch up without a storm.
 pub(super) const ALLOWANCE: usize = 512;
-/// Bytes of news that one neighbour is told in a second, at most: a dozen records. More waits, so that a mesh
+/// Bytes of news that one neighbour is told between two sweeps, at most: a dozen records. More waits, so that a mesh
 /// that grows together after a cut does not drown itself (faults.md N08).
 pub(super) const NEWS_BYTES: usize = 4 * 1024;
 
@@ -61,6 +61,7 @@ impl Incoming {
 pub(super) struct Neighbour {
     pub(super) node: NodeId,
     pub(super) dialed: bool,
+    /// When it came, or said hello.
     pub(super) since: Instant,
     pub(super) queue: Outgoing,
     /// When something last left the queue.
@@ -77,9 +78,9 @@ pub(super) struct Neighbour {
     pub(super) is_ready: bool,
     /// It says that it knows the mesh by a sample.
     pub(super) samples: bool,
-    /// Records that it may still be told in this second.
+    /// Records that it may still be told until the next sweep.
     pub(super) allowance: usize,
-    /// Bytes of news that it may still be told in this second.
+    /// Bytes of news that it may still be told until the next sweep.
     pub(super) news_bytes: usize,
     /// It said goodbye: what it did not acknowledge it did not take.
     pub(super) leaving: bool,
@@ -134,6 +135,7 @@ impl Neighbour {
 
     pub(super) fn greet(&mut self, now: Instant, epoch: u64, heartbeat: Duration) {
         self.epoch = Some(epoch);
+        self.since = now;
         self.detector = Detector::new(now, heartbeat);
     }
 

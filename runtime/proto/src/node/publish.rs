@@ -166,7 +166,8 @@ impl Node {
         }
         let nonce = self.rng.u64(..);
         self.pings.insert(nonce, (token, now.instant));
-        self.write_internal(now, to, [&[ECHO_REQUEST][..], &nonce.to_le_bytes(), &[0]].concat());
+        let echo = [&[ECHO_REQUEST][..], &nonce.to_le_bytes(), &[0]].concat();
+        self.write_internal(now, to, Class::Critical, echo);
     }
 
     pub(super) fn on_internal(&mut self, now: Now, run: &Run, hops: u8) {
@@ -178,11 +179,8 @@ impl Node {
                 (QUESTION, _) => self.on_question(from, nonce, payload.slice_ref(rest)),
                 (ANSWER, _) => self.on_answer(from, nonce, payload.slice_ref(rest)),
                 (ECHO_REQUEST, [_]) => {
-                    self.write_internal(
-                        now,
-                        from,
-                        [&[ECHO_REPLY][..], &nonce.to_le_bytes(), &[hops]].concat(),
-                    );
+                    let echo = [&[ECHO_REPLY][..], &nonce.to_le_bytes(), &[hops]].concat();
+                    self.write_internal(now, from, Class::Critical, echo);
                 }
                 (ECHO_REPLY, &[told]) => {
                     if let Some((token, sent)) = self.pings.remove(&nonce) {
@@ -200,7 +198,7 @@ impl Node {
         self.pings.retain(|_, (_, sent)| now.instant.since(*sent) < ttl);
     }
 
-    pub(super) fn write_internal(&mut self, now: Now, to: NodeId, payload: Vec<u8>) {
+    pub(super) fn write_internal(&mut self, now: Now, to: NodeId, class: Class, payload: Vec<u8>) {
         if self.next_seq.len() >= MAX_FLOWS && !self.next_seq.contains_key(&Dest::Node(to)) {
             return;
         }
@@ -209,7 +207,7 @@ impl Node {
             seq_base: 0,
             sent_ms: now.unix_ms,
             expiry_ms: now.unix_ms + PING_TTL_MS,
-            class: Class::Critical,
+            class,
             hop_limit: DEFAULT_HOP_LIMIT,
             durable: false,
             internal: true,

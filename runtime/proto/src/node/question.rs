@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::publish::{ANSWER, QUESTION};
 use super::{Node, Output};
 use crate::id::NodeId;
+use crate::policy::Class;
 use crate::time::{Instant, Now};
 
 /// Bytes of a question, and of an answer, at most.
@@ -17,15 +18,18 @@ pub const MAX_QUESTION: usize = 16 * 1024;
 const MAX_ASKED: usize = 256;
 /// How long an answer is waited for.
 const WITHIN: Duration = Duration::from_secs(10);
-/// Questions of others that are passed on between two sweeps, at most; faults.md bounds what a member can make
+/// Questions of one node that are passed on between two sweeps, at most; faults.md bounds what a member can make
 /// others do.
-const MAX_HEARD: u32 = 256;
+const MAX_HEARD: u32 = 16;
+/// Nodes whose questions are passed on between two sweeps, at most.
+const MAX_ASKERS: usize = 16;
 
 /// What was asked and what was heard.
 #[derive(Debug, Default)]
 pub(super) struct Questions {
     asked: BTreeMap<u64, Asked>,
-    heard: u32,
+    /// How many came from each since the last sweep.
+    heard: BTreeMap<NodeId, u32>,
 }
 
 #[derive(Debug)]
@@ -42,18 +46,33 @@ impl Node {
         }
         let nonce = self.rng.u64(..);
         self.questions.asked.insert(nonce, Asked { token, to, at: now.instant });
-        self.write_internal(now, to, [&[QUESTION][..], &nonce.to_le_bytes(), question].concat());
+        self.write_internal(
+            now,
+            to,
+            Class::Normal,
+            [&[QUESTION][..], &nonce.to_le_bytes(), question].concat(),
+        );
     }
 
     pub(super) fn answer_node(&mut self, now: Now, to: NodeId, nonce: u64, answer: &[u8]) {
         if answer.len() <= MAX_QUESTION {
-            self.write_internal(now, to, [&[ANSWER][..], &nonce.to_le_bytes(), answer].concat());
+            self.write_internal(
+                now,
+                to,
+                Class::Normal,
+                [&[ANSWER][..], &nonce.to_le_bytes(), answer].concat(),
+            );
         }
     }
 
     pub(super) fn on_question(&mut self, from: NodeId, nonce: u64, question: Bytes) {
-        if self.questions.heard < MAX_HEARD && question.len() <= MAX_QUESTION {
-            self.questions.heard += 1;
+        let askers = &mut self.questions.heard;
+        if question.len() > MAX_QUESTION || askers.len() >= MAX_ASKERS && !askers.contains_key(&from) {
+            return;
+        }
+        let heard = askers.entry(from).or_default();
+        if *heard < MAX_HEARD {
+            *heard += 1;
             self.outputs.push_back(Output::Asked { from, nonce, question });
         }
     }
@@ -70,7 +89,7 @@ impl Node {
     }
 
     pub(super) fn expire_questions(&mut self, now: Now) {
-        self.questions.heard = 0;
+        self.questions.heard.clear();
         self.questions.asked.retain(|_, asked| now.instant.since(asked.at) < WITHIN);
     }
 }

@@ -242,7 +242,7 @@ impl Node {
     fn feel_for_orphans(&mut self, now: Now) -> bool {
         let mut orphans: Vec<NodeId> = self.orphans.iter().copied().collect();
         let all = orphans.len();
-        let survivors = (self.members.len() + 1).saturating_sub(all).max(1);
+        let survivors = (self.members.count(MemberState::Alive) + 1).saturating_sub(all).max(1);
         let expected = all as f64 * 2.0 / survivors as f64;
         let mut dials = (expected as usize).min(MAX_DIALS);
         if dials < MAX_DIALS && self.rng.f64() < expected.fract() {

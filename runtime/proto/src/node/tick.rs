@@ -224,9 +224,9 @@ impl Node {
     fn send_grafts(&mut self, now: Now) {
         let seen = &self.seen;
         let still = |flow: &_, range| !seen.missing(flow, range).is_empty();
-        for ((peer, topic), offers) in self.trees.take_grafts(now.instant, still) {
+        for ((peer, topic, once), offers) in self.trees.take_grafts(now.instant, still) {
             for some in offers.chunks(MAX_ROWS) {
-                self.say(peer, &Control::Graft { topic, offers: some.to_vec() });
+                self.say(peer, &Control::Graft { topic, once, offers: some.to_vec() });
             }
         }
         let offers = self.trees.take_offers(now.instant);

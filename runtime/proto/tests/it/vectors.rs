@@ -68,7 +68,7 @@ fn controls() -> Vec<(&'static str, Control)> {
         ("routes", Control::Routes(vec![Route { node, seqno: 9, cost_us: 1500, hops: 2 }])),
         ("seqno-request", Control::SeqnoRequest { node, seqno: 10, hops: 32 }),
         ("prune", Control::Prune { topic }),
-        ("graft", Control::Graft { topic, offers: vec![offer] }),
+        ("graft", Control::Graft { topic, once: false, offers: vec![offer] }),
         ("ihave", Control::IHave { topic, offers: vec![offer] }),
         ("goodbye", Control::Goodbye),
         ("digest", Control::Digest(std::array::from_fn(|n| n as u64))),

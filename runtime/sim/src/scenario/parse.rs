@@ -101,7 +101,7 @@ fn read_sections(root: &mut Reader<'_>, scenario: &mut Scenario, findings: &mut 
     scenario.links = faults::change(&mut links, findings).apply(Links::default());
     links.done(findings);
     scenario.mesh = mesh(root.section("mesh", findings), scenario, findings);
-    scenario.measure = measure(root.section("measure", findings), findings);
+    scenario.measure = measure(root.section("measure", findings), scenario.duration, findings);
     for mut reader in root.sections("traffic", findings) {
         if let Some(traffic) = traffic::read(&mut reader, findings) {
             if traffic.start > scenario.duration {
@@ -229,13 +229,17 @@ fn tuning(reader: &mut Reader<'_>, preset: Tuning, findings: &mut Findings<'_>) 
     Tuning { phi, members, ..tuning }
 }
 
-fn measure(mut reader: Reader<'_>, findings: &mut Findings<'_>) -> Measure {
+fn measure(mut reader: Reader<'_>, duration: Duration, findings: &mut Findings<'_>) -> Measure {
     let default = Measure::default();
     let measure = Measure {
         settled: reader.time("settled", findings).unwrap_or(default.settled),
         patience: reader.time("patience", findings).unwrap_or(default.patience),
         steady_from: reader.time("steady_from", findings).unwrap_or(default.steady_from),
     };
+    if measure.steady_from >= duration {
+        let at = reader.at_key("steady_from");
+        findings.problem(at, "no broadcast counts: that is not before the end of the duration", None);
+    }
     reader.done(findings);
     measure
 }

@@ -27,6 +27,10 @@ fn a_mistake_is_told_with_its_place_and_what_was_meant() {
             "x.toml:3:12: duration: 'parsecs' is not a unit of a time (write \"250ms\", \"5s\", \"2m\" or \"1h\")",
         ),
         ("duration = \"0s\"", "x.toml:3:12: duration must be longer than nothing"),
+        (
+            "duration = \"5s\"\n[measure]\nsteady_from = \"5s\"",
+            "x.toml:5:15: no broadcast counts: that is not before the end of the duration",
+        ),
         ("duration = \"8d\"", "x.toml:3:12: duration is longer than seven days"),
         (
             "latency = \"5ms\"",

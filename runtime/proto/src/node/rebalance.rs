@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Disconnect, Node, Output};
-use crate::directory::{Dial, FEELER, LinkPolicy, MAX_DIALS};
+use crate::directory::{Dial, FEELER, LinkPolicy, MAX_DIALS, SMALL_MESH};
 use crate::frame::{Control, Parting};
 use crate::id::{NodeId, Peer};
 use crate::members::MemberState;
@@ -24,6 +24,8 @@ const PROBE_WITHIN: Duration = Duration::from_millis(200);
 const SAMPLE_FEELERS: u32 = 20;
 /// As long as it is young a node feels in every round: newcomers that know each other only are an island.
 const YOUNG: Duration = Duration::from_secs(60);
+/// Links of its own choice that a node has in a mesh that is not small (faults.md ADV7).
+const OWN_LINKS: usize = 2;
 /// Neighbours told to all neighbours, at most.
 const MAX_TOLD: usize = 64;
 
@@ -65,7 +67,28 @@ impl Node {
             self.let_one_go(now);
         }
         if links >= min {
+            self.choose_own(now);
             self.feel(now);
+        }
+    }
+
+    /// Returns the links that others can neither take the place of nor make this node let go: those of its own
+    /// choice, and the one that has been there for longest. A small mesh is known as a whole, and has no link too many.
+    fn guarded(&self) -> BTreeSet<Peer> {
+        if self.mesh_size() <= SMALL_MESH {
+            return BTreeSet::new();
+        }
+        let by_age = || self.settled().map(|(peer, _)| peer);
+        let own = by_age().filter(|peer| self.neighbours[peer].dialed).take(OWN_LINKS);
+        by_age().take(1).chain(own).collect()
+    }
+
+    /// However many have dialed this node: of some of its links it is itself that has chosen whom they lead to.
+    fn choose_own(&mut self, now: Now) {
+        let own = self.neighbours.values().filter(|n| n.dialed && !n.ends_in_peace()).count();
+        if own + self.directory.under_way() < OWN_LINKS && self.mesh_size() > SMALL_MESH {
+            let dial = self.directory.trusted(now.instant, &self.by_node, &self.members, &mut self.rng);
+            self.outputs.extend(dial.map(Output::Dial));
         }
     }
 
@@ -125,11 +148,12 @@ impl Node {
     fn spare(&self) -> Option<Peer> {
         let (min, _) = self.bounds();
         let settled: Vec<(Peer, NodeId)> = self.settled().collect();
-        let is_sample = self.samples();
+        let (is_sample, guarded) = (self.samples(), self.guarded());
         let graph = if is_sample { BTreeMap::new() } else { self.graph(&settled) };
         let is_spare = |(peer, node): &&(Peer, NodeId)| {
             let has_enough = self.neighbours[peer].others.len() > min;
-            !self.directory.keeps(node) && if is_sample { has_enough } else { self.is_bridged(node, &graph) }
+            let is_free = !self.directory.keeps(node) && !guarded.contains(peer);
+            is_free && if is_sample { has_enough } else { self.is_bridged(node, &graph) }
         };
         let rank = |(peer, node): &&(Peer, NodeId)| {
             (!self.neighbours[peer].dialed, self.trees.is_lazy(*peer), weight(&self.id, node))
@@ -201,8 +225,10 @@ impl Node {
         if links <= self.directory.policy().capacity(self.mesh_size()) {
             return;
         }
+        let guarded = self.guarded();
         let can_go = |(peer, node): &(Peer, NodeId)| {
-            *peer != newcomer && !self.directory.keeps(node) && self.neighbours[peer].others.len() > 1
+            let is_free = !self.directory.keeps(node) && !guarded.contains(peer);
+            *peer != newcomer && is_free && self.neighbours[peer].others.len() > 1
         };
         // Nobody who dials can push out those that this node has dialed itself, nor those that have been there
         // for long: else a swarm of made-up nodes would be all its neighbours in the end.

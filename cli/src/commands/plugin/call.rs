@@ -107,7 +107,7 @@ impl Call {
             CallError::Argument(wrong) => ApiError::new(&code::BAD_ARGUMENT, error)
                 .fact("type", &wrong.r#type)
                 .fact("argument", &wrong.text)
-                .fact("", format!("{:>at$}", '^', at = wrong.at)),
+                .fact("", pointer(wrong.at)),
             CallError::Settings(_) => ApiError::new(&code::SETTINGS_REFUSED, error)
                 .help(format!("meshctl plugin inspect {}", self.plugin)),
             CallError::Failed { .. } => ApiError::new(&code::CALL_FAILED, error),
@@ -115,12 +115,16 @@ impl Call {
     }
 }
 
+/// Points at a place in the line above, counted from 1.
+fn pointer(at: usize) -> String {
+    " ".repeat(at.saturating_sub(1)) + "^"
+}
+
 fn spoken(text: &str) -> Result<Spoken, ApiError> {
     text.parse().map_err(|error: mesh_plugin_host::call::CallTextError| {
-        let at = error.at;
         ApiError::new(&code::BAD_ARGUMENT, &error)
             .fact("call", text)
-            .fact("", format!("{:>at$}", '^'))
+            .fact("", pointer(error.at))
             .help("write it as FUNCTION(VALUE, VALUE), such as 'divide(7, {sent-bytes: [], queued-bytes: [], dropped: []})'")
     })
 }
@@ -160,7 +164,7 @@ impl Show for CallReport {
     }
 
     fn names(&self) -> Vec<String> {
-        self.calls.iter().filter_map(|one| one.text.clone()).collect()
+        self.calls.iter().filter_map(|one| one.text.as_deref().map(human::safe)).collect()
     }
 }
 

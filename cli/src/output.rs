@@ -14,6 +14,7 @@ use serde_json::Value;
 mod error;
 pub mod human;
 mod table;
+pub mod undo;
 
 pub use error::print_error;
 pub use table::{Column, Pair, Rows, View};

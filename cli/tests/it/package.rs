@@ -132,7 +132,8 @@ fn inspect_says_who_signed_and_whether_it_verifies_without_a_node() {
         "two.meshpkg",
     ];
     let signed = place.json(&args);
-    assert_eq!(signed["signatures"], 2);
+    assert_eq!((&signed["signatures"], &signed["undo"]), (&2.into(), &"rm two.meshpkg".into()));
+    assert_eq!(place.json(&args)["undo"], Value::Null, "what stood there is gone");
 
     let report = place.json(&["plugin", "inspect", "two.meshpkg"]);
     let signers = report["signers"].as_array().unwrap();

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::source::{Source, read_manifest, read_text};
 use super::{Context, read_plugin, sign};
 use crate::output::human::{self, WARN, styled};
-use crate::output::{Pair, Show, View};
+use crate::output::{Pair, Show, View, undo};
 
 mod process;
 mod toolchain;
@@ -90,7 +90,7 @@ impl Build {
             sign::write_package(&out, &built.component)
                 .map_err(|error| ApiError::new(&code::FILE_FAILED, error).fact("file", out.display()))?;
         }
-        let undo = (is_new && !dry_run).then(|| format!("rm {}", out.display()));
+        let undo = (is_new && !dry_run).then(|| undo::rm([out.as_path()]));
         context.out.print(None, &report(&built, out, dry_run, undo)?)
     }
 

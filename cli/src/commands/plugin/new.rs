@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::Context;
 use crate::output::human;
-use crate::output::{Pair, Show, View};
+use crate::output::{Pair, Show, View, undo};
 
 mod c;
 mod js;
@@ -79,7 +79,7 @@ impl New {
             }
         }
         let inside = if existed { "/*" } else { "" };
-        let undo = format!("rm -r {}{inside}", dir.display());
+        let undo = format!("rm -r {}{inside}", undo::quoted(&dir));
         let report = NewReport {
             plugin: project.plugin.clone(),
             slot: project.slot(),

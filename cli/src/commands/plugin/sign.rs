@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::{Context, read_plugin};
 use crate::output::human::{self, DIM, styled};
-use crate::output::{Pair, Show, View, now};
+use crate::output::{Pair, Show, View, now, undo};
 
 /// Bytes of a key file, at most: one line of 100.
 const KEY_FILE_BYTES: u64 = 1024;
@@ -125,7 +125,7 @@ fn new_key(file: &Path, context: &Context) -> Result<(), ApiError> {
         }
         write_new_key(file, &key).map_err(|error| failed(&code::FILE_FAILED, file, &error))?;
     }
-    let undo = (!dry_run).then(|| format!("rm {}", file.display()));
+    let undo = (!dry_run).then(|| undo::rm([file]));
     // A rehearsal's key is gone with the process, so it is not shown as if it were one.
     let public = if dry_run { String::new() } else { key.public().to_string() };
     context.out.print(None, &KeyReport { key: public, file: file.to_owned(), new: true, dry_run, undo })
@@ -186,10 +186,13 @@ impl Sign {
         let package = encode(component, &inspection, signatures.clone()).map_err(refused)?;
         let out = self.out.clone().unwrap_or_else(|| self.file.with_extension("meshpkg"));
         let dry_run = context.globals.dry_run;
+        // What stood there cannot be brought back.
+        let undo = (!dry_run && !out.exists()).then(|| undo::rm([out.as_path()]));
         if !dry_run {
             write_package(&out, &package).map_err(|error| failed(&code::FILE_FAILED, &out, &error))?;
         }
-        context.out.print(None, &report_of(&signed, signatures.len(), out, package.len(), dry_run))
+        let report = report_of(&signed, signatures.len(), out, package.len(), dry_run);
+        context.out.print(None, &SignReport { undo, ..report })
     }
 }
 
@@ -235,10 +238,10 @@ fn report_of(signed: &Signed, signatures: usize, package: PathBuf, size: usize, 
         signed_at: Time(statement.signed_ms),
         expires_at: statement.expires_ms.map(Time),
         signatures,
-        undo: (!dry_run).then(|| format!("rm {}", package.display())),
         package,
         size_bytes: size as u64,
         dry_run,
+        undo: None,
     }
 }
 

@@ -10,7 +10,7 @@ use mesh_plugin_host::interfaces::{self, WitPackage};
 use serde::Serialize;
 
 use super::{Context, local};
-use crate::output::{Pair, Show, View};
+use crate::output::{Pair, Show, View, undo};
 
 /// Print the WIT of a slot or of a component.
 #[derive(Debug, Args)]
@@ -57,10 +57,7 @@ impl Wit {
             }
         }
         let written = self.out.is_some() && !dry_run;
-        let undo = (written && !new.is_empty()).then(|| {
-            let new: Vec<String> = new.iter().map(|path| path.display().to_string()).collect();
-            format!("rm {}", new.join(" "))
-        });
+        let undo = (written && !new.is_empty()).then(|| undo::rm(new.iter().map(PathBuf::as_path)));
         context.out.print(None, &WitReport { files, written, dry_run: dry_run && self.out.is_some(), undo })
     }
 

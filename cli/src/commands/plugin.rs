@@ -3,24 +3,23 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use mesh_node::api::{
-    ApiError, InspectReport, InstallReport, MAX_PLUGIN_LEN, OldState, OnFailure, PluginDetail, PluginRow,
-    PluginState, RemoveReport, Request, Setting, Settings, SwapReport, SwapRequest, TrialReport, code,
+    ApiError, InspectReport, MAX_PLUGIN_LEN, OldState, OnFailure, PluginDetail, PluginRow, PluginState,
+    RemoveReport, Request, Setting, Settings, SwapReport, SwapRequest, TrialReport, code,
 };
 use mesh_node::oci::Reference;
 
 use super::Context;
-use crate::connect::Connection;
-use crate::output::human::{self, BAD, DIM, GOOD, WARN, styled};
+use crate::output::human::{BAD, DIM, GOOD, WARN, styled};
 
 mod bench;
 mod build;
 mod call;
 mod check;
 mod grants;
+mod install;
 mod limits;
 mod local;
 mod logs;
@@ -41,6 +40,8 @@ mod trust;
 mod wit;
 
 pub use local::compiler;
+
+use install::{Aim, Wish};
 
 /// Policies and handlers: install, swap, roll back.
 #[derive(Debug, Args)]
@@ -158,6 +159,8 @@ SLOT' ends the trial.")]
         /// With a file: take a component above 4 MiB, as 'plugin install' does.
         #[arg(long)]
         allow_large: bool,
+        #[command(flatten)]
+        fetch: oci::Fetch,
         #[command(flatten)]
         trial: trial::Options,
     },
@@ -326,13 +329,15 @@ impl Plugin {
                 if Reference::is_meant(&file.to_string_lossy()) =>
             {
                 let reference = file.to_string_lossy();
-                let aim = if dry_run { oci::Aim::Check } else { oci::Aim::Install };
-                let wish = oci::Wish { aim, grants: &grants, allow_large };
+                let aim = if dry_run { Aim::Check } else { Aim::Install };
+                let wish = Wish { aim, grants: &grants, allow_large };
                 let (report, warnings) = fetch.install(&mut node, context, &reference, wish).await?;
                 context.out.print_with(node.node, &report, &warnings)
             }
             Command::Install { file, grants, allow_large, .. } => {
-                let report = install(&mut node, context, &file, dry_run, (&grants, allow_large)).await?;
+                let aim = if dry_run { Aim::Check } else { Aim::Install };
+                let wish = Wish { aim, grants: &grants, allow_large };
+                let report = install::file(&mut node, context, &file, wish).await?;
                 context.out.print(node.node, &report)
             }
             Command::Swap {
@@ -344,11 +349,14 @@ impl Plugin {
                 on_failure,
                 grants,
                 allow_large,
+                fetch,
                 trial,
                 ..
             } => {
                 let spec = trial.spec(dry_run)?;
-                let (plugin, is_new) = installed(&mut node, context, plugin, (&grants, allow_large)).await?;
+                let aim = if dry_run { Aim::Rehearse } else { Aim::Install };
+                let wish = Wish { aim, grants: &grants, allow_large };
+                let (plugin, is_new) = install::named(&mut node, context, plugin, (wish, &fetch)).await?;
                 let rehearsed = plugin.clone();
                 let old_state = if reset_state { OldState::Reset } else { OldState::Keep };
                 let settings = Settings::from_iter(settings);
@@ -361,12 +369,15 @@ impl Plugin {
                         .map(|report| Swapped::Tried(Box::new(report))),
                     None => node.call(&Request::PluginSwap(swap)).await.map(Swapped::AtOnce),
                 };
+                let mut removed = Ok(());
                 if dry_run && is_new {
                     // It was installed for the rehearsal only.
                     let request = Request::PluginRemove { plugin: rehearsed, dry_run: false };
-                    let _: RemoveReport = node.call(&request).await?;
+                    removed = node.call(&request).await.map(|_: RemoveReport| ());
                 }
-                match outcome? {
+                let outcome = outcome?;
+                removed?;
+                match outcome {
                     Swapped::Tried(report) => context.out.print(node.node, &*report),
                     Swapped::AtOnce(report) => context.out.print(node.node, &report),
                 }
@@ -393,60 +404,6 @@ impl Plugin {
 enum Swapped {
     AtOnce(SwapReport),
     Tried(Box<TrialReport>),
-}
-
-async fn install(
-    node: &mut Connection,
-    context: &Context,
-    file: &Path,
-    dry_run: bool,
-    (grants, allow_large): (&[String], bool),
-) -> Result<InstallReport, ApiError> {
-    let component = read_plugin(file)?;
-    let is_rehearsal = dry_run || context.globals.dry_run;
-    let grants = grants::agreed(context, &component, grants, is_rehearsal)?;
-    let origin = file.display().to_string();
-    if allow_large {
-        node.extend(Duration::from_secs(mesh_plugin_host::limits::COMPILE_CPU_S_MOST));
-    }
-    let request = Request::PluginInstall { origin, grants, dry_run, allow_large };
-    let installed = node.call_with(&request, &component).await;
-    installed.map_err(|error: ApiError| error.fact("file", file.display()))
-}
-
-// A file is installed first; everything else names what is installed already. Says whether it is new.
-async fn installed(
-    node: &mut Connection,
-    context: &Context,
-    plugin: String,
-    given: (&[String], bool),
-) -> Result<(String, bool), ApiError> {
-    if Reference::is_meant(&plugin) {
-        let fetch = oci::Fetch::default();
-        let aim = if context.globals.dry_run { oci::Aim::Rehearse } else { oci::Aim::Install };
-        let wish = oci::Wish { aim, grants: given.0, allow_large: given.1 };
-        let (installed, warnings) = fetch.install(node, context, &plugin, wish).await?;
-        warnings.iter().for_each(|warning| context.out.note(format_args!("warning: {warning}")));
-        let report = installed.into_report();
-        return Ok((report.revision, !report.known));
-    }
-    let path = Path::new(&plugin);
-    let looks_like_a_file =
-        path.extension().is_some_and(|extension| extension == "wasm" || extension == "meshpkg")
-            || plugin.starts_with('.');
-    if !looks_like_a_file {
-        return Ok((plugin, false));
-    }
-    let report = install(node, context, path, false, given).await?;
-    if !context.globals.dry_run {
-        let (size, compile) = (human::bytes(report.size_bytes), human::duration(report.compile_s));
-        context.out.note(format_args!(
-            "installed {} {}: {size}, compiled in {compile}",
-            human::safe(&report.plugin),
-            human::safe(&report.version)
-        ));
-    }
-    Ok((report.revision, !report.known))
 }
 
 fn read_plugin(path: &Path) -> Result<Vec<u8>, ApiError> {

@@ -264,6 +264,26 @@ fn unsigned_plugins_are_taken_with_a_note_unless_signatures_are_required() {
     assert_eq!(active(&place, "route"), "acme/fast");
 }
 
+/// What is installed without a grant is rehearsed without it, and has it no more than before.
+#[test]
+fn a_rehearsed_swap_of_a_file_grants_nothing() {
+    let mut place = Place::new();
+    write(&place, "here.wasm", &component(builtin::BEACON, "acme/here", "1.0.0"));
+    place.up("bob", &[]);
+    let would = place.json(&["plugin", "swap", "beacon", "./here.wasm", "--reset-state", "--dry-run"]);
+    assert_eq!(would["new"]["plugin"], "acme/here");
+    assert_eq!(place.error(&["plugin", "show", "acme/here"])["code"], "MESH-P102", "it leaves nothing");
+    place.json(&["plugin", "install", "here.wasm", "--grant", "log,kv"]);
+    place.json(&["plugin", "grants", "set", "acme/here", "--revoke", "kv"]);
+
+    let refused = refusal(&place, &["plugin", "swap", "beacon", "./here.wasm", "--reset-state", "--dry-run"]);
+
+    assert_eq!(refused, ("MESH-P117".to_owned(), 5));
+    let rows = place.json(&["plugin", "grants", "show", "acme/here"]);
+    let kv = rows.as_array().unwrap().iter().find(|row| row["grant"] == "kv").unwrap();
+    assert_eq!(kv["granted"], false);
+}
+
 /// W16, ADV10: a revocation takes out what runs, is told, survives a restart, and beats what comes later.
 #[test]
 fn a_revoked_key_loses_its_slots_at_once_and_for_ever() {

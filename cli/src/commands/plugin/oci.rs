@@ -3,16 +3,15 @@
 //! Says where Docker keeps its credentials, asks, and prints; the exchange itself is the node library's.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use mesh_node::api::{ApiError, InstallReport, Request, Status, code};
 use mesh_node::oci::{self, Docker, Lock, Options, Pin, Pulled, Reference, Shelf};
-use mesh_plugin_host::limits;
 use serde::Serialize;
 
-use super::{Context, grants};
+use super::Context;
+use super::install::{Aim, Wish, hand_over};
 use crate::connect::Connection;
 use crate::output::human::{self, DIM, styled};
 use crate::output::{Pair, Show, View};
@@ -36,28 +35,6 @@ pub struct Fetch {
     /// Speak HTTP without TLS to the registry; one on this machine is spoken to like that anyway.
     #[arg(long)]
     plain_http: bool,
-}
-
-/// What a plugin is fetched for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Aim {
-    /// To be installed, and pinned.
-    Install,
-    /// To be verified and compiled, and left out.
-    Check,
-    /// To be installed for a moment, and pinned nowhere.
-    Rehearse,
-}
-
-/// How a plugin is to be installed.
-#[derive(Clone, Copy, Debug)]
-pub struct Wish<'a> {
-    /// What for.
-    pub aim: Aim,
-    /// What it may use of the host, beside what a person agrees to.
-    pub grants: &'a [String],
-    /// Take one that takes long to compile.
-    pub allow_large: bool,
 }
 
 /// What was installed, and where it came from.
@@ -97,7 +74,8 @@ impl Fetch {
             false => self.pull(context, &lock, &reference).await?,
         };
         let exact = reference.clone().at(pulled.digest).to_string();
-        let report = hand_over(node, context, &exact, &pulled.file, wish).await?;
+        let report = hand_over(node, context, &exact, &pulled.file, wish).await;
+        let report = report.map_err(|error| error.fact("reference", &exact))?;
         let mut warnings = pulled.warnings.clone();
         let lock = match &shelf {
             Some(shelf) if wish.aim == Aim::Install => {
@@ -125,24 +103,6 @@ impl Fetch {
             _ => remote.fetch(&mut tell).await.map_err(failed),
         }
     }
-}
-
-/// Has the node verify, compile and keep it, as it does with a file.
-async fn hand_over(
-    node: &mut Connection,
-    context: &Context,
-    exact: &str,
-    file: &[u8],
-    Wish { aim, grants, allow_large }: Wish<'_>,
-) -> Result<InstallReport, ApiError> {
-    let dry_run = aim == Aim::Check;
-    let grants = grants::agreed(context, file, grants, aim != Aim::Install)?;
-    if allow_large {
-        node.extend(Duration::from_secs(limits::COMPILE_CPU_S_MOST));
-    }
-    let request = Request::PluginInstall { origin: exact.to_owned(), grants, dry_run, allow_large };
-    let report: Result<InstallReport, ApiError> = node.call_with(&request, file).await;
-    report.map_err(|error| error.fact("reference", exact))
 }
 
 impl Installed {

@@ -1,0 +1,116 @@
+//! How a plugin comes to a node, for `plugin install`, `plugin swap FILE` and their rehearsals.
+
+use std::path::Path;
+use std::time::Duration;
+
+use mesh_node::api::{ApiError, InstallReport, Request};
+use mesh_node::oci::Reference;
+use mesh_plugin_host::limits;
+
+use super::{Context, grants, oci, read_plugin};
+use crate::connect::Connection;
+use crate::output::human;
+
+/// What a plugin is handed to a node for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// To be installed, and pinned.
+    Install,
+    /// To be verified and compiled, and left out.
+    Check,
+    /// To be there for a moment, and pinned nowhere.
+    Rehearse,
+}
+
+/// How a plugin is to be installed.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// What for.
+    pub aim: Aim,
+    /// What it may use of the host, beside what a person agrees to.
+    pub grants: &'a [String],
+    /// Take one that takes long to compile.
+    pub allow_large: bool,
+}
+
+/// Has the node verify and compile a component or package, and keep it if that is the aim.
+///
+/// # Errors
+/// `GRANTS_REFUSED`, or what the node refuses.
+pub async fn hand_over(
+    node: &mut Connection,
+    context: &Context,
+    origin: &str,
+    bytes: &[u8],
+    Wish { aim, grants, allow_large }: Wish<'_>,
+) -> Result<InstallReport, ApiError> {
+    let grants = grants::agreed(context, bytes, grants, aim != Aim::Install)?;
+    if allow_large {
+        node.extend(Duration::from_secs(limits::COMPILE_CPU_S_MOST));
+    }
+    let request = |dry_run| Request::PluginInstall {
+        origin: origin.to_owned(),
+        grants: grants.clone(),
+        dry_run,
+        allow_large,
+    };
+    if aim != Aim::Install {
+        let report: InstallReport = node.call_with(&request(true), bytes).await?;
+        // What is there is rehearsed as it stands: to install it again would give it the grants for good.
+        if aim == Aim::Check || report.known {
+            return Ok(report);
+        }
+    }
+    node.call_with(&request(false), bytes).await
+}
+
+/// Hands over a file.
+///
+/// # Errors
+/// As for [`hand_over`], or when it cannot be read.
+pub async fn file(
+    node: &mut Connection,
+    context: &Context,
+    file: &Path,
+    wish: Wish<'_>,
+) -> Result<InstallReport, ApiError> {
+    let bytes = read_plugin(file)?;
+    let report = hand_over(node, context, &file.display().to_string(), &bytes, wish).await;
+    report.map_err(|error| error.fact("file", file.display()))
+}
+
+/// Installs a file or a reference, and returns its revision and whether it is new; everything else names what is
+/// installed already.
+///
+/// # Errors
+/// As for [`file()`] and [`oci::Fetch::install`].
+pub async fn named(
+    node: &mut Connection,
+    context: &Context,
+    plugin: String,
+    (wish, fetch): (Wish<'_>, &oci::Fetch),
+) -> Result<(String, bool), ApiError> {
+    if Reference::is_meant(&plugin) {
+        let (installed, warnings) = fetch.install(node, context, &plugin, wish).await?;
+        warnings.iter().for_each(|warning| context.out.note(format_args!("warning: {warning}")));
+        let report = installed.into_report();
+        return Ok((report.revision, !report.known));
+    }
+    let path = Path::new(&plugin);
+    let looks_like_a_file =
+        path.extension().is_some_and(|extension| extension == "wasm" || extension == "meshpkg")
+            || plugin.starts_with('.');
+    if !looks_like_a_file {
+        return Ok((plugin, false));
+    }
+    let report = file(node, context, path, wish).await?;
+    if wish.aim == Aim::Install {
+        let (size, compile) = (human::bytes(report.size_bytes), human::duration(report.compile_s));
+        context.out.note(format_args!(
+            "installed {} {}: {size}, compiled in {compile}",
+            human::safe(&report.plugin),
+            human::safe(&report.version)
+        ));
+    }
+    Ok((report.revision, !report.known))
+}

@@ -33,6 +33,7 @@ mod show;
 mod sign;
 mod source;
 mod stats;
+mod stop;
 mod test;
 mod traps;
 mod trial;
@@ -42,6 +43,7 @@ mod wit;
 pub use local::compiler;
 
 use install::{Aim, Wish};
+use stop::unless_stopped;
 
 /// Policies and handlers: install, swap, roll back.
 #[derive(Debug, Args)]
@@ -285,10 +287,10 @@ impl Plugin {
                     .map_err(|error| ApiError::new(&code::INTERNAL, error));
             }
             Command::New(new) => return new.run(context),
-            Command::Build(build) => return build.run(context).await,
+            Command::Build(build) => return unless_stopped(build.run(context)).await,
             Command::Run(run) => return run.run(context).await,
-            Command::Test(test) => return test.run(context).await,
-            Command::Check(check) => return check.run(context).await,
+            Command::Test(test) => return unless_stopped(test.run(context)).await,
+            Command::Check(check) => return unless_stopped(check.run(context)).await,
             Command::Sign(sign) => return sign.run(context),
             Command::Call(call) => return call.run(context),
             Command::Wit(wit) => return wit.run(context),

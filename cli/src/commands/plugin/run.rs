@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use mesh_node::api::{ApiError, PluginRow, PluginState, Request, Setting, Settings, code};
 use mesh_plugin_host::Kind;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
 use super::build::{Narration, build};
 use super::source::Source;
+use super::stop::Stop;
 use super::{Context, setting};
 
 mod logs;
@@ -82,7 +82,7 @@ impl Run {
         let outcome = tokio::select! {
             outcome = self.cycle(source, &mut stage, &say, begun) => outcome,
             outcome = say::chatter(&say, slot.slot(), events, logs) => outcome,
-            () = stop.wait() => Ok(()),
+            _ = stop.wait() => Ok(()),
         };
         stage.end(&say).await;
         outcome
@@ -177,23 +177,6 @@ fn slot_of(source: &Source) -> Result<Kind, ApiError> {
             .fact("slots", plugin.slots.join(", "))
             .help("set slots = [\"route\"], or qos, topology or beacon")
     })
-}
-
-/// The polite ways to end it.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn catch() -> Result<Stop, ApiError> {
-        let catch = |kind| signal(kind).map_err(|error| ApiError::new(&code::INTERNAL, error));
-        Ok(Stop { interrupt: catch(SignalKind::interrupt())?, terminate: catch(SignalKind::terminate())? })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! { _ = self.interrupt.recv() => {} _ = self.terminate.recv() => {} }
-    }
 }
 
 /// What binding a revision did.

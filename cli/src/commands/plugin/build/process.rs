@@ -1,7 +1,11 @@
 //! Programs that build: started, listened to, and stopped when nobody waits for them any more.
 
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::commands::Context;
 use crate::output::Format;
@@ -40,13 +44,20 @@ pub struct Finished {
     pub said: String,
 }
 
-/// Kills a program that nobody waits for any more, for instance after Ctrl-C.
-struct Guard(Option<rustix::process::Pid>);
+/// Stops a program that nobody waits for any more, with all that it has started: a shell does not pass it on.
+struct Guard(Arc<Mutex<Option<Pid>>>);
+
+impl Guard {
+    fn lock(&self) -> MutexGuard<'_, Option<Pid>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some(pid) = self.0.take() {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let mut group = self.lock();
+        if let Some(group) = group.take() {
+            let _ = kill_process_group(group, Signal::TERM);
         }
     }
 }
@@ -60,8 +71,10 @@ pub async fn output(mut command: Command, narration: Narration) -> io::Result<Fi
     if narration == Narration::Shown && io::stderr().is_terminal() {
         command.env("CARGO_TERM_COLOR", "always");
     }
-    let mut child = command.spawn()?;
-    let mut guard = Guard(rustix::process::Pid::from_raw(child.id() as i32));
+    let mut child = command.process_group(0).spawn()?;
+    let pid = Pid::from_child(&child);
+    let guard = Guard(Arc::new(Mutex::new(Some(pid))));
+    let ended = Guard(guard.0.clone());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let waiting = tokio::task::spawn_blocking(move || {
         let said =
@@ -72,11 +85,14 @@ pub async fn output(mut command: Command, narration: Narration) -> io::Result<Fi
             // What is beyond is read and forgotten, so that the program does not wait for a reader.
             let _ = io::copy(&mut pipe, &mut io::sink());
         }
-        let status = child.wait()?;
-        Ok(Finished { status, stdout: kept, said: said.join().unwrap_or_default() })
+        let said = said.join().unwrap_or_default();
+        // Not reaped yet, its number is still its own; after that it may be anybody's.
+        let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        *ended.lock() = None;
+        Ok(Finished { status: child.wait()?, stdout: kept, said })
     });
     let finished = waiting.await.map_err(io::Error::other)?;
-    guard.0 = None;
+    drop(guard);
     finished
 }
 
@@ -93,4 +109,36 @@ fn listen(pipe: impl Read, narration: Narration) -> String {
         said.drain(..surplus);
     }
     anstream::adapter::strip_str(&String::from_utf8_lossy(&said)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn what_a_shell_has_started_ends_with_it_when_nobody_waits_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut shell = Command::new("sh");
+        shell.current_dir(dir.path()).args(["-c", "sleep 1000 & touch begun; wait"]);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (file, begun) = (dir.path().join("begun"), Instant::now());
+
+        runtime.block_on(async {
+            let started = async {
+                while !file.exists() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::select! {
+                finished = output(shell, Narration::Kept) => panic!("{finished:?}"),
+                () = started => {}
+            }
+        });
+        // Waits for the thread that reads what the group writes.
+        drop(runtime);
+
+        assert!(begun.elapsed() < Duration::from_secs(500), "it has ended by itself");
+    }
 }

@@ -13,13 +13,12 @@ use super::source::Source;
 use super::stop::Stop;
 use super::{Context, setting};
 
-mod logs;
 mod private;
 mod say;
 mod stage;
 mod watch;
 
-use say::{Live, Say, Told};
+use say::{Live, Log, Say, Told, chatter};
 use stage::Stage;
 use watch::Watch;
 
@@ -72,20 +71,33 @@ impl Run {
             return Ok(());
         }
         let mut stop = Stop::catch()?;
-        let (say, logs) = (Say::new(context), logs::start(&source.manifest.plugin.name));
+        let say = Say::new(context);
         let mut stage = match &self.attach {
             Some(node) => Stage::attached(node, slot, context).await?,
             None => Stage::private(&source, slot, self.traffic, context).await?,
         };
-        say.tell(&stage.told())?;
-        let events = stage.events().await?;
         let outcome = tokio::select! {
-            outcome = self.cycle(source, &mut stage, &say, begun) => outcome,
-            outcome = say::chatter(&say, slot.slot(), events, logs) => outcome,
+            outcome = self.live(source, &mut stage, &say, begun) => outcome,
             _ = stop.wait() => Ok(()),
         };
         stage.end(&say).await;
         outcome
+    }
+
+    async fn live(
+        &self,
+        source: Source,
+        stage: &mut Stage,
+        say: &Say,
+        begun: Instant,
+    ) -> Result<(), ApiError> {
+        say.tell(&stage.told())?;
+        let events = stage.events().await?;
+        let log = Log::of(stage.connect().await?, stage.slot()).await?;
+        tokio::select! {
+            outcome = self.cycle(source, stage, say, begun) => outcome,
+            outcome = chatter(say, events, log) => outcome,
+        }
     }
 
     async fn cycle(
@@ -105,14 +117,17 @@ impl Run {
                 Err(error) if self.once => return Err(error),
                 Err(error) => say.tell(&Told::Failed { changed: &changed, error: &error })?,
             }
-            (changed, noticed) = self.next_change(&mut watch, stage, say).await?;
-            match Source::open(&self.dir) {
-                Ok(read) => {
-                    watch.follow(&read);
-                    source = read;
+            loop {
+                (changed, noticed) = self.next_change(&mut watch, stage, say).await?;
+                match Source::open(&self.dir) {
+                    Ok(read) => {
+                        source = read;
+                        break;
+                    }
+                    Err(error) => say.tell(&Told::Failed { changed: &changed, error: &error })?,
                 }
-                Err(error) => say.tell(&Told::Failed { changed: &changed, error: &error })?,
             }
+            watch.follow(&source);
         }
     }
 

@@ -1,13 +1,15 @@
 //! What `plugin run` prints: one line for each thing that happened, as text or as JSON.
 
-use mesh_node::api::{ApiError, EventKind, PluginRow, Time};
+use std::time::Duration;
+
+use mesh_node::api::{ApiError, EventKind, LogRow, PluginRow, Request, Time};
 use mesh_node::control::client::Events;
 use serde::Serialize;
-use tokio::sync::mpsc::Receiver;
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::Bound;
-use super::logs::Line;
 use crate::commands::Context;
+use crate::connect::Connection;
 use crate::output::human::{self, BAD, DIM, GOOD, WARN, styled};
 use crate::output::{Output, now};
 
@@ -106,28 +108,60 @@ impl Say {
     }
 }
 
+/// How often the node is asked for what the plugin has said.
+const EVERY: Duration = Duration::from_millis(250);
+
+/// The log of a slot, from now on.
+pub struct Log {
+    node: Connection,
+    slot: &'static str,
+    after: u64,
+}
+
+impl Log {
+    /// Begins behind what is in the log already.
+    ///
+    /// # Errors
+    /// When the node is gone.
+    pub async fn of(node: Connection, slot: &'static str) -> Result<Log, ApiError> {
+        let mut log = Log { node, slot, after: 0 };
+        log.next().await?;
+        Ok(log)
+    }
+
+    async fn next(&mut self) -> Result<Vec<LogRow>, ApiError> {
+        let request = Request::PluginLog { slot: self.slot.to_owned(), after: self.after };
+        let lines: Vec<LogRow> = self.node.call(&request).await?;
+        self.after = lines.last().map_or(self.after, |last| last.number);
+        Ok(lines)
+    }
+}
+
 /// Prints what the plugin says and does, until the node ends.
 ///
 /// # Errors
 /// `CONNECTION_LOST` when the node ends.
-pub async fn chatter(
-    say: &Say,
-    slot: &str,
-    mut events: Events,
-    mut logs: Receiver<Line>,
-) -> Result<(), ApiError> {
+pub async fn chatter(say: &Say, mut events: Events, mut log: Log) -> Result<(), ApiError> {
+    let mut look = interval(EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tokio::select! {
             event = events.next() => match event? {
                 Some(event) => {
-                    if let Some(told) = trap(slot, event.kind) {
+                    if let Some(told) = trap(log.slot, event.kind) {
                         say.tell(&told)?;
                     }
                 }
                 None => return Err(ended()),
             },
-            // None when a log was started before: then nothing ever comes.
-            Some(line) = logs.recv() => say.tell(&Told::Log { level: line.level, text: &line.text })?,
+            _ = look.tick() => {
+                // A node that is busy now is asked again; one that has ended ends the events.
+                let lines = log.next().await.unwrap_or_default();
+                // What the host says of the plugin comes as an event.
+                for line in lines.iter().filter(|line| line.plugin.is_some()) {
+                    say.tell(&Told::Log { level: &line.level, text: &line.text })?;
+                }
+            }
         }
     }
 }

@@ -1,13 +1,14 @@
 //! The node that a plugin is tried out in: a private one, or one that runs already.
 
-use std::collections::VecDeque;
+use std::mem::replace;
+use std::time::Duration;
 
 use mesh_node::api::{
     ApiError, InstallReport, OldState, OnFailure, PluginDetail, RemoveReport, Request, Settings, SwapReport,
     SwapRequest, code,
 };
 use mesh_node::control::client::Events;
-use mesh_plugin_host::Kind;
+use mesh_plugin_host::{Kind, limits};
 
 use super::private::Private;
 use super::say::{Say, Told};
@@ -34,8 +35,12 @@ pub struct Stage {
     private: Option<Private>,
     /// What was in the slot of somebody else's node, and how.
     before: Option<Before>,
-    /// What this command has installed, the newest last.
-    installed: VecDeque<String>,
+    /// Whether the slot may have something else by now.
+    is_touched: bool,
+    /// What this command has bound last.
+    live: Option<String>,
+    /// What this command has brought to the node, what was bound last at the end.
+    owned: Vec<String>,
 }
 
 impl Stage {
@@ -53,8 +58,7 @@ impl Stage {
         let name = private.name().to_owned();
         let context = with_node(context, private.socket().display().to_string());
         let node = context.connect().await?;
-        let installed = VecDeque::new();
-        Ok(Stage { node, context, name, slot, private: Some(private), before: None, installed })
+        Ok(Stage::new(node, context, name, slot, Some(private), None))
     }
 
     /// Takes a node that runs.
@@ -66,10 +70,21 @@ impl Stage {
         let mut node = context.connect().await?;
         let shown: PluginDetail = node.call(&Request::PluginShow { plugin: slot.slot().to_owned() }).await?;
         let (revision, on_failure) = (shown.row.revision, shown.row.on_failure);
-        let before = Some(Before { revision, settings: shown.settings, on_failure });
-        let before = before.filter(|before| before.revision != "native");
-        let installed = VecDeque::new();
-        Ok(Stage { node, context, name: name.to_owned(), slot, private: None, before, installed })
+        let before = Before { revision, settings: shown.settings, on_failure };
+        Ok(Stage::new(node, context, name.to_owned(), slot, None, Some(before)))
+    }
+
+    fn new(
+        mut node: Connection,
+        context: Context,
+        name: String,
+        slot: Kind,
+        private: Option<Private>,
+        before: Option<Before>,
+    ) -> Stage {
+        // An author's plugin may be a large one.
+        node.extend(Duration::from_secs(limits::COMPILE_CPU_S_MOST));
+        Stage { node, context, name, slot, private, before, is_touched: false, live: None, owned: Vec::new() }
     }
 
     /// Returns what people are told about it.
@@ -84,7 +99,15 @@ impl Stage {
 
     /// Returns the revision that this command has bound last.
     pub fn live(&self) -> Option<String> {
-        self.installed.back().cloned()
+        self.live.clone()
+    }
+
+    /// Opens another connection to the node.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub async fn connect(&self) -> Result<Connection, ApiError> {
+        self.context.connect().await
     }
 
     /// Returns what happens in the node.
@@ -92,7 +115,7 @@ impl Stage {
     /// # Errors
     /// When it is gone.
     pub async fn events(&self) -> Result<Events, ApiError> {
-        self.context.connect().await?.client.events().await
+        self.connect().await?.client.events().await
     }
 
     /// Installs a component and returns its revision.
@@ -103,6 +126,9 @@ impl Stage {
         let grants = asked_for(component);
         let request = Request::PluginInstall { origin, grants, dry_run: false, allow_large: true };
         let report: InstallReport = self.node.call_with(&request, component).await?;
+        if !report.known {
+            self.owned.push(report.revision.clone());
+        }
         Ok(report.revision)
     }
 
@@ -116,17 +142,27 @@ impl Stage {
         revision: &str,
         settings: Settings,
     ) -> Result<(SwapReport, Option<String>), ApiError> {
-        let is_first = self.installed.is_empty();
-        let carry = if is_first { OldState::Reset } else { OldState::Keep };
-        let first = self.swap_with(revision, settings.clone(), carry, None).await;
-        let (report, why) = match first {
+        let carry = if self.live.is_none() { OldState::Reset } else { OldState::Keep };
+        let was_touched = replace(&mut self.is_touched, true);
+        let swapped = match self.swap_with(revision, settings.clone(), carry, None).await {
             Err(error) if error.is(&code::STATE_REFUSED) => {
-                (self.swap_with(revision, settings, OldState::Reset, None).await?, Some(error.message))
+                let again = self.swap_with(revision, settings, OldState::Reset, None).await;
+                again.map(|report| (report, Some(error.message)))
             }
-            other => (other?, None),
+            other => other.map(|report| (report, None)),
         };
-        self.installed.push_back(revision.to_owned());
-        self.forget_old().await;
+        let (report, why) = swapped.inspect_err(|error| {
+            // Without an answer the node may have done it.
+            let is_open = error.is(&code::TIMED_OUT) || error.is(&code::CONNECTION_LOST);
+            self.is_touched = was_touched || is_open;
+        })?;
+        self.live = Some(revision.to_owned());
+        if let Some(place) = self.owned.iter().position(|owned| owned == revision) {
+            let bound = self.owned.remove(place);
+            self.owned.push(bound);
+        }
+        let old = self.owned.len().saturating_sub(KEPT);
+        self.remove_first(old).await;
         Ok((report, why))
     }
 
@@ -150,14 +186,10 @@ impl Stage {
     }
 
     // An author saves often, and nobody needs the revisions between.
-    async fn forget_old(&mut self) {
-        while self.installed.len() > KEPT {
-            let Some(plugin) = self.installed.pop_front() else { return };
-            if self.installed.contains(&plugin) {
-                continue;
-            }
-            let gone: Result<RemoveReport, ApiError> =
-                self.node.call(&Request::PluginRemove { plugin, dry_run: false }).await;
+    async fn remove_first(&mut self, count: usize) {
+        for plugin in self.owned.drain(..count) {
+            let request = Request::PluginRemove { plugin, dry_run: false };
+            let gone: Result<RemoveReport, ApiError> = self.node.call(&request).await;
             // One that is in use somewhere stays, and does no harm.
             let _ = gone;
         }
@@ -170,17 +202,20 @@ impl Stage {
             let _ = say.tell(&Told::Stopped { node: &self.name, restored: None });
             return;
         }
-        let Some(before) = self.before.take().filter(|_| !self.installed.is_empty()) else { return };
-        let Before { revision, settings, on_failure } = before;
-        // The state in the slot is that of the author's plugin.
-        let back = self.swap_with(&revision, settings, OldState::Reset, on_failure).await;
-        let _ = match back {
-            Ok(report) => {
-                let restored = Some(report.new.to_string());
-                say.tell(&Told::Stopped { node: &self.name, restored })
-            }
-            Err(error) => say.tell(&Told::Failed { changed: &[], error: &error }),
-        };
+        if let Some(before) = self.before.take().filter(|_| self.is_touched) {
+            let Before { revision, settings, on_failure } = before;
+            // The state in the slot is that of the author's plugin.
+            let back = self.swap_with(&revision, settings, OldState::Reset, on_failure).await;
+            let _ = match back {
+                Ok(report) => {
+                    let restored = Some(report.new.to_string());
+                    say.tell(&Told::Stopped { node: &self.name, restored })
+                }
+                Err(error) => say.tell(&Told::Failed { changed: &[], error: &error }),
+            };
+        }
+        // The last one stays where the slot would go back to it.
+        self.remove_first(self.owned.len()).await;
     }
 }
 

@@ -42,6 +42,30 @@ fn recorded(place: &Place) -> Value {
 }
 
 #[test]
+fn a_recording_that_is_interrupted_has_its_end_and_can_be_replayed() {
+    let mut place = Place::new();
+    place.up("alice", &[]);
+    let args = ["plugin", "record", "route", "--for", "10m", "--out", "my trace.jsonl", "--json"];
+    let recording = place.command(&args).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let file = place.path().join("my trace.jsonl");
+    let deadline = std::time::Instant::now() + crate::harness::DEADLINE;
+    while !file.exists() {
+        assert!(std::time::Instant::now() < deadline, "nothing is recorded");
+        std::thread::yield_now();
+    }
+
+    let pid = rustix::process::Pid::from_child(&recording);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = crate::harness::Ran::of(recording.wait_with_output().unwrap());
+
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let report: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(report["data"]["undo"], "rm 'my trace.jsonl'");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.lines().next_back().unwrap().starts_with("{\"end\":"), "{text}");
+}
+
+#[test]
 fn what_a_node_decided_is_decided_again_to_the_bit_and_otherwise_by_another() {
     let place = row();
 

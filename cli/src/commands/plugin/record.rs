@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::Context;
+use super::stop::Stop;
 use crate::args::duration;
 use crate::connect::Connection;
-use crate::output::{Pair, Show, View, human, now};
+use crate::output::{Pair, Show, View, human, now, undo};
 
 /// Record the decisions of a slot.
 #[derive(Debug, Args)]
@@ -35,6 +36,8 @@ const FORMAT: &str = "meshctl.trace/v1";
 const EVERY: Duration = Duration::from_millis(100);
 /// Bytes of a recording, at most.
 const MAX_FILE: u64 = 512 << 20;
+/// Bytes that stay free for its last line.
+const END_LEN: u64 = 256;
 /// Bytes of one of its lines, at most: a call of the most rows, or the largest state.
 const MAX_LINE: u64 = 16 << 20;
 
@@ -92,6 +95,8 @@ struct Recorded {
     decisions: u64,
     missed: u64,
     bytes: u64,
+    /// Whether it ended because nothing more may be in one file.
+    full: bool,
     recorded_s: f64,
     dry_run: bool,
     undo: Option<String>,
@@ -108,23 +113,32 @@ impl Record {
         if context.globals.dry_run {
             return context.out.print(node.node, &Recorded::of(&self.slot, &file, &[], End::default()));
         }
+        let mut stop = Stop::catch()?;
         let out = File::create_new(&file).map_err(|error| failed(&file, &error).help("--out OTHER"))?;
-        let mut recording =
-            Recording { out: BufWriter::new(out), file, bindings: Vec::new(), end: End::default() };
-        recording.write(&Line::Trace(Header {
+        let header = Header {
             format: FORMAT.to_owned(),
             slot: self.slot.clone(),
             node: node.node.map(|node| node.to_string()),
             at: now(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-        }))?;
+        };
+        let mut recording = Recording::begin(out, file, header)?;
         let seconds = human::duration(self.time.as_secs_f64());
         context.out.note(format_args!("recording the slot {} for {seconds}", self.slot));
         let begun = Instant::now();
-        recording.follow(&mut node, &self.slot, first, begun + self.time).await?;
+        let followed = tokio::select! {
+            followed = recording.follow(&mut node, &self.slot, first, begun + self.time) => followed,
+            _ = stop.wait() => Ok(()),
+        };
+        // However it ended, what is there can be replayed.
         let mut report = recording.finish(&self.slot)?;
         report.recorded_s = begun.elapsed().as_secs_f64();
-        context.out.print(node.node, &report)
+        if report.full {
+            let most = human::bytes(MAX_FILE);
+            context.out.note(format_args!("the recording ended early: a file has at most {most}"));
+        }
+        context.out.print(node.node, &report)?;
+        followed
     }
 }
 
@@ -138,9 +152,20 @@ struct Recording {
     file: PathBuf,
     bindings: Vec<Binding>,
     end: End,
+    /// Bytes that may still be written, beside the last line.
+    room: u64,
+    full: bool,
 }
 
 impl Recording {
+    fn begin(out: File, file: PathBuf, header: Header) -> Result<Recording, ApiError> {
+        let (out, room) = (BufWriter::new(out), MAX_FILE - END_LEN);
+        let mut recording =
+            Recording { out, file, bindings: Vec::new(), end: End::default(), room, full: false };
+        recording.write(&Line::Trace(header))?;
+        Ok(recording)
+    }
+
     async fn follow(
         &mut self,
         node: &mut Connection,
@@ -155,6 +180,7 @@ impl Recording {
             let (is_all, end) = (page.page.next >= page.page.end, page.page.end);
             next = self.take(page)?;
             match (is_over, is_all) {
+                _ if self.full => return Ok(()),
                 // What came up to the end is read to the end, and nothing behind it.
                 (true, _) => return self.rest(node, slot, next, end).await,
                 (false, true) => tokio::time::sleep_until(until.min(Instant::now() + EVERY)).await,
@@ -165,7 +191,7 @@ impl Recording {
 
     async fn rest(&mut self, node: &mut Connection, slot: &str, from: u64, end: u64) -> Result<(), ApiError> {
         let mut next = from;
-        while next < end {
+        while next < end && !self.full {
             next = self.take(page(node, slot, Some(next)).await?)?;
         }
         Ok(())
@@ -176,35 +202,45 @@ impl Recording {
         let page = page.page;
         self.end.missed += page.missed;
         for binding in page.bindings {
-            if !self.bindings.contains(&binding) {
-                self.write(&Line::Binding(binding.clone()))?;
+            if !self.bindings.contains(&binding) && self.write(&Line::Binding(binding.clone()))? {
                 self.bindings.push(binding);
             }
         }
         for entry in page.entries {
-            self.end.entries += 1;
-            if let Some((_, answers)) = entry.event.answer() {
-                self.end.calls += 1;
-                self.end.decisions += answers.len() as u64;
+            let decisions = entry.event.answer().map(|(_, answers)| answers.len() as u64);
+            if !self.write(&Line::Entry(entry))? {
+                break;
             }
-            self.write(&Line::Entry(entry))?;
+            self.end.entries += 1;
+            self.end.calls += u64::from(decisions.is_some());
+            self.end.decisions += decisions.unwrap_or(0);
         }
         Ok(page.next)
     }
 
-    fn write(&mut self, line: &Line) -> Result<(), ApiError> {
-        let written = serde_json::to_writer(&mut self.out, line).map_err(std::io::Error::other);
-        let written = written.and_then(|()| self.out.write_all(b"\n"));
-        written.map_err(|error| failed(&self.file, &error))
+    /// Writes a line, and says whether there was room for it; after one that had none there is none for any.
+    fn write(&mut self, line: &Line) -> Result<bool, ApiError> {
+        let failed = |error: std::io::Error| failed(&self.file, &error);
+        let mut text = serde_json::to_vec(line).map_err(|error| failed(error.into()))?;
+        text.push(b'\n');
+        self.full |= text.len() as u64 > self.room;
+        if !self.full {
+            self.room -= text.len() as u64;
+            self.out.write_all(&text).map_err(failed)?;
+        }
+        Ok(!self.full)
     }
 
     fn finish(mut self, slot: &str) -> Result<Recorded, ApiError> {
+        let full = std::mem::take(&mut self.full);
+        self.room += END_LEN;
         self.write(&Line::End(self.end))?;
         self.out.flush().map_err(|error| failed(&self.file, &error))?;
         let mut report = Recorded::of(slot, &self.file, &self.bindings, self.end);
         report.bytes = self.out.get_ref().metadata().map_or(0, |facts| facts.len());
         report.dry_run = false;
-        report.undo = Some(format!("rm {}", self.file.display()));
+        report.full = full;
+        report.undo = Some(undo::rm([self.file.as_path()]));
         Ok(report)
     }
 }
@@ -220,6 +256,7 @@ impl Recorded {
             decisions: end.decisions,
             missed: end.missed,
             bytes: 0,
+            full: false,
             recorded_s: 0.0,
             dry_run: true,
             undo: None,

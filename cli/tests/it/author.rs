@@ -153,8 +153,12 @@ fn a_routing_project_is_built_checked_and_tested() {
     let checked = json(&place, &["plugin", "check", wasm]);
     assert_eq!((&checked["errors"], &checked["warnings"]), (&Value::Array(vec![]), &Value::Array(vec![])));
     assert_eq!((&checked["lowest_host"], &checked["license"]), (&"0.1.0".into(), &"Apache-2.0".into()));
-    let too_old = error(&place, &["plugin", "check", wasm, "--against", "0.0.9"]);
-    assert_eq!((&too_old["code"], &too_old["exit"]), (&"MESH-B111".into(), &11.into()));
+    let too_old = run(&place, &["plugin", "check", wasm, "--against", "0.0.9", "--json"]);
+    let (report, refused): (Value, Value) =
+        (serde_json::from_str(&too_old.stdout).unwrap(), serde_json::from_str(&too_old.stderr).unwrap());
+    assert_eq!((&refused["code"], too_old.code), (&"MESH-B111".into(), Some(11)));
+    let what = report["data"]["errors"][0]["what"].as_str().unwrap();
+    assert!(what.contains("needs host 0.1.0"), "{report}");
 
     let tested = json(&place, &["plugin", "test", "my-router"]);
     assert_eq!((&tested["units"], &tested["cases"]), (&"passed".into(), &4.into()));

@@ -59,6 +59,13 @@ impl fmt::Display for Failure {
 pub trait Case: DeserializeOwned {
     /// Returns its name, its settings, and what is expected of them.
     fn head(&self) -> (&str, &toml::Table, Option<&Spanned<String>>);
+    /// Refuses what is no case, because it could not fail or asks for two things at once.
+    ///
+    /// # Errors
+    /// The offset in the file, and why.
+    fn validate(&self) -> Result<(), (usize, String)> {
+        Ok(())
+    }
     /// Starts an instance and asks it.
     ///
     /// # Errors
@@ -136,6 +143,9 @@ impl File<'_> {
         })?;
         if cases.case.len() > MAX_CASES {
             return Err(self.bad(0, &format!("it has more than {MAX_CASES} cases")));
+        }
+        for case in &cases.case {
+            case.get_ref().validate().map_err(|(at, why)| self.bad(at, &why))?;
         }
         let mut ran = Ran::default();
         for case in &cases.case {
@@ -259,6 +269,45 @@ mod tests {
 
         assert!(error.is(&code::BAD_CASES) && error.message.starts_with("tests/x.toml:3:1: "), "{error}");
         assert!(error.message.contains("linx") && error.message.contains("links"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_fail_or_asks_for_two_things_is_refused_with_its_place() {
+        let repeat = run(builtin::LATENCY, "[[case]]\nname = \"x\"\nrepeat = 0\n").unwrap_err();
+        assert!(repeat.message.starts_with("tests/x.toml:3:10: "), "{repeat}");
+        for (event, why) in [
+            ("{}", "none of them"),
+            ("{ command = \"a\", timer = 1 }", "command, timer"),
+            ("{ timer = 1, payload = \"a\" }", "payload does not belong to timer"),
+            ("{ command = \"a\", topic = \"b\" }", "topic does not belong to command"),
+            ("{ message = \"a\", origin = \"xy\" }", "hex"),
+            ("{ message = \"a\", origin = \"abc\" }", "hex"),
+            ("{ timer = 1, expect = [], failure = \"bad-input\" }", "expect and failure"),
+            ("{ timer = 1, expect = [{}] }", "none of them"),
+            ("{ timer = 1, expect = [{ put = \"a\", forget = \"b\" }] }", "put, forget"),
+            (
+                "{ timer = 1, expect = [{ reply = \"a\", payload = \"b\" }] }",
+                "payload does not belong to reply",
+            ),
+            ("{ timer = 1, expect = [{ put = \"a\", after_ms = 1 }] }", "after_ms does not belong to put"),
+        ] {
+            let text = format!("[[case]]\nname = \"x\"\nevents = [\n  {event},\n]\n");
+            let error = run(builtin::BEACON, &text).unwrap_err();
+            assert!(
+                error.is(&code::BAD_CASES) && error.message.starts_with("tests/x.toml:4:"),
+                "{event}: {error}"
+            );
+            assert!(error.message.contains(why), "{event}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_failure_that_was_not_expected_is_told_with_the_line_of_its_event() {
+        let text = "[[case]]\nname = \"x\"\nevents = [\n  { timer = 77 },\n  { command = \"no such\" },\n]\n";
+
+        let ran = run(builtin::BEACON, text).unwrap();
+
+        assert_eq!(ran.failures.first().map(Failure::place).as_deref(), Some("tests/x.toml:5"), "{ran:?}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub struct Case {
     node: String,
     configured: Option<Spanned<Vec<EffectRow>>>,
     #[serde(default)]
-    events: Vec<EventRow>,
+    events: Vec<Spanned<EventRow>>,
 }
 
 fn somebody() -> String {
@@ -35,11 +35,9 @@ struct EventRow {
     message: Option<String>,
     timer: Option<u32>,
     /// What a command carries.
-    #[serde(default)]
-    payload: String,
+    payload: Option<String>,
     /// Where a message comes from.
-    #[serde(default)]
-    topic: String,
+    topic: Option<String>,
     origin: Option<String>,
     #[serde(default)]
     now_ms: u64,
@@ -79,6 +77,19 @@ impl cases::Case for Case {
         (&self.name, &self.settings, self.refused.as_ref())
     }
 
+    fn validate(&self) -> Result<(), (usize, String)> {
+        let mut effects: Vec<&Spanned<Vec<EffectRow>>> = self.configured.iter().collect();
+        for event in &self.events {
+            event.get_ref().validate().map_err(|why| (event.span().start, why))?;
+            effects.extend(&event.get_ref().expect);
+        }
+        let wrong = |rows: &Spanned<Vec<EffectRow>>| {
+            let why = rows.get_ref().iter().find_map(|row| row.validate().err())?;
+            Some((rows.span().start, why))
+        };
+        effects.into_iter().find_map(wrong).map_or(Ok(()), Err)
+    }
+
     fn ask(&self, loaded: &Loaded, settings: &Settings, check: &mut Check<'_>) -> Result<(), PrepareError> {
         let identity = slot(loaded.engine(), &self.node).identity();
         let ready = prepare_handler(loaded, identity.clone(), settings)?;
@@ -88,8 +99,9 @@ impl cases::Case for Case {
         let mut handler = Alone::with(ready, identity);
         for (at, row) in (1..).zip(&self.events) {
             let what = format!("event {at}");
+            let (at, row) = (row.span().start, row.get_ref());
             match handler.handle(row.now_ms, row.seed, &row.event()) {
-                Ok(answer) => row.compare(&what, answer, check),
+                Ok(answer) => row.compare(at, &what, answer, check),
                 Err(fault) => {
                     check.fault(&what, &fault);
                     return Ok(());
@@ -106,23 +118,46 @@ fn slot(engine: &Engine, name: &str) -> HandlerSlot {
 }
 
 impl EventRow {
+    fn validate(&self) -> Result<(), String> {
+        let kinds = [
+            ("command", self.command.is_some()),
+            ("message", self.message.is_some()),
+            ("timer", self.timer.is_some()),
+        ];
+        let keys = [
+            ("payload", self.payload.is_some(), "command"),
+            ("topic", self.topic.is_some(), "message"),
+            ("origin", self.origin.is_some(), "message"),
+        ];
+        one_kind(&kinds, &keys)?;
+        match &self.origin {
+            Some(origin) if id_of(origin).is_none() => {
+                Err("origin is at most 64 hex digits, two a byte".into())
+            }
+            _ if self.expect.is_some() && self.failure.is_some() => {
+                Err("expect and failure exclude each other".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn event(&self) -> Event {
         if let Some(id) = self.timer {
             return Event::Timer(id);
         }
         if let Some(name) = &self.command {
-            return Event::Command { name: name.clone(), payload: self.payload.clone().into_bytes() };
+            return Event::Command { name: name.clone(), payload: bytes(&self.payload) };
         }
         Event::Message(Message {
-            topic: self.topic.clone(),
-            origin: self.origin.as_deref().map_or([1; 32], id_of),
+            topic: self.topic.clone().unwrap_or_default(),
+            origin: self.origin.as_deref().and_then(id_of).unwrap_or([1; 32]),
             id: [2; 32],
-            payload: self.message.clone().unwrap_or_default().into_bytes(),
+            payload: bytes(&self.message),
             sent_ms: self.now_ms,
         })
     }
 
-    fn compare(&self, what: &str, answer: Result<Vec<Effect>, Failure>, check: &mut Check<'_>) {
+    fn compare(&self, at: usize, what: &str, answer: Result<Vec<Effect>, Failure>, check: &mut Check<'_>) {
         match (&self.failure, &self.expect, answer) {
             (Some(expected), _, Err(failure)) if *expected.get_ref() == name_of(&failure) => {}
             (Some(expected), _, answer) => {
@@ -133,16 +168,37 @@ impl EventRow {
             (None, Some(expected), Err(failure)) => {
                 check.differs(expected.span().start, what, "effects", format!("a failure: {failure}"));
             }
-            (None, None, Err(failure)) => check.differs(0, what, "effects", format!("a failure: {failure}")),
+            (None, None, Err(failure)) => check.differs(at, what, "effects", format!("a failure: {failure}")),
             (None, None, Ok(_)) => {}
         }
     }
 }
 
-// 64 hex digits; what is missing is zeros.
-fn id_of(text: &str) -> [u8; 32] {
+fn bytes(text: &Option<String>) -> Vec<u8> {
+    text.clone().unwrap_or_default().into_bytes()
+}
+
+// At most 64 hex digits, two a byte; what is missing is zeros.
+fn id_of(text: &str) -> Option<[u8; 32]> {
+    let is_id =
+        text.len() <= 64 && text.len().is_multiple_of(2) && text.bytes().all(|b| b.is_ascii_hexdigit());
     let digit = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    std::array::from_fn(|at| digit(2 * at).unwrap_or(0))
+    is_id.then(|| std::array::from_fn(|at| digit(2 * at).unwrap_or(0)))
+}
+
+/// Checks that of some kinds there is one, and of the keys beside it only those that belong to it.
+fn one_kind(kinds: &[(&str, bool)], keys: &[(&str, bool, &str)]) -> Result<(), String> {
+    let given: Vec<&str> = kinds.iter().filter(|(_, given)| *given).map(|(kind, _)| *kind).collect();
+    let [kind] = given.as_slice() else {
+        let known: Vec<&str> = kinds.iter().map(|(kind, _)| *kind).collect();
+        let given = if given.is_empty() { "none of them".to_owned() } else { given.join(", ") };
+        return Err(format!("it is one of {}, and here is {given}", known.join(", ")));
+    };
+    let fits = |of: &str| of.split(' ').any(|of| of == *kind);
+    match keys.iter().find(|(_, given, of)| *given && !fits(of)) {
+        Some((key, ..)) => Err(format!("{key} does not belong to {kind}")),
+        None => Ok(()),
+    }
 }
 
 fn name_of(failure: &Failure) -> FailureName {
@@ -163,6 +219,26 @@ fn compare(what: &str, expected: &Spanned<Vec<EffectRow>>, got: &[Effect], check
 }
 
 impl EffectRow {
+    fn validate(&self) -> Result<(), String> {
+        let kinds = [
+            ("subscribe", self.subscribe.is_some()),
+            ("publish", self.publish.is_some()),
+            ("timer", self.timer.is_some()),
+            ("reply", self.reply.is_some()),
+            ("notify", self.notify.is_some()),
+            ("put", self.put.is_some()),
+            ("forget", self.forget.is_some()),
+        ];
+        let keys = [
+            ("class", self.class.is_some(), "publish"),
+            ("ttl_ms", self.ttl_ms.is_some(), "publish"),
+            ("payload", self.payload.is_some(), "publish notify"),
+            ("after_ms", self.after_ms.is_some(), "timer"),
+            ("value", self.value.is_some(), "put"),
+        ];
+        one_kind(&kinds, &keys)
+    }
+
     /// What a row does not name may be anything.
     fn fits(&self, effect: &Effect) -> bool {
         let is =

@@ -28,7 +28,7 @@ pub struct Case {
     #[serde(default)]
     messages: Vec<MessageRow>,
     /// How often the batch is asked; the answers to the last time count.
-    repeat: Option<u32>,
+    repeat: Option<Spanned<u32>>,
 }
 
 #[derive(Deserialize)]
@@ -98,11 +98,20 @@ impl cases::Case for Case {
         (&self.name, &self.settings, self.refused.as_ref())
     }
 
+    fn validate(&self) -> Result<(), (usize, String)> {
+        match &self.repeat {
+            Some(repeat) if !(1..=MAX_REPEAT).contains(repeat.get_ref()) => {
+                Err((repeat.span().start, format!("repeat is 1 to {MAX_REPEAT}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn ask(&self, loaded: &Loaded, settings: &Settings, check: &mut Check<'_>) -> Result<(), PrepareError> {
         let mut policy = Alone::new(prepare_routing(loaded, settings)?);
         let (view, batch) = (self.view(), self.batch());
         let mut answers = Vec::new();
-        for _ in 0..self.repeat.unwrap_or(1).min(MAX_REPEAT) {
+        for _ in 0..self.repeat.as_ref().map_or(1, |repeat| *repeat.get_ref()) {
             match policy.route(self.now_ms, &view, &batch) {
                 Ok(rows) => answers = rows,
                 Err(fault) => {

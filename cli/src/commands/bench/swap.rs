@@ -20,6 +20,7 @@ use crate::args::duration;
 use crate::commands::Context;
 use crate::commands::demo::cluster::Cluster;
 use crate::commands::demo::traffic::{self, Phase, Progress, Tally};
+use crate::connect::within;
 use crate::output::human::{self, BAD, GOOD, styled};
 use crate::output::{Pair, Show, View};
 
@@ -240,12 +241,12 @@ impl Slot {
             let origin = format!("built-in {name}");
             let request =
                 Request::PluginInstall { origin, grants: Vec::new(), dry_run: false, allow_large: false };
-            let installed: InstallReport = node.call_with(&request, component).await?;
+            let installed: InstallReport = within(STEP, node.call_with(&request, component)).await?;
             let digits =
                 installed.revision.split_once(':').map_or(&*installed.revision, |(_, digits)| digits);
             revisions.push(digits.to_owned());
         }
-        let revisions = revisions.try_into().map_err(|_| failed("two revisions were installed"))?;
+        let revisions = revisions.try_into().map_err(|_| failed("there are not two revisions"))?;
         let mut slot = Slot { node, revisions, next: 0 };
         // The first one may find the state of another policy.
         slot.swap(OldState::Reset).await?;
@@ -253,7 +254,7 @@ impl Slot {
     }
 
     async fn status(&mut self) -> Result<Status, ApiError> {
-        self.node.call(&Request::Status).await
+        within(STEP, self.node.call(&Request::Status)).await
     }
 
     /// Swaps to the other one, and returns how long decisions waited, in microseconds.
@@ -268,7 +269,7 @@ impl Slot {
             on_failure: None,
         };
         self.next = 1 - self.next;
-        let report: SwapReport = self.node.call(&Request::PluginSwap(swap)).await?;
+        let report: SwapReport = within(STEP, self.node.call(&Request::PluginSwap(swap))).await?;
         match report.state_carried || old_state == OldState::Reset {
             true => Ok(report.pause_us),
             false => Err(failed("a swap left the state behind")),
@@ -311,8 +312,8 @@ impl Stream {
         let clock = Instant::now();
         let (phase, enough) = (watch::Sender::new(Phase::After), watch::Sender::new(false));
         let (told, progress) = watch::channel(Progress::default());
-        let inbox = cluster.client(TO).await?.subscribe(Wanted::Inbox(None)).await?;
-        let publisher = cluster.client(FROM).await?.publisher().await?;
+        let inbox = within(STEP, cluster.client(TO).await?.subscribe(Wanted::Inbox(None))).await?;
+        let publisher = within(STEP, cluster.client(FROM).await?.publisher()).await?;
         let receiver =
             tokio::spawn(traffic::receive(inbox, Tally::default(), clock, told, enough.subscribe()));
         let (published, _) = watch::channel(0);
@@ -339,7 +340,7 @@ impl Stream {
 }
 
 async fn join<T>(task: JoinHandle<Result<T, ApiError>>) -> Result<T, ApiError> {
-    task.await.map_err(failed)?
+    timeout(STEP, task).await.map_err(|_| failed("the stream did not end"))?.map_err(failed)?
 }
 
 fn failed(why: impl std::fmt::Display) -> ApiError {

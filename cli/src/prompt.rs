@@ -6,7 +6,7 @@ use mesh_node::api::{ApiError, code};
 
 use crate::commands::Context;
 
-/// Asks, and returns whether the answer is yes. Enter means yes. Without a person to ask (no terminal,
+/// Asks, and returns whether the answer is yes. Enter means no. Without a person to ask (no terminal,
 /// `--no-input`, `--yes`) the answer is yes, and stderr says what it was given to.
 ///
 /// # Errors
@@ -19,14 +19,14 @@ pub fn agrees(question: &str, context: &Context) -> Result<bool, ApiError> {
         return Ok(true);
     }
     let failed = |error: io::Error| ApiError::new(&code::INTERNAL, error);
-    write!(io::stderr(), "{question} [Y/n] ").map_err(failed)?;
+    write!(io::stderr(), "{question} [y/N] ").map_err(failed)?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(failed)?;
     Ok(is_yes(&answer))
 }
 
 fn is_yes(answer: &str) -> bool {
-    matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes")
+    matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
 }
 
 #[cfg(test)]
@@ -34,8 +34,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn enter_means_yes_and_anything_unclear_means_no() {
-        for (answer, yes) in [("\n", true), ("Y\n", true), ("yes\n", true), ("n\n", false), ("ny\n", false)] {
+    fn enter_and_anything_unclear_mean_no() {
+        for (answer, yes) in [("\n", false), ("Y\n", true), ("yes\n", true), ("n\n", false), ("ny\n", false)]
+        {
             assert_eq!(is_yes(answer), yes, "{answer:?}");
         }
     }

@@ -1,5 +1,7 @@
 //! `meshctl plugin traps`: the last failures in a slot.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -22,7 +24,7 @@ Rust plugin is there when it is built with the SDK.")]
 pub struct Traps {
     /// The slot: route, qos, topology or beacon.
     slot: String,
-    /// Also write them into a file, as JSON.
+    /// Also write them into a file, as JSON. A file that is there is not written over.
     #[arg(long, value_name = "FILE")]
     export: Option<PathBuf>,
 }
@@ -38,7 +40,9 @@ impl Traps {
             };
             let json = serde_json::to_vec_pretty(&report).map_err(|error| failed(&error))?;
             if !context.globals.dry_run {
-                std::fs::write(file, json).map_err(|error| failed(&error))?;
+                let mut new =
+                    File::create_new(file).map_err(|error| failed(&error).help("--export OTHER"))?;
+                new.write_all(&json).map_err(|error| failed(&error))?;
                 context.out.note(format_args!("{} has {} traps", file.display(), report.traps.len()));
             }
         }

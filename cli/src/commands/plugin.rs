@@ -2,16 +2,16 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::{Args, Subcommand};
 use mesh_node::api::{
-    ApiError, InspectReport, MAX_PLUGIN_LEN, OldState, OnFailure, PluginDetail, PluginRow, PluginState,
-    RemoveReport, Request, Setting, Settings, SwapReport, SwapRequest, TrialReport, code,
+    ApiError, InspectReport, MAX_PLUGIN_LEN, PluginDetail, PluginRow, PluginState, RemoveReport, Reply,
+    Request, Setting, SwapReport, code,
 };
-use mesh_node::oci::Reference;
 
 use super::Context;
+use crate::output::Show;
 use crate::output::human::{BAD, DIM, GOOD, WARN, styled};
 
 mod bench;
@@ -34,6 +34,7 @@ mod sign;
 mod source;
 mod stats;
 mod stop;
+mod swap;
 mod test;
 mod traps;
 mod trial;
@@ -42,7 +43,6 @@ mod wit;
 
 pub use local::compiler;
 
-use install::{Aim, Wish};
 use stop::unless_stopped;
 
 /// Policies and handlers: install, swap, roll back.
@@ -92,18 +92,7 @@ Examples:
 
 What a tag stands for is pinned in plugins.lock in the node's data directory when it is first installed. Credentials
 are those of 'docker login'.")]
-    Install {
-        /// The component or package, or oci://HOST/REPOSITORY with :TAG or @sha256:… behind it.
-        file: PathBuf,
-        /// Let it use this of the host, such as log or kv, without asking. May be given several times.
-        #[arg(long = "grant", value_name = "NAME", value_delimiter = ',')]
-        grants: Vec<String>,
-        /// Take a component above 4 MiB, such as one in Python: compiling it takes a core for up to a minute.
-        #[arg(long)]
-        allow_large: bool,
-        #[command(flatten)]
-        fetch: oci::Fetch,
-    },
+    Install(install::Install),
     /// Push a component or package to a registry, in the layout that other WebAssembly tools read.
     #[command(after_long_help = "\
 Examples:
@@ -135,37 +124,7 @@ In a shadow run the plugin is asked what the active one is asked, and its answer
 decides for a share of the flows. When the gates hold, it takes over; if not, the old one decides on everything again
 and the exit code is 10. The node does that by itself: Ctrl-C ends the waiting, not the trial. 'meshctl plugin rollback
 SLOT' ends the trial.")]
-    Swap {
-        /// The slot: route, qos, topology or beacon.
-        slot: String,
-        /// A name, NAME@VERSION, the first digits of a digest, built-in/NAME, or a file.
-        plugin: String,
-        /// A setting of the plugin.
-        #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
-        settings: Vec<(String, Setting)>,
-        /// The successor takes the state over (the default).
-        #[arg(long, conflicts_with = "reset_state")]
-        keep_state: bool,
-        /// The successor starts afresh.
-        #[arg(long)]
-        reset_state: bool,
-        /// Take a lower version than the node had of this plugin before.
-        #[arg(long)]
-        allow_downgrade: bool,
-        /// Who answers when it fails: fallback (the native built-in), fail-closed (nobody) or fail-open.
-        #[arg(long, value_name = "MODE", value_parser = operate::on_failure)]
-        on_failure: Option<OnFailure>,
-        /// With a file: let it use this of the host, as 'plugin install' does.
-        #[arg(long = "grant", value_name = "NAME", value_delimiter = ',')]
-        grants: Vec<String>,
-        /// With a file: take a component above 4 MiB, as 'plugin install' does.
-        #[arg(long)]
-        allow_large: bool,
-        #[command(flatten)]
-        fetch: oci::Fetch,
-        #[command(flatten)]
-        trial: trial::Options,
-    },
+    Swap(Box<swap::Swap>),
     /// Return a slot to its previous revision, or end the trial that runs in it.
     #[command(after_long_help = "\
 Examples:
@@ -275,137 +234,55 @@ running node that has it.")]
 impl Plugin {
     /// Asks and prints.
     pub async fn run(self, context: &Context) -> Result<(), ApiError> {
-        if let Command::Inspect { plugin } = &self.command
-            && Path::new(plugin).is_file()
-        {
-            let report = mesh_node::inspect_report(&read_plugin(Path::new(plugin))?)?;
-            return context.out.print(None, &report);
-        }
-        let command = match self.command {
-            Command::CompileStdin => {
-                return mesh_plugin_host::compile_stdin()
-                    .map_err(|error| ApiError::new(&code::INTERNAL, error));
-            }
-            Command::New(new) => return new.run(context),
-            Command::Build(build) => return unless_stopped(build.run(context)).await,
-            Command::Run(run) => return run.run(context).await,
-            Command::Test(test) => return unless_stopped(test.run(context)).await,
-            Command::Check(check) => return unless_stopped(check.run(context)).await,
-            Command::Sign(sign) => return sign.run(context),
-            Command::Call(call) => return call.run(context),
-            Command::Wit(wit) => return wit.run(context),
-            Command::Bench(bench) => return bench.run(context),
-            Command::Publish(publish) => return publish.run(context).await,
-            Command::Record(record) => return record.run(context).await,
-            Command::Replay(replay) => return replay.run(context).await,
-            Command::Key(key) => return key.run(context),
-            Command::Trust(trust) => return trust.run(context).await,
-            Command::Operate(operate) => return operate.run(context).await,
-            other => other,
-        };
-        let mut node = context.connect().await?;
         let dry_run = context.globals.dry_run;
-        match command {
-            Command::New(_)
-            | Command::Build(_)
-            | Command::Run(_)
-            | Command::Test(_)
-            | Command::Check(_)
-            | Command::Sign(_)
-            | Command::Publish(_)
-            | Command::Key(_)
-            | Command::Trust(_)
-            | Command::Operate(_)
-            | Command::CompileStdin => Ok(()),
-            Command::Call(_) | Command::Wit(_) | Command::Bench(_) => Ok(()),
-            Command::Record(_) | Command::Replay(_) => Ok(()),
-            Command::List => {
-                let rows: Vec<PluginRow> = node.call(&Request::PluginList).await?;
-                context.out.print(node.node, &rows)
+        match self.command {
+            Command::CompileStdin => {
+                mesh_plugin_host::compile_stdin().map_err(|error| ApiError::new(&code::INTERNAL, error))
             }
-            Command::Show { plugin } => {
-                let detail: PluginDetail = node.call(&Request::PluginShow { plugin }).await?;
-                context.out.print(node.node, &detail)
-            }
-            Command::Install { file, grants, allow_large, fetch }
-                if Reference::is_meant(&file.to_string_lossy()) =>
-            {
-                let reference = file.to_string_lossy();
-                let aim = if dry_run { Aim::Check } else { Aim::Install };
-                let wish = Wish { aim, grants: &grants, allow_large };
-                let (report, warnings) = fetch.install(&mut node, context, &reference, wish).await?;
-                context.out.print_with(node.node, &report, &warnings)
-            }
-            Command::Install { file, grants, allow_large, .. } => {
-                let aim = if dry_run { Aim::Check } else { Aim::Install };
-                let wish = Wish { aim, grants: &grants, allow_large };
-                let report = install::file(&mut node, context, &file, wish).await?;
-                context.out.print(node.node, &report)
-            }
-            Command::Swap {
-                slot,
-                plugin,
-                settings,
-                reset_state,
-                allow_downgrade,
-                on_failure,
-                grants,
-                allow_large,
-                fetch,
-                trial,
-                ..
-            } => {
-                let spec = trial.spec(dry_run)?;
-                let aim = if dry_run { Aim::Rehearse } else { Aim::Install };
-                let wish = Wish { aim, grants: &grants, allow_large };
-                let (plugin, is_new) = install::named(&mut node, context, plugin, (wish, &fetch)).await?;
-                let rehearsed = plugin.clone();
-                let old_state = if reset_state { OldState::Reset } else { OldState::Keep };
-                let settings = Settings::from_iter(settings);
-                let swap =
-                    SwapRequest { slot, plugin, settings, old_state, dry_run, allow_downgrade, on_failure };
-                let outcome = match spec {
-                    Some(spec) => trial
-                        .run(&mut node, context, swap, spec)
-                        .await
-                        .map(|report| Swapped::Tried(Box::new(report))),
-                    None => node.call(&Request::PluginSwap(swap)).await.map(Swapped::AtOnce),
-                };
-                let mut removed = Ok(());
-                if dry_run && is_new {
-                    // It was installed for the rehearsal only.
-                    let request = Request::PluginRemove { plugin: rehearsed, dry_run: false };
-                    removed = node.call(&request).await.map(|_: RemoveReport| ());
-                }
-                let outcome = outcome?;
-                removed?;
-                match outcome {
-                    Swapped::Tried(report) => context.out.print(node.node, &*report),
-                    Swapped::AtOnce(report) => context.out.print(node.node, &report),
-                }
-            }
+            Command::New(new) => new.run(context),
+            Command::Build(build) => unless_stopped(build.run(context)).await,
+            Command::Run(run) => run.run(context).await,
+            Command::Test(test) => unless_stopped(test.run(context)).await,
+            Command::Check(check) => unless_stopped(check.run(context)).await,
+            Command::List => ask::<Vec<PluginRow>>(context, &Request::PluginList).await,
+            Command::Show { plugin } => ask::<PluginDetail>(context, &Request::PluginShow { plugin }).await,
+            Command::Install(install) => install.run(context).await,
+            Command::Publish(publish) => publish.run(context).await,
+            Command::Swap(swap) => swap.run(context).await,
             Command::Rollback { slot } => {
-                let report: SwapReport = node.call(&Request::PluginRollback { slot, dry_run }).await?;
-                context.out.print(node.node, &report)
+                ask::<SwapReport>(context, &Request::PluginRollback { slot, dry_run }).await
             }
             Command::Remove { plugin } => {
-                let report: RemoveReport = node.call(&Request::PluginRemove { plugin, dry_run }).await?;
-                context.out.print(node.node, &report)
+                ask::<RemoveReport>(context, &Request::PluginRemove { plugin, dry_run }).await
+            }
+            Command::Inspect { plugin } if Path::new(&plugin).is_file() => {
+                let report = mesh_node::inspect_report(&read_plugin(Path::new(&plugin))?)?;
+                context.out.print(None, &report)
             }
             Command::Inspect { plugin } => {
-                let request = Request::PluginInspect { plugin: Some(plugin) };
-                let report: InspectReport = node.call(&request).await?;
-                context.out.print(node.node, &report)
+                ask::<InspectReport>(context, &Request::PluginInspect { plugin: Some(plugin) }).await
             }
+            Command::Sign(sign) => sign.run(context),
+            Command::Key(key) => key.run(context),
+            Command::Call(call) => call.run(context),
+            Command::Bench(bench) => bench.run(context),
+            Command::Wit(wit) => wit.run(context),
+            Command::Operate(operate) => operate.run(context).await,
+            Command::Record(record) => record.run(context).await,
+            Command::Replay(replay) => replay.run(context).await,
+            Command::Trust(trust) => trust.run(context).await,
         }
     }
 }
 
-/// What came of a swap.
-#[expect(clippy::large_enum_variant, reason = "there is one, and it is printed at once")]
-enum Swapped {
-    AtOnce(SwapReport),
-    Tried(Box<TrialReport>),
+/// Asks the node one thing and prints the answer.
+async fn ask<R>(context: &Context, request: &Request) -> Result<(), ApiError>
+where
+    R: TryFrom<Reply, Error = ApiError> + Show,
+{
+    let mut node = context.connect().await?;
+    let answer: R = node.call(request).await?;
+    context.out.print(node.node, &answer)
 }
 
 fn read_plugin(path: &Path) -> Result<Vec<u8>, ApiError> {

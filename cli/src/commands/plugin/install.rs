@@ -1,8 +1,9 @@
 //! How a plugin comes to a node, for `plugin install`, `plugin swap FILE` and their rehearsals.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Args;
 use mesh_node::api::{ApiError, InstallReport, Request};
 use mesh_node::oci::Reference;
 use mesh_plugin_host::limits;
@@ -10,6 +11,21 @@ use mesh_plugin_host::limits;
 use super::{Context, grants, oci, read_plugin};
 use crate::connect::Connection;
 use crate::output::human;
+
+/// Verify, check and compile a component or package and keep it, bound to nothing.
+#[derive(Debug, Args)]
+pub struct Install {
+    /// The component or package, or oci://HOST/REPOSITORY with :TAG or @sha256:… behind it.
+    file: PathBuf,
+    /// Let it use this of the host, such as log or kv, without asking. May be given several times.
+    #[arg(long = "grant", value_name = "NAME", value_delimiter = ',')]
+    grants: Vec<String>,
+    /// Take a component above 4 MiB, such as one in Python: compiling it takes a core for up to a minute.
+    #[arg(long)]
+    allow_large: bool,
+    #[command(flatten)]
+    fetch: oci::Fetch,
+}
 
 /// What a plugin is handed to a node for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +47,22 @@ pub struct Wish<'a> {
     pub grants: &'a [String],
     /// Take one that takes long to compile.
     pub allow_large: bool,
+}
+
+impl Install {
+    /// Installs and prints.
+    pub async fn run(self, context: &Context) -> Result<(), ApiError> {
+        let mut node = context.connect().await?;
+        let aim = if context.globals.dry_run { Aim::Check } else { Aim::Install };
+        let wish = Wish { aim, grants: &self.grants, allow_large: self.allow_large };
+        let reference = self.file.to_string_lossy();
+        if Reference::is_meant(&reference) {
+            let (report, warnings) = self.fetch.install(&mut node, context, &reference, wish).await?;
+            return context.out.print_with(node.node, &report, &warnings);
+        }
+        let report = file(&mut node, context, &self.file, wish).await?;
+        context.out.print(node.node, &report)
+    }
 }
 
 /// Has the node verify and compile a component or package, and keep it if that is the aim.

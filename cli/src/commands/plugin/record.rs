@@ -128,7 +128,7 @@ impl Record {
         let begun = Instant::now();
         let followed = tokio::select! {
             followed = recording.follow(&mut node, &self.slot, first, begun + self.time) => followed,
-            _ = stop.wait() => Ok(()),
+            () = stop.wait() => Ok(()),
         };
         // However it ended, what is there can be replayed.
         let mut report = recording.finish(&self.slot)?;

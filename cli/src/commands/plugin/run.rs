@@ -78,7 +78,7 @@ impl Run {
         };
         let outcome = tokio::select! {
             outcome = self.live(source, &mut stage, &say, begun) => outcome,
-            _ = stop.wait() => Ok(()),
+            () = stop.wait() => Ok(()),
         };
         stage.end(&say).await;
         outcome

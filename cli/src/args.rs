@@ -243,6 +243,25 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| "the time is too long".to_owned())
 }
 
+/// Reads a size such as `4MiB`, `64KiB` or `500000B`.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn size(text: &str) -> Result<u64, String> {
+    const WRONG: &str = "a size is a whole number and a unit: B, KiB, MiB or GiB";
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim_start() {
+        "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return Err(WRONG.to_owned()),
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    bytes.ok_or_else(|| WRONG.to_owned())
+}
+
 /// Returns the unit that was probably meant.
 fn near_unit(unit: &str) -> Option<&'static str> {
     let unit = unit.trim().to_ascii_lowercase();
@@ -296,6 +315,24 @@ mod tests {
             assert!(told.ends_with(&format!("did you mean {near}?")), "{text}: {told}");
         }
         assert_eq!(duration("1y").unwrap_err(), "the unit 'y' is not one of ms, s, m, h, d");
+    }
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        for (text, want) in [
+            ("500000B", Some(500_000)),
+            ("64KiB", Some(64 << 10)),
+            ("2 MiB", Some(2 << 20)),
+            ("1GiB", Some(1 << 30)),
+            ("7", None),
+            ("4MB", None),
+            ("-1B", None),
+            ("KiB", None),
+            ("", None),
+            ("99999999999999GiB", None),
+        ] {
+            assert_eq!(size(text).ok(), want, "{text}");
+        }
     }
 
     #[test]

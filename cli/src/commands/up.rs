@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::start;
 use super::{Context, block_on};
+use crate::args;
 use crate::output::now;
 use crate::registry::{Entry, Registry};
 
@@ -299,15 +300,9 @@ async fn wait_for(closed: Option<tokio::sync::oneshot::Receiver<()>>) {
 
 fn journal(text: &str) -> Result<usize, String> {
     const MAX: usize = mesh_plugin_host::limits::JOURNAL_BYTES;
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit {
-        "" | "B" => 0,
-        "KiB" => 10,
-        "MiB" => 20,
-        _ => return Err("a size is a number of bytes, KiB or MiB, such as 512KiB".to_owned()),
-    };
-    let bytes = number.parse::<usize>().ok().and_then(|number| number.checked_mul(1 << shift));
+    // A bare number is one of bytes.
+    let bytes = args::size(text).or_else(|why| args::size(&format!("{text}B")).map_err(|_| why))?;
+    let bytes = usize::try_from(bytes).ok();
     bytes.filter(|bytes| *bytes <= MAX).ok_or_else(|| format!("a journal has 0 to {MAX} bytes"))
 }
 

@@ -77,22 +77,7 @@ fn deadline(text: &str) -> Result<LimitTo, String> {
 }
 
 fn memory(text: &str) -> Result<LimitTo, String> {
-    or_host(text, bytes)
-}
-
-/// Reads a size such as `4MiB`, `64KiB` or `500000B`.
-fn bytes(text: &str) -> Result<u64, String> {
-    const WRONG: &str = "a size is a whole number and a unit: B, KiB or MiB";
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| WRONG)?;
-    let unit = match unit {
-        "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        _ => return Err(WRONG.to_owned()),
-    };
-    number.checked_mul(unit).ok_or_else(|| WRONG.to_owned())
+    or_host(text, args::size)
 }
 
 fn log_rate(text: &str) -> Result<LimitTo, String> {

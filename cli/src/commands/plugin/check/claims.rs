@@ -7,6 +7,7 @@ use mesh_plugin_host::manifest::Manifest;
 use mesh_plugin_host::{Inspection, Kind, limits};
 
 use super::Finding;
+use crate::args;
 
 /// Returns the grants that a manifest asks for.
 pub fn asked(manifest: &Manifest) -> Vec<String> {
@@ -88,7 +89,7 @@ fn on_limits(manifest: &Manifest, kind: Option<Kind>, errors: &mut Vec<Finding>)
         }
     }
     if let Some(text) = &manifest.limits.memory {
-        match bytes(text) {
+        match args::size(text).ok() {
             Some(wanted) if wanted <= limits::MEMORY_BYTES as u64 => {}
             Some(_) => {
                 let most = limits::MEMORY_BYTES >> 20;
@@ -118,32 +119,16 @@ fn duration(text: &str) -> Option<Duration> {
     }
 }
 
-fn bytes(text: &str) -> Option<u64> {
-    let (number, unit) = split(text)?;
-    let shift = match unit {
-        "B" => 0,
-        "KiB" => 10,
-        "MiB" => 20,
-        "GiB" => 30,
-        _ => return None,
-    };
-    number.checked_mul(1 << shift)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn times_and_sizes_have_units() {
+    fn times_have_units() {
         for (text, want) in
             [("1ms", Some(1_000)), ("50us", Some(50)), ("2 s", Some(2_000_000)), ("5", None), ("ms", None)]
         {
             assert_eq!(duration(text).map(|time| time.as_micros() as u64), want, "{text}");
         }
-        for (text, want) in [("2MiB", Some(2 << 20)), ("7B", Some(7)), ("2MB", None), ("", None)] {
-            assert_eq!(bytes(text), want, "{text}");
-        }
-        assert_eq!(bytes("99999999999999GiB"), None);
     }
 }

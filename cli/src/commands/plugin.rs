@@ -41,7 +41,7 @@ mod trial;
 mod trust;
 mod wit;
 
-pub use local::compiler;
+pub use local::{cache_dir, compiler};
 
 use stop::unless_stopped;
 

@@ -3,7 +3,6 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
-use etcetera::BaseStrategy;
 use mesh_node::api::{ApiError, Code, ProfileChange, code};
 use mesh_node::keys::{KEY_FILE, KeyError};
 use mesh_node::store::{LockError, OpenError};
@@ -57,8 +56,8 @@ pub async fn node(options: Options) -> Result<Mesh, ApiError> {
         builder = builder.data_dir(dir);
     }
     // One cache for all nodes of this user, so that the second one starts at once.
-    if let Ok(dirs) = etcetera::base_strategy::Xdg::new() {
-        builder = builder.cache_dir(dirs.cache_dir().join("mesh"));
+    if let Some(dir) = super::plugin::cache_dir() {
+        builder = builder.cache_dir(dir);
     }
     for addr in addresses(&options.listen).await? {
         builder = builder.listen(addr);

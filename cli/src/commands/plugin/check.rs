@@ -124,7 +124,8 @@ fn check(component: &[u8], against: &str) -> Result<CheckReport, ApiError> {
         )),
         None => {}
     }
-    Ok(report(&seen, manifest, imported, lowest, against, (errors, warnings)))
+    let imports = mesh_node::inspect_report(component)?.imports;
+    Ok(report((&seen, imports), manifest, imported, lowest, against, (errors, warnings)))
 }
 
 fn on_size(seen: &Inspection, warnings: &mut Vec<Finding>) {
@@ -198,7 +199,7 @@ fn on_host(
 }
 
 fn report(
-    seen: &Inspection,
+    (seen, imports): (&Inspection, Vec<ImportRow>),
     manifest: Option<&Manifest>,
     imported: Vec<(String, Vec<String>)>,
     lowest_host: Option<String>,
@@ -206,16 +207,6 @@ fn report(
     (errors, warnings): (Vec<Finding>, Vec<Finding>),
 ) -> CheckReport {
     let revision = seen.revision();
-    let grant = |needs: Needs| match needs {
-        Needs::Grant(grant) => Some(grant.to_owned()),
-        _ => None,
-    };
-    let row = |import: &mesh_plugin_host::inspect::Import| ImportRow {
-        import: import.name.clone(),
-        grant: grant(import.needs),
-        granted: import.needs != Needs::Impossible,
-        virtual_wasi: import.needs == Needs::VirtualWasi,
-    };
     let functions = imported.iter().flat_map(|(interface, functions)| {
         functions.iter().map(move |function| format!("{interface}#{function}"))
     });
@@ -226,12 +217,12 @@ fn report(
         kind: seen.kind.map(|kind| kind.name().to_owned()),
         size_bytes: seen.size_bytes as u64,
         pure: seen.is_pure,
-        imports: seen.imports.iter().map(row).collect(),
+        grants_needed: imports.iter().filter_map(|row| row.grant.clone()).collect(),
+        imports,
         functions: functions.collect(),
         exports: seen.exports.clone(),
         license: manifest.map(|manifest| manifest.plugin.license.clone()).filter(|text| !text.is_empty()),
         grants_asked: manifest.map_or_else(Vec::new, claims::asked),
-        grants_needed: seen.imports.iter().filter_map(|import| grant(import.needs)).collect(),
         lowest_host,
         against: against.to_owned(),
         errors,

@@ -35,9 +35,9 @@ struct WitReport {
 
 /// One file: where it goes below `--out`, and what it says.
 #[derive(Debug, Serialize)]
-struct File {
-    path: PathBuf,
-    text: String,
+pub(super) struct File {
+    pub(super) path: PathBuf,
+    pub(super) text: String,
 }
 
 impl Wit {
@@ -82,7 +82,7 @@ impl Wit {
 }
 
 /// The package of a slot where build tools look for it, and what it uses below `deps`.
-fn of_slot(kind: Kind) -> Vec<File> {
+pub(super) fn of_slot(kind: Kind) -> Vec<File> {
     let types = File::of(&interfaces::TYPES, &Path::new("deps").join(own_dir(&interfaces::TYPES)));
     vec![File::of(&interfaces::of_kind(kind), Path::new("")), types]
 }

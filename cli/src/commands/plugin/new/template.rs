@@ -12,6 +12,7 @@ use mesh_plugin_host::interfaces::{self, WitPackage};
 use mesh_plugin_host::{Kind, Manifest};
 
 use super::{c, js, python, rust};
+use crate::commands::plugin::wit;
 
 /// All languages that there are templates for; the first is the default.
 pub static LANGUAGES: &[Language] = &[rust::LANGUAGE, js::LANGUAGE, python::LANGUAGE, c::LANGUAGE];
@@ -151,11 +152,8 @@ pub fn wit_files() -> Vec<File> {
 /// Returns the interface of a slot as tools for other languages look for it: its package in `wit/`, and what that uses
 /// below `wit/deps/`.
 pub fn wit_dir(kind: Kind) -> Vec<File> {
-    let (own, types) = (interfaces::of_kind(kind), interfaces::TYPES);
-    vec![
-        File::new(format!("wit/{}", own.file), own.text),
-        File::new(format!("wit/deps/types/{}", types.file), types.text),
-    ]
+    let file = |file: wit::File| File::new(format!("wit/{}", file.path.display()), file.text);
+    wit::of_slot(kind).into_iter().map(file).collect()
 }
 
 /// Languages that have no names of their own for a project take every name.

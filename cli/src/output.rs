@@ -11,6 +11,7 @@ use mesh_proto::NodeId;
 use serde::Serialize;
 use serde_json::Value;
 
+pub mod bar;
 mod error;
 pub mod human;
 mod table;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::Context;
 use super::install::{Aim, Wish, hand_over};
 use crate::connect::Connection;
+use crate::output::bar::Bar;
 use crate::output::human::{self, DIM, styled};
 use crate::output::{Pair, Show, View};
 
@@ -20,8 +21,6 @@ mod progress;
 mod publish;
 
 pub use publish::Publish;
-
-use progress::Bar;
 
 /// How a plugin is fetched from a registry.
 #[derive(Debug, Default, Args)]
@@ -92,8 +91,8 @@ impl Fetch {
 
     async fn pull(&self, context: &Context, lock: &Lock, reference: &Reference) -> Result<Pulled, ApiError> {
         let options = options(self.plain_http);
-        let mut bar = Bar::new(context, reference.to_string());
-        let mut tell = |progress| bar.tell(progress);
+        let mut bar = Bar::new(&context.out, reference.to_string());
+        let mut tell = |progress| progress::tell(&mut bar, progress);
         let failed = |error: oci::RegistryError| ApiError::from(error).fact("reference", reference);
         let remote = oci::resolve(reference, &options, &mut tell).await.map_err(failed)?;
         match lock.pin(reference) {

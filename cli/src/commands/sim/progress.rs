@@ -1,76 +1,23 @@
-//! How far a simulation has come: a bar on a terminal, a line a phase elsewhere.
+//! How a simulation looks while it runs.
 
-use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mesh_sim::run::{Phase, Progress};
+use mesh_sim::run::Progress;
 
-use crate::commands::Context;
-use crate::output::Output;
+use crate::output::bar::{Bar, cells};
 use crate::output::human::{self, DIM, styled};
 
-/// A run that ends sooner is not told about.
-const PATIENCE: Duration = Duration::from_millis(300);
-/// Time between two drawings.
-const REDRAW: Duration = Duration::from_millis(100);
-/// Cells of the bar.
-const WIDTH: usize = 24;
-
-/// What is told while one simulation runs.
-pub(super) struct Teller<'a> {
-    out: &'a Output,
-    title: String,
-    begun: Instant,
-    drawn: Option<Instant>,
-    phase: Option<Phase>,
-    is_bar: bool,
-}
-
-impl<'a> Teller<'a> {
-    /// Tells about a simulation of this name.
-    pub(super) fn new(context: &'a Context, title: String) -> Teller<'a> {
-        let is_bar = std::io::stderr().is_terminal() && !context.globals.quiet;
-        Teller { out: &context.out, title, begun: Instant::now(), drawn: None, phase: None, is_bar }
-    }
-
-    /// Tells how far it is.
-    pub(super) fn tell(&mut self, progress: &Progress) -> ControlFlow<()> {
-        if self.is_bar {
-            self.draw(progress);
-        } else if self.phase != Some(progress.phase) {
-            self.phase = Some(progress.phase);
-            self.out.note(format_args!("{}: {}", self.title, progress.phase.name()));
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn draw(&mut self, progress: &Progress) {
-        let elapsed = self.begun.elapsed();
-        if elapsed < PATIENCE || self.drawn.is_some_and(|drawn| drawn.elapsed() < REDRAW) {
-            return;
-        }
-        self.drawn = Some(Instant::now());
-        let line = line(&self.title, progress, elapsed);
-        // Nothing is lost when a terminal takes no more.
-        let _ = write!(anstream::stderr().lock(), "\r\x1b[2K{line}");
-    }
-}
-
-impl Drop for Teller<'_> {
-    fn drop(&mut self) {
-        if self.drawn.is_some() {
-            let _ = write!(anstream::stderr().lock(), "\r\x1b[2K");
-        }
-    }
+/// Tells how far it is.
+pub(super) fn tell(bar: &mut Bar<'_>, progress: &Progress) -> ControlFlow<()> {
+    bar.tell(progress.phase.name(), |title, age| line(title, progress, age));
+    ControlFlow::Continue(())
 }
 
 /// Returns what a bar looks like.
 fn line(title: &str, progress: &Progress, elapsed: Duration) -> String {
     let (at, total) = (progress.at.as_secs_f64(), progress.total.as_secs_f64().max(1e-9));
     let share = (at / total).clamp(0.0, 1.0);
-    let full = (share * WIDTH as f64) as usize;
-    let bar = "█".repeat(full) + &"░".repeat(WIDTH - full);
     let speed = at / elapsed.as_secs_f64().max(1e-9);
     let left = (total - at) / speed.max(1e-9);
     let facts = format!(
@@ -78,11 +25,13 @@ fn line(title: &str, progress: &Progress, elapsed: Duration) -> String {
         human::duration(left),
         progress.phase.name()
     );
-    format!("{title}  {bar}  {:.0} %  {}", share * 100.0, styled(DIM, facts))
+    format!("{title}  {}  {:.0} %  {}", cells(share), share * 100.0, styled(DIM, facts))
 }
 
 #[cfg(test)]
 mod tests {
+    use mesh_sim::run::Phase;
+
     use super::*;
 
     #[test]

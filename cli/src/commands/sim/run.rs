@@ -12,10 +12,11 @@ use mesh_node::api::{ApiError, code};
 use mesh_sim::run::RunError;
 use mesh_sim::{Outcome, Plugins, SavedRun, Scenario, saved, scenario};
 
-use super::progress::Teller;
+use super::progress::tell;
 use super::report::{Many, One};
 use super::{bad_plugin, bad_scenario, list, unwritable, verdict};
 use crate::commands::Context;
+use crate::output::bar::Bar;
 
 /// What to run.
 #[derive(Debug, Args)]
@@ -195,8 +196,8 @@ impl Plan {
     pub(super) fn run(&self, context: &Context, plugins: &Plugins) -> Result<Outcome, ApiError> {
         let scenario = self.scenario()?;
         let title = format!("{} seed {}", scenario.name, scenario.seed);
-        let mut teller = Teller::new(context, title);
-        let ran = mesh_sim::run::run(&scenario, plugins, &mut |progress| teller.tell(progress));
+        let mut bar = Bar::new(&context.out, title);
+        let ran = mesh_sim::run::run(&scenario, plugins, &mut |progress| tell(&mut bar, progress));
         ran.map_err(|error| match error {
             RunError::Plugin(error) => bad_plugin(&error),
             RunError::Stopped => ApiError::new(&code::INTERRUPTED, error),

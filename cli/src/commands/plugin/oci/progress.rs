@@ -1,64 +1,13 @@
-//! How far a transfer is: a bar on a terminal, a line a phase elsewhere.
-
-use std::io::{IsTerminal, Write};
-use std::time::{Duration, Instant};
+//! How a transfer looks while it goes on.
 
 use mesh_node::oci::{Phase, Progress};
 
-use crate::commands::Context;
-use crate::output::Output;
+use crate::output::bar::{Bar, cells};
 use crate::output::human;
 
-/// A transfer that ends sooner is not told about.
-const PATIENCE: Duration = Duration::from_millis(300);
-/// Time between two drawings.
-const REDRAW: Duration = Duration::from_millis(100);
-/// Cells of the bar.
-const WIDTH: usize = 24;
-
-/// What is told during one transfer.
-pub(super) struct Bar<'a> {
-    out: &'a Output,
-    title: String,
-    begun: Instant,
-    drawn: Option<Instant>,
-    phase: Option<Phase>,
-    is_bar: bool,
-}
-
-impl<'a> Bar<'a> {
-    /// Tells about a transfer of this name.
-    pub(super) fn new(context: &'a Context, title: String) -> Bar<'a> {
-        let is_bar = std::io::stderr().is_terminal() && !context.globals.quiet;
-        Bar { out: &context.out, title, begun: Instant::now(), drawn: None, phase: None, is_bar }
-    }
-
-    /// Tells how far it is.
-    pub(super) fn tell(&mut self, progress: Progress) {
-        if self.is_bar {
-            self.draw(progress);
-        } else if self.phase != Some(progress.phase) {
-            self.phase = Some(progress.phase);
-            self.out.note(format_args!("{}: {}", self.title, word(progress.phase)));
-        }
-    }
-
-    fn draw(&mut self, progress: Progress) {
-        if self.begun.elapsed() < PATIENCE || self.drawn.is_some_and(|drawn| drawn.elapsed() < REDRAW) {
-            return;
-        }
-        self.drawn = Some(Instant::now());
-        // Nothing is lost when a terminal takes no more.
-        let _ = write!(anstream::stderr().lock(), "\r\x1b[2K{}", line(&self.title, progress));
-    }
-}
-
-impl Drop for Bar<'_> {
-    fn drop(&mut self) {
-        if self.drawn.is_some() {
-            let _ = write!(anstream::stderr().lock(), "\r\x1b[2K");
-        }
-    }
+/// Tells how far it is.
+pub(super) fn tell(bar: &mut Bar<'_>, progress: Progress) {
+    bar.tell(word(progress.phase), |title, _| line(title, progress));
 }
 
 fn word(phase: Phase) -> &'static str {
@@ -75,9 +24,7 @@ fn line(title: &str, progress: Progress) -> String {
         return format!("{title}  {}", word(progress.phase));
     }
     let share = (progress.done as f64 / progress.total as f64).clamp(0.0, 1.0);
-    let full = (share * WIDTH as f64) as usize;
-    let bar = "█".repeat(full) + &"░".repeat(WIDTH - full);
-    let total = human::bytes(progress.total);
+    let (bar, total) = (cells(share), human::bytes(progress.total));
     format!("{title}  {bar}  {:.0} % of {total}, {}", share * 100.0, word(progress.phase))
 }
 

@@ -9,7 +9,7 @@ use mesh_node::oci::{self, Artifact, Pushed, Reference, TagState};
 use serde::Serialize;
 
 use super::super::read_plugin;
-use super::{Bar, Context, options, parse};
+use super::{Bar, Context, options, parse, progress};
 use crate::output::human::{self, DIM, WARN, styled};
 use crate::output::{Pair, Show, View};
 
@@ -100,8 +100,8 @@ impl Publish {
         artifact: &Artifact,
         reference: &Reference,
     ) -> Result<Pushed, ApiError> {
-        let mut bar = Bar::new(context, reference.to_string());
-        let mut tell = |progress| bar.tell(progress);
+        let mut bar = Bar::new(&context.out, reference.to_string());
+        let mut tell = |progress| progress::tell(&mut bar, progress);
         let pushed = oci::push(artifact, reference, &options(self.plain_http), self.replace, &mut tell).await;
         pushed.map_err(|error| ApiError::from(error).fact("reference", reference))
     }

@@ -233,14 +233,18 @@ fn a_handler_is_tested_runs_with_its_log_inline_and_leaves_another_node_as_it_wa
     drop(running);
 
     place.up("alice", &[]);
-    let before = place.json(&["-N", "alice", "plugin", "show", "beacon"])["row"]["revision"].clone();
-    let running = Running::start(&place, &["notes", "--attach", "alice"]);
-    running.next("live");
-    let during = place.json(&["-N", "alice", "plugin", "show", "beacon"]);
-    assert_eq!(during["row"]["plugin"], "acme/notes");
-    running.interrupt();
-    assert!(running.next("stopped")["restored"].is_string());
-    assert_eq!(place.json(&["-N", "alice", "plugin", "show", "beacon"])["row"]["revision"], before);
+    for had in ["built-in/beacon", "native"] {
+        place.json(&["-N", "alice", "plugin", "swap", "beacon", had, "--reset-state"]);
+        let before = place.json(&["-N", "alice", "plugin", "show", "beacon"])["row"]["revision"].clone();
+        let running = Running::start(&place, &["notes", "--attach", "alice"]);
+        running.next("live");
+        let during = place.json(&["-N", "alice", "plugin", "show", "beacon"]);
+        assert_eq!(during["row"]["plugin"], "acme/notes");
+        running.interrupt();
+        assert!(running.next("stopped")["restored"].is_string());
+        let after = place.json(&["-N", "alice", "plugin", "show", "beacon"]);
+        assert_eq!(after["row"]["revision"], before, "{had}");
+    }
 }
 
 /// What is ready-made becomes a plugin too; what the toolchain lacks is said with the command that adds it.

@@ -9,6 +9,7 @@ use mesh_node::api::{
 };
 use mesh_node::control::client::Events;
 use mesh_plugin_host::{Kind, limits};
+use tokio::task::JoinHandle;
 
 use super::private::Private;
 use super::say::{Say, Told};
@@ -35,6 +36,8 @@ pub struct Stage {
     private: Option<Private>,
     /// What was in the slot of somebody else's node, and how.
     before: Option<Before>,
+    /// A swap that was asked for, and perhaps not waited for.
+    asked: Option<JoinHandle<Result<SwapReport, ApiError>>>,
     /// Whether the slot may have something else by now.
     is_touched: bool,
     /// What this command has bound last.
@@ -84,7 +87,8 @@ impl Stage {
     ) -> Stage {
         // An author's plugin may be a large one.
         node.extend(Duration::from_secs(limits::COMPILE_CPU_S_MOST));
-        Stage { node, context, name, slot, private, before, is_touched: false, live: None, owned: Vec::new() }
+        let (live, owned) = (None, Vec::new());
+        Stage { node, context, name, slot, private, before, asked: None, is_touched: false, live, owned }
     }
 
     /// Returns what people are told about it.
@@ -182,7 +186,11 @@ impl Stage {
             allow_downgrade: true,
             on_failure,
         };
-        self.node.call(&Request::PluginSwap(request)).await
+        let mut node = self.connect().await?;
+        let swap = async move { node.call(&Request::PluginSwap(request)).await };
+        let swapped = self.asked.insert(tokio::spawn(swap)).await;
+        self.asked = None;
+        swapped.map_err(|error| ApiError::new(&code::INTERNAL, error))?
     }
 
     // An author saves often, and nobody needs the revisions between.
@@ -201,6 +209,10 @@ impl Stage {
             private.stop().await;
             let _ = say.tell(&Told::Stopped { node: &self.name, restored: None });
             return;
+        }
+        // A swap that is under way would undo what follows.
+        if let Some(asked) = self.asked.take() {
+            let _ = asked.await;
         }
         if let Some(before) = self.before.take().filter(|_| self.is_touched) {
             let Before { revision, settings, on_failure } = before;

@@ -349,3 +349,26 @@ impl Show for Recorded {
         vec![self.file.display().to_string()]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_recording_has_its_end_and_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("trace.jsonl");
+        let out = File::create_new(&file).unwrap();
+        let (slot, version) = ("route".to_owned(), "0.1.0".to_owned());
+        let header = Header { format: FORMAT.to_owned(), slot, node: None, at: now(), version };
+        let mut recording = Recording::begin(out, file.clone(), header).unwrap();
+        recording.room = 10;
+
+        let fitted = recording.write(&Line::End(End::default())).unwrap();
+        let report = recording.finish("route").unwrap();
+
+        assert!(!fitted && report.full);
+        assert_eq!(report.bytes, std::fs::metadata(&file).unwrap().len());
+        assert_eq!(read(&file).unwrap().entries, []);
+    }
+}

@@ -15,10 +15,13 @@ use crate::output::Show;
 use crate::output::human::{BAD, DIM, GOOD, WARN, styled};
 
 mod bench;
+mod bindings;
 mod build;
 mod call;
 mod check;
+mod export;
 mod grants;
+mod import;
 mod install;
 mod limits;
 mod local;

@@ -8,6 +8,7 @@ mod call;
 mod crash;
 mod documented;
 mod explain;
+mod export;
 mod full_disk;
 mod harness;
 mod languages;

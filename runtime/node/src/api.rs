@@ -20,6 +20,7 @@ pub mod code;
 mod error;
 mod event;
 mod explain;
+mod export;
 mod hierarchy;
 mod member;
 mod node;
@@ -33,6 +34,7 @@ mod trust;
 pub use error::{ApiError, Code};
 pub use event::{Event, EventKind};
 pub use explain::{Fetched, JournalPage, WhyAnswer, WhyDecision, WhyHop, WhyReport, WhyState};
+pub use export::{BindingReport, BindingRow, Exported, InstalledRow};
 pub use hierarchy::{
     CandidateRow, ContenderRow, HierarchyReport, NamedNode, ParentInfo, ProfileChange, ProfileInfo,
     ProfileReport, ScoreParts, WeightsInfo,
@@ -203,6 +205,15 @@ pub enum Request {
         /// As in [`Request::PluginShow`], but not a slot.
         plugin: String,
     },
+    /// A part of an installed plugin with its manifest and signatures; answered by [`Reply::Exported`].
+    PluginExport {
+        /// As in [`Request::PluginShow`].
+        plugin: String,
+        /// The first byte of the part.
+        from: u64,
+    },
+    /// What is installed, and what the slots are bound to; answered by [`Reply::Bindings`].
+    PluginBindings,
     /// A part of a slot's decision journal; answered by [`Reply::Journal`].
     PluginJournal {
         /// The slot.
@@ -301,6 +312,10 @@ pub enum Reply {
     Collected(CollectReport),
     /// To [`Request::PluginFetch`].
     Fetched(Fetched),
+    /// To [`Request::PluginExport`].
+    Exported(Exported),
+    /// To [`Request::PluginBindings`].
+    Bindings(BindingReport),
     /// To [`Request::PluginJournal`].
     Journal(Box<JournalPage>),
     /// To [`Request::TraceWhy`].
@@ -361,6 +376,8 @@ replies! {
     Grants Vec<GrantRow>, |rows| rows;
     Collected CollectReport, |report| report;
     Fetched Fetched, |fetched| fetched;
+    Exported Exported, |part| part;
+    Bindings BindingReport, |report| report;
     Journal JournalPage, |page| *page;
     Why WhyReport, |report| *report;
     Trust Vec<TrustRow>, |rows| rows;

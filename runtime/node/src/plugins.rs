@@ -29,7 +29,9 @@ pub(crate) use act::{Act, Lowering};
 pub(crate) use binding::Binding;
 #[cfg(feature = "oci")]
 pub(crate) use trusted::open;
-pub(crate) use trusted::{Candidate, Opened, Trust, merge, signer_row, unpack, verify_failed};
+pub(crate) use trusted::{
+    Candidate, Opened, Trust, merge, package_failed, signer_row, unpack, verify_failed,
+};
 
 /// Bytes of installed components that are looked at when a node starts.
 const REVISIONS_BYTES: usize = 256 * 1024 * 1024;

@@ -382,13 +382,15 @@ impl<G: Guest> Slot<G> {
             (Some(_), None) => SlotState::Active,
             (None, None) => SlotState::Native,
         };
+        let previous = self.previous.as_ref().and_then(|back| back.as_ref());
         SlotStatus {
             slot: G::KIND.slot(),
             state,
             active: self.revision().cloned(),
             settings: self.active.as_ref().map(|bound| bound.origin.settings.clone()).unwrap_or_default(),
             can_roll_back: self.previous.is_some(),
-            previous: self.previous.as_ref().and_then(|back| back.as_ref()).map(Bound::revision).cloned(),
+            previous: previous.map(Bound::revision).cloned(),
+            previous_settings: previous.map(|back| back.origin.settings.clone()).unwrap_or_default(),
             quarantined: self.quarantine.as_ref().map(|bad| bad.revision().clone()),
             retry_at_ms: self.quarantine.as_ref().and_then(|bad| bad.retry_at_ms),
             paused: self.paused,

@@ -84,7 +84,10 @@ pub fn agreed(
 }
 
 /// A new grant is never given in silence: by an option, or by somebody who was asked.
-fn confirm(context: &Context, name: &str, missing: &[String]) -> Result<(), ApiError> {
+///
+/// # Errors
+/// `GRANTS_REFUSED`.
+pub fn confirm(context: &Context, name: &str, missing: &[String]) -> Result<(), ApiError> {
     let globals = &context.globals;
     let somebody = io::stdin().is_terminal() && io::stderr().is_terminal() && !globals.no_input;
     let list = missing.join(", ");

@@ -6,7 +6,7 @@ use mesh_node::api::{
     SwapReport, SwapRequest,
 };
 
-use super::{Context, grants, limits, logs, setting, stats, traps};
+use super::{Context, export, grants, import, limits, logs, setting, stats, traps};
 use crate::output::human::{self, DIM, styled};
 use crate::output::{Pair, Show, View};
 
@@ -106,6 +106,8 @@ Examples:
         #[arg(long, value_name = "N", default_value_t = 0)]
         keep: u32,
     },
+    Export(export::Export),
+    Import(import::Import),
 }
 
 impl Operate {
@@ -137,6 +139,8 @@ impl Operate {
                 return swapped(context, swap).await;
             }
             Operate::Gc { keep } => return collect(context, keep).await,
+            Operate::Export(export) => return export.run(context).await,
+            Operate::Import(import) => return import.run(context).await,
             Operate::Logs(logs) => return logs.run(context).await,
             Operate::Stats(stats) => return stats.run(context).await,
             Operate::Traps(traps) => return traps.run(context).await,

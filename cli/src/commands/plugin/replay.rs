@@ -166,7 +166,7 @@ async fn fetched(context: &Context, plugin: &str) -> Option<Result<Vec<u8>, ApiE
     Some(bytes.ok_or_else(|| ApiError::new(&code::UNEXPECTED_REPLY, "the node sent no component")))
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     let digit = |digit: u8| char::from(digit).to_digit(16).map(|value| value as u8);
     let byte = |&[high, low]: &[u8; 2]| Some(digit(high)? << 4 | digit(low)?);

@@ -357,6 +357,11 @@ call, and the plugin would have a strike."
 60 s, once, and an instance takes megabytes; its calls cost what an interpreter costs. 'meshctl plugin bench FILE' shows
 that beforehand. If you want it: --allow-large."
 
+    BAD_BINDINGS "MESH-P164" 2 "the list of bindings cannot be used"
+"The file was not written by 'meshctl plugin export', is of a version that this program does not read, or was changed to
+something that cannot be: an unknown key, a part that stands in it twice, a package that does not lie beside it. Nothing
+was changed on the node."
+
     REGISTRY_UNREACHABLE "MESH-P170" 1 "the registry cannot be reached"
 "The name does not resolve, nothing listens there, the connection broke, or TLS does not trust the certificate; the
 message says which. Certificates are checked against the roots of this system. A registry that speaks plain HTTP and is

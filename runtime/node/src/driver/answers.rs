@@ -105,6 +105,10 @@ impl Driver {
                     .with_handler(answer, move |driver, status| driver.collect(keep, dry_run, status));
             }
             Request::PluginFetch { plugin } => self.fetch_plugin(&plugin),
+            Request::PluginExport { plugin, from } => self.export_plugin(&plugin, from),
+            Request::PluginBindings => {
+                return self.with_handler(answer, |driver, status| driver.bindings(status));
+            }
             Request::PluginJournal { slot, from } => self.journal_page(&slot, from),
             Request::TraceWhy { message } => return self.start_why(&message, answer),
             Request::PluginTrustList => Ok(self.trust_rows()),

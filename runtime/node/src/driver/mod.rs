@@ -41,6 +41,7 @@ mod apps;
 mod beacon;
 pub(crate) mod clock;
 mod decisions;
+mod export;
 pub(crate) mod hierarchy;
 pub(crate) mod inbox;
 mod keeping;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use mesh_plugin_host::{Lowered, Revision, Settings, SlotState, SlotStatus, Terms};
 use serde::{Deserialize, Serialize};
 
-use super::{Plugins, hex};
-use crate::api::{self, OnFailure};
+use super::{Plugins, hex, plugin_ref};
+use crate::api::{self, BindingRow, OnFailure};
 use crate::store::{Table, Write};
 
 /// One slot's binding.
@@ -61,10 +61,7 @@ impl Plugins {
     /// Notes what a slot is bound to now, and returns the write that keeps it. A plugin in quarantine that is to have no
     /// fallback stays bound: after a restart the native built-in must not answer in its place either.
     pub(crate) fn bind(&mut self, status: &SlotStatus) -> Option<Write> {
-        let is_closed = status.active.is_none()
-            && status.state == SlotState::Quarantined
-            && status.on_failure != mesh_plugin_host::OnFailure::Fallback;
-        if is_closed {
+        if is_closed(status) {
             return None;
         }
         let binding = Binding::of(status);
@@ -78,11 +75,37 @@ impl Plugins {
         self.bindings.get(slot).map(|binding| binding.settings.clone()).unwrap_or_default()
     }
 
+    /// Returns what a slot is bound to now, as it would be after a restart.
+    pub(crate) fn binding_row(&self, status: &SlotStatus) -> BindingRow {
+        let kept = self.bindings.get(status.slot).filter(|_| is_closed(status)).cloned();
+        let binding = kept.unwrap_or_else(|| Binding::of(status));
+        let mut is_it = self.installed.values().map(|installed| &installed.revision);
+        let revision = binding.digest.and_then(|digest| is_it.find(|r| hex(&r.digest) == digest));
+        BindingRow {
+            slot: status.slot.to_owned(),
+            plugin: plugin_ref(status.slot, revision),
+            settings: binding.settings,
+            on_failure: binding.on_failure,
+            deadline_ms: binding.deadline_ms,
+            memory_bytes: binding.memory_bytes,
+            log_rate: binding.log_lines.map(u64::from),
+            paused: binding.paused,
+            previous: status.previous.as_ref().map(|previous| plugin_ref(status.slot, Some(previous))),
+            previous_settings: settings_of(&status.previous_settings),
+        }
+    }
+
     /// Returns what a slot is bound to; `None` is the native built-in.
     pub(crate) fn bound(&self, slot: &str) -> Option<&Revision> {
         let digest = self.bindings.get(slot)?.digest.as_ref()?;
         self.installed.values().map(|installed| &installed.revision).find(|r| hex(&r.digest) == *digest)
     }
+}
+
+fn is_closed(status: &SlotStatus) -> bool {
+    status.active.is_none()
+        && status.state == SlotState::Quarantined
+        && status.on_failure != mesh_plugin_host::OnFailure::Fallback
 }
 
 fn settings_of(settings: &Settings) -> api::Settings {

@@ -136,6 +136,8 @@ pub struct SlotStatus {
     pub can_roll_back: bool,
     /// The revision that a rollback brings back.
     pub previous: Option<Revision>,
+    /// Its settings.
+    pub previous_settings: Settings,
     /// What has been quarantined since the last swap.
     pub quarantined: Option<Revision>,
     /// When that is tried again, by the caller's clock; `None` when only an operator ends it.

@@ -110,6 +110,7 @@ impl Stats {
             settings: Settings::new(),
             can_roll_back: false,
             previous: None,
+            previous_settings: Settings::new(),
             quarantined: None,
             retry_at_ms: None,
             paused: false,

@@ -19,6 +19,7 @@ mod bindings;
 mod build;
 mod call;
 mod check;
+mod diff;
 mod export;
 mod grants;
 mod import;

@@ -154,3 +154,43 @@ fn an_import_stops_at_what_fails_and_says_how_to_undo_what_was_done() {
         assert_eq!(refusal(&place, &import(&["-y"])).0, code);
     }
 }
+
+#[test]
+fn two_plugins_are_compared_field_by_field_with_and_without_a_node() {
+    let mut place = Place::new();
+    let acme = key(&place, "acme.key");
+    write(&place, "one.wasm", &component(builtin::LATENCY, "acme/fast", "1.0.0"));
+    write(&place, "two.wasm", &component(builtin::LATENCY, "acme/fast", "1.1.0"));
+    sign(&place, "one.wasm", "acme.key", "one.meshpkg");
+    let row = |compared: &Value, field: &str| {
+        let rows = compared["rows"].as_array().unwrap().clone();
+        rows.into_iter().find(|row| row["field"] == field).unwrap_or_else(|| panic!("{field}: {compared}"))
+    };
+
+    let files = place.json(&["plugin", "diff", "one.wasm", "two.wasm"]);
+    let signed = place.json(&["plugin", "diff", "one.wasm", "one.meshpkg"]);
+    let same = place.run(&["plugin", "diff", "one.wasm", "one.wasm"]);
+
+    assert_eq!((&files["equal"], &files["b"]["version"]), (&false.into(), &"1.1.0".into()));
+    assert_eq!(
+        row(&files, "version"),
+        json!({"field": "version", "a": "1.0.0", "b": "1.1.0", "equal": false})
+    );
+    assert_eq!(row(&files, "export mesh:routing/policy@0.1.0#decide")["equal"], true);
+    assert_eq!(row(&signed, &format!("signer {acme}"))["a"], Value::Null);
+    assert_eq!(row(&signed, "revision")["equal"], true, "signatures are beside the component");
+    assert!(same.code == Some(0) && same.stdout.contains("the same plugin"), "{}", same.stdout);
+    assert_eq!(place.error(&["plugin", "diff", "one.wasm", "none.wasm"])["code"], "MESH-P102");
+    place.up("bob", &[]);
+    let none = refusal(&place, &["plugin", "diff", "--slot", "route"]);
+    assert_eq!(none, ("MESH-P109".to_owned(), 3), "there was nothing before");
+    place.json(&["plugin", "swap", "route", "./one.wasm", "--set", "margin_us=1"]);
+    place.json(&["plugin", "swap", "route", "./two.wasm", "--set", "margin_us=2"]);
+    let slot = place.json(&["plugin", "diff", "--slot", "route"]);
+    assert_eq!((&slot["a"]["version"], &slot["b"]["version"]), (&"1.0.0".into(), &"1.1.0".into()));
+    let set = row(&slot, "set margin_us");
+    assert_eq!((&set["a"], &set["b"]), (&"1".into(), &"2".into()));
+    let installed = place.json(&["plugin", "diff", "route", "two.wasm"]);
+    assert_eq!(installed["equal"], true, "{installed}");
+    assert_eq!(refusal(&place, &["plugin", "diff", "--slot", "nowhere"]), ("MESH-P101".to_owned(), 3));
+}

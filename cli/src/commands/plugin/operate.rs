@@ -6,7 +6,7 @@ use mesh_node::api::{
     SwapReport, SwapRequest,
 };
 
-use super::{Context, export, grants, import, limits, logs, setting, stats, traps};
+use super::{Context, diff, export, grants, import, limits, logs, setting, stats, traps};
 use crate::output::human::{self, DIM, styled};
 use crate::output::{Pair, Show, View};
 
@@ -106,6 +106,7 @@ Examples:
         #[arg(long, value_name = "N", default_value_t = 0)]
         keep: u32,
     },
+    Diff(diff::Diff),
     Export(export::Export),
     Import(import::Import),
 }
@@ -139,6 +140,7 @@ impl Operate {
                 return swapped(context, swap).await;
             }
             Operate::Gc { keep } => return collect(context, keep).await,
+            Operate::Diff(diff) => return diff.run(context).await,
             Operate::Export(export) => return export.run(context).await,
             Operate::Import(import) => return import.run(context).await,
             Operate::Logs(logs) => return logs.run(context).await,

@@ -185,3 +185,49 @@ fn a_hop_that_is_gone_is_told_as_gone() {
         why["hops"].as_array().unwrap().iter().map(|hop| hop["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["known", "no-answer"], "{why}");
 }
+
+/// A project around a component that is ready: no crate, no compiler.
+fn project(place: &Place, version: &str) {
+    let dir = place.path().join("fast");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("policy.wasm"), builtin::LATENCY).unwrap();
+    let manifest = format!(
+        "[plugin]\nname = \"you/fast\"\nversion = \"{version}\"\nslots = [\"route\"]\nworld = \"mesh:routing@0.1.0\"\n\
+         pure = true\n[state]\nschema = 1\n[build]\ncommand = \"true\"\nartifact = \"policy.wasm\"\n"
+    );
+    fs::write(dir.join("plugin.toml"), manifest).unwrap();
+}
+
+#[test]
+fn a_project_is_tested_on_what_a_node_has_recorded() {
+    let place = row();
+    project(&place, "1.0.0");
+    place.json(&["plugin", "build", "fast"]);
+    place.json(&["-N", "alice", "plugin", "swap", "route", "./fast/fast.wasm"]);
+    recorded(&place);
+    let test =
+        |options: &[&'static str]| [&["plugin", "test", "fast", "--replay", "trace.jsonl"], options].concat();
+
+    let same = place.json(&test(&[]));
+
+    let replay = &same["replays"][0];
+    assert_eq!((&replay["same_revision"], number(&replay["differing"])), (&true.into(), 0), "{same}");
+    assert!(number(&replay["decisions"]) >= 300, "{same}");
+    // One answer of the record is changed: this revision must not differ at all, another one may a little.
+    let path = place.path().join("trace.jsonl");
+    let mut lines: Vec<String> = fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect();
+    let at = lines.iter().rposition(|line| line.contains("\"event\":\"route\"")).unwrap();
+    let mut line: Value = serde_json::from_str(&lines[at]).unwrap();
+    line["entry"]["answers"][0] = Value::from(u32::MAX);
+    lines[at] = line.to_string();
+    fs::write(&path, lines.join("\n") + "\n").unwrap();
+    let differs = place.error(&test(&[]));
+    assert_eq!((&differs["code"], &differs["exit"]), (&"MESH-B113".into(), &11.into()), "{differs}");
+    assert!(differs["facts"].to_string().contains("recorded drop"), "{differs}");
+    project(&place, "1.1.0");
+    let other = place.json(&test(&["--max-differing", "10%"]));
+    let replay = &other["replays"][0];
+    assert_eq!((&replay["same_revision"], number(&replay["differing"])), (&false.into(), 1), "{other}");
+    assert_eq!(place.error(&test(&["--max-differing", "0%"]))["exit"], 11);
+    place.json(&test(&[]));
+}

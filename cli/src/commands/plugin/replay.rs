@@ -109,7 +109,11 @@ impl Replay {
     }
 }
 
-fn made(slot: PolicySlot, trace: &Trace, against: Against<'_>) -> Result<replay::Replay, ApiError> {
+pub(super) fn made(
+    slot: PolicySlot,
+    trace: &Trace,
+    against: Against<'_>,
+) -> Result<replay::Replay, ApiError> {
     replay::replay(slot, &trace.bindings, &trace.entries, against).map_err(|error| {
         let code = match &error {
             ReplayError::Missing(_) => &code::NO_SUCH_PLUGIN,
@@ -229,23 +233,21 @@ impl Show for Replayed {
             return View::Pairs(pairs);
         }
         let mut rows = Rows::new(COLUMNS, "");
-        for example in &made.examples {
-            let inputs: Vec<String> =
-                example.inputs.iter().map(|(name, value)| format!("{name}={}", input(*value))).collect();
-            rows.push([
-                example.number.to_string(),
-                example.row.to_string(),
-                inputs.join(" "),
-                example.recorded.clone(),
-                example.replayed.clone(),
-            ]);
-        }
+        made.examples.iter().for_each(|one| rows.push(example(one)));
         View::Parts(vec![View::Pairs(pairs), View::Rows(rows)])
     }
 
     fn names(&self) -> Vec<String> {
         self.replay.examples.iter().map(|example| format!("{}:{}", example.number, example.row)).collect()
     }
+}
+
+/// Returns a decision that differs as it is shown: entry, row, inputs, recorded, now.
+pub(super) fn example(one: &replay::Example) -> [String; 5] {
+    let inputs: Vec<String> =
+        one.inputs.iter().map(|(name, value)| format!("{name}={}", input(*value))).collect();
+    let (number, row) = (one.number.to_string(), one.row.to_string());
+    [number, row, inputs.join(" "), one.recorded.clone(), one.replayed.clone()]
 }
 
 /// The largest number of a column stands for something that is not there.

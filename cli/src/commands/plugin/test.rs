@@ -1,4 +1,5 @@
-//! `meshctl plugin test`: the unit tests of a project, then its table cases in the real host with limits on.
+//! `meshctl plugin test`: the unit tests of a project, then its table cases in the real host with limits on,
+//! then recorded decisions.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 use super::build::{Narration, build, cargo, no_cargo, output};
 use super::source::{Source, read_text};
+use super::trial::share;
 use super::{Context, local};
 use crate::output::human::{self, GOOD, styled};
 use crate::output::{Pair, Show, View};
@@ -20,8 +22,10 @@ mod handler;
 mod qos;
 mod routing;
 mod topology;
+mod traces;
 
 use cases::Failure;
+use traces::{Replayed, replayed};
 
 /// Test a plugin: its unit tests, then tests/*.toml in the real host.
 #[derive(Debug, Args)]
@@ -31,10 +35,15 @@ Examples:
   meshctl plugin test my-router
   meshctl plugin test --skip-units                  only the table cases
   meshctl plugin test --only \"full queue\"           the cases whose name contains this
+  meshctl plugin test --replay route-trace.jsonl    and what a node has decided and recorded
+  meshctl plugin test --replay route-trace.jsonl --max-differing 2%
 
 Unit tests run natively, with cargo test. Table cases run in the host that a node has, with its deadlines and
 limits, and without its clamps and stand-ins: what is compared is the plugin's own answer. The keys of a case stand
-at the top of tests/cases.toml in every new project.")]
+at the top of tests/cases.toml in every new project.
+
+A recording ('plugin record') is replayed in the same host. What this very revision decided must come out to the bit, or
+the exit code is 11; what another one decided may differ, in at most --max-differing of the decisions if that is given.")]
 pub struct Test {
     /// The project's directory.
     #[arg(default_value = ".")]
@@ -45,6 +54,12 @@ pub struct Test {
     /// Only the table cases whose name contains this.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Make the decisions of this recording again, after the cases. May be given several times.
+    #[arg(long, value_name = "TRACE")]
+    replay: Vec<PathBuf>,
+    /// End with exit 11 when more decisions than this differ from those of another revision, such as 2%.
+    #[arg(long, value_name = "SHARE", value_parser = share, requires = "replay")]
+    max_differing: Option<u32>,
 }
 
 /// Bytes of a file of cases, and files that are read.
@@ -64,6 +79,7 @@ struct TestReport {
     files: Vec<String>,
     cases: usize,
     cases_s: f64,
+    replays: Vec<Replayed>,
 }
 
 /// What became of the unit tests.
@@ -95,6 +111,12 @@ impl Test {
         if !ran.failures.is_empty() {
             return Err(failed(&ran));
         }
+        let cases_s = begun.elapsed().as_secs_f64();
+        let max = self.max_differing.map(|hundredths| f64::from(hundredths) / 100.0);
+        let mut replays = Vec::new();
+        for trace in &self.replay {
+            replays.extend(replayed(&loaded, trace, max)?);
+        }
         let report = TestReport {
             plugin: loaded.revision().name.clone(),
             version: loaded.revision().version.clone(),
@@ -103,7 +125,8 @@ impl Test {
             units_s,
             files: files.into_iter().map(|(name, _)| name).collect(),
             cases: ran.cases,
-            cases_s: begun.elapsed().as_secs_f64(),
+            cases_s,
+            replays,
         };
         context.out.print(None, &report)
     }
@@ -208,7 +231,7 @@ impl Show for TestReport {
         };
         let took = human::duration(Duration::from_secs_f64(self.cases_s).as_secs_f64());
         let files = Some(self.files.join("  ")).filter(|files| !files.is_empty());
-        View::Pairs(vec![
+        let mut pairs = vec![
             Pair::new(
                 "plugin",
                 "plugin",
@@ -218,7 +241,9 @@ impl Show for TestReport {
             Pair::new("units", "unit tests", units),
             Pair::new("cases", "table cases", format!("{} {} in {took}", self.cases, styled(GOOD, "passed"))),
             Pair::new("files", "files", human::or_dash(files.as_deref().map(human::safe))),
-        ])
+        ];
+        pairs.extend(self.replays.iter().map(|one| Pair::new("replays", "replayed", one.line())));
+        View::Pairs(pairs)
     }
 
     fn names(&self) -> Vec<String> {

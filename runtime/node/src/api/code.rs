@@ -186,6 +186,11 @@ was expected and what came."
 "The build needs crates that are not on this machine, and they cannot be fetched: there is no network, or --offline was
 given. Build once with a network: cargo keeps them for all projects."
 
+    TRACE_DIFFERS "MESH-B113" 11 "recorded decisions come out differently"
+"'meshctl plugin test --replay' made the decisions of a recording again. Those that this very revision made must be equal
+to the bit: if they are not, it keeps something that it does not save, or takes time or randomness from elsewhere than its
+calls. Those of another revision may differ in the share that --max-differing allows. The message names the first ones."
+
     NO_SUCH_SLOT "MESH-P101" 3 "no slot has this name"
 "The slots are route, qos, topology and beacon. 'meshctl plugin list' shows what runs in them."
 

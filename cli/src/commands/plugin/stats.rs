@@ -83,11 +83,9 @@ impl Show for Vec<StatsRow> {
 }
 
 fn more(row: &StatsRow) -> View {
-    let fuel = row.fuel.map_or_else(|| "not counted: calls are bounded by time".to_owned(), human::count);
     let switches = format!("{}, {} back, {} quarantines", row.swaps, row.rollbacks, row.quarantines);
     View::Pairs(vec![
         Pair::new("swaps", "swaps", switches),
-        Pair::new("fuel", "fuel", fuel),
         Pair::new("log_dropped", "log lines dropped", human::count(row.log_dropped)),
         Pair::new("timed_calls", "timed calls", human::count(row.timed_calls)),
     ])

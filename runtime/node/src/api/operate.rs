@@ -177,8 +177,6 @@ pub struct StatsRow {
     pub max_s: Option<f64>,
     /// The spread of the timed calls; classes of a quarter of a power of two.
     pub histogram: Vec<TimeClass>,
-    /// Instructions so far; `None` where calls are bounded by time, as on a node.
-    pub fuel: Option<u64>,
     /// Bytes of linear memory now.
     pub memory_bytes: u64,
     /// The most bytes of any instance so far.

@@ -194,7 +194,6 @@ impl Driver {
             p999_s: seconds(status.p999_ns),
             max_s: seconds(status.max_ns),
             histogram: status.times.iter().map(|&(ns, count)| class(ns, count)).collect(),
-            fuel: None,
             memory_bytes: status.memory_bytes as u64,
             memory_most_bytes: status.memory_most_bytes as u64,
             log_dropped: status.log_dropped,

@@ -23,7 +23,7 @@ pub const COMPILE_MEMORY_PER_MIB: u64 = 64 << 20;
 pub const COMPILE_MEMORY_MOST: u64 = 2 << 30;
 /// Bytes of compiled code, which is up to ten times its component.
 pub const COMPILED_BYTES: u64 = 256 << 20;
-/// Bytes of linear memory of one instance; faults.md section 3.
+/// Bytes of all linear memories of one instance; faults.md section 3.
 pub const MEMORY_BYTES: usize = 16 << 20;
 /// Elements of all tables of one instance; faults.md section 3.
 pub const TABLE_ELEMENTS: usize = 10_000;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wasmtime::{ResourceLimiter, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
+use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 
 use crate::engine::Engine;
 use crate::fault::Fault;
@@ -38,11 +38,14 @@ pub struct Host {
     pub(crate) wasi: Wasi,
 }
 
-/// Holds an instance to its limits and remembers the most memory it had.
+/// Holds an instance to its limits: wasmtime asks for one memory or table at a time, and what counts is the sum.
 struct Meter {
-    limits: StoreLimits,
+    /// Bytes that all memories may have together.
+    most: usize,
     /// Bytes of all memories now; memories never shrink.
     memory: usize,
+    /// Elements of all tables now.
+    elements: usize,
 }
 
 impl ResourceLimiter for Meter {
@@ -52,11 +55,7 @@ impl ResourceLimiter for Meter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let may = self.limits.memory_growing(current, desired, maximum)?;
-        if may {
-            self.memory += desired.saturating_sub(current);
-        }
-        Ok(may)
+        Ok(grow(&mut self.memory, self.most, current, desired, maximum))
     }
 
     fn table_growing(
@@ -65,30 +64,30 @@ impl ResourceLimiter for Meter {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.limits.table_growing(current, desired, maximum)
+        Ok(grow(&mut self.elements, limits::TABLE_ELEMENTS, current, desired, maximum))
     }
 
     fn instances(&self) -> usize {
-        self.limits.instances()
+        limits::CORE_ITEMS
     }
 
     fn tables(&self) -> usize {
-        self.limits.tables()
+        limits::CORE_ITEMS
     }
 
     fn memories(&self) -> usize {
-        self.limits.memories()
+        limits::CORE_ITEMS
     }
 }
 
-fn limits_with(memory: usize) -> StoreLimits {
-    StoreLimitsBuilder::new()
-        .memory_size(memory)
-        .table_elements(limits::TABLE_ELEMENTS)
-        .instances(limits::CORE_ITEMS)
-        .tables(limits::CORE_ITEMS)
-        .memories(limits::CORE_ITEMS)
-        .build()
+/// Adds to `sum` what one memory or table grows by, if that stays within `most` and its own maximum.
+fn grow(sum: &mut usize, most: usize, current: usize, desired: usize, maximum: Option<usize>) -> bool {
+    let grown = sum.saturating_add(desired.saturating_sub(current));
+    let may = grown <= most && maximum.is_none_or(|maximum| desired <= maximum);
+    if may {
+        *sum = grown;
+    }
+    may
 }
 
 /// The time of the running call.
@@ -141,7 +140,7 @@ fn thread_time() -> Option<Duration> {
 /// Makes a store with every limit set.
 pub(crate) fn store(engine: &Engine, revision: &Revision) -> Store<Host> {
     let host = Host {
-        meter: Meter { limits: limits_with(limits::MEMORY_BYTES), memory: 0 },
+        meter: Meter { most: limits::MEMORY_BYTES, memory: 0, elements: 0 },
         slice: Slice::default(),
         said: Vec::new(),
         post_mortem: None,
@@ -202,7 +201,7 @@ impl Host {
     pub(crate) fn limit_memory(&mut self, bytes: usize) -> bool {
         let fits = self.meter.memory <= bytes;
         if fits {
-            self.meter.limits = limits_with(bytes);
+            self.meter.most = bytes;
         }
         fits
     }

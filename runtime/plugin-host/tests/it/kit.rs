@@ -72,7 +72,9 @@ fn expected(plugin: Hostile) -> Expected {
         // No interface of a slot, or another shape than the slot calls.
         AnotherWorld | Empty | Hollow | OneFunctionMissing | WrongSignature => Refused("MESH-P105"),
         // W05: more than the host gives.
-        ManyImports | ManyInstances | MuchMemory | MuchTable | WideMemory => Refused("MESH-P106"),
+        ManyImports | ManyInstances | ManyMemories | ManyTables | MuchMemory | MuchTable | WideMemory => {
+            Refused("MESH-P106")
+        }
         AnotherVersion => Refused("MESH-P107"),
         // A manifest that lies.
         TwoManifests => Refused("MESH-P116"),
@@ -124,8 +126,8 @@ fn expected(plugin: Hostile) -> Expected {
         | PublishUnknownClass | SubscribeInNoText => Struck(trap),
         EffectsTooMany | PublishTooMuch | PutUnderALongKey | PutUnderNoKey | ReplyTwice => Struck(effect),
         // It may say so; the core's clamps are what keeps it from harm.
-        AwayFromTheWay | GrowMemory | GrowTable | LeavesASecret | ReallocNull | StateShowsAFloat
-        | StateShowsMemory => Routes([0; 4]),
+        AwayFromTheWay | GrowMemories | GrowMemory | GrowTable | LeavesASecret | ReallocNull
+        | StateShowsAFloat | StateShowsMemory => Routes([0; 4]),
         BackToTheSender => Routes([LOCAL, 0, 1, 1]),
         DropEverything => Routes([DROP; 4]),
         HoldEverything => Routes([HOLD; 4]),

@@ -228,8 +228,7 @@ impl<G: Guest> Slot<G> {
     /// Returns the deadline of a call of the active revision.
     #[inline]
     fn limit(&self) -> Duration {
-        let lowered = self.active.as_ref().and_then(|bound| bound.origin.terms.lowered.deadline);
-        lowered.map_or(self.hot, |lowered| lowered.min(self.hot))
+        self.active.as_ref().map_or(self.hot, |bound| bound.limit(self.hot))
     }
 
     #[inline]

@@ -31,6 +31,12 @@ impl<G: Guest> Bound<G> {
         self.origin.loaded.revision()
     }
 
+    /// Returns the deadline of its calls, where `hot` is the slot's.
+    #[inline]
+    pub(super) fn limit(&self, hot: Duration) -> Duration {
+        self.origin.terms.lowered.deadline.map_or(hot, |lowered| lowered.min(hot))
+    }
+
     /// Makes a fresh instance with the last checkpoint. Traffic waits, so it has the time of calls only.
     pub(super) fn fresh(
         &mut self,

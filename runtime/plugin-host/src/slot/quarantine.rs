@@ -94,7 +94,7 @@ impl<G: Guest> Slot<G> {
             bad.bound.checkpoint = None;
         }
         let revision = bad.revision().clone();
-        match bad.bound.fresh(limits::SETUP, now_ms, context) {
+        match bad.bound.fresh(bad.bound.limit(self.hot), now_ms, context) {
             Ok((instance, configured)) => {
                 bad.bound.instance = Some(instance);
                 bad.bound.state_messages = bad.bound.checkpoint.as_ref().map_or(0, |last| last.messages);

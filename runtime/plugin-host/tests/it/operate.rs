@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mesh_hostile::{Shape, encode};
 use mesh_plugin_host::handler::{Event, HandlerSlot, Outcome};
 use mesh_plugin_host::{
     BadLimit, Carry, Fault, Grants, Lowered, OnFailure, OperateError, PolicySet, PolicySlot, PreparedRouting,
@@ -158,6 +159,34 @@ fn a_quarantine_is_for_good_after_too_many_and_forgotten_after_a_good_while() {
     let end = wear_out(&mut set, now_ms);
 
     assert_eq!(set.status(ROUTE).retry_at_ms, Some(end + limits::QUARANTINE_FIRST_MS));
+}
+
+/// W02: what comes back by itself has the time of a call, because calls wait for it.
+#[test]
+fn what_hangs_when_it_is_to_come_back_is_stopped_after_the_time_of_a_call() {
+    let hangs_with_state = encode(
+        Shape::Routing,
+        r#"(global $decided (mut i32) (i32.const 0))
+           (func $misbehave (param $rows i32)
+               (if (global.get $decided) (then unreachable))
+               (global.set $decided (i32.const 1))
+               (i32.store (i32.const 64) (i32.const 2048))
+               (i32.store (i32.const 68) (i32.const 8)))
+           (func (export "mesh:routing/policy@0.1.0#load-state") (param i32 i32 i32) (result i32)
+               (if (local.get 2) (then (loop $again (br $again))))
+               (i32.const 64))"#,
+    );
+    let loaded = load(&engine(), &hangs_with_state.unwrap(), Grants::NONE).unwrap();
+    let mut set = set_with(prepare_routing(&loaded, &settings([])).unwrap());
+    wear_out(&mut set, 1);
+
+    set.look(set.status(ROUTE).retry_at_ms.unwrap());
+
+    let told = set.log_after(ROUTE, 0).pop().unwrap().text;
+    assert!(
+        told.ends_with(&format!("cannot come back: it ran longer than {:?}", limits::POLICY_CALL)),
+        "{told}"
+    );
 }
 
 #[test]

@@ -58,6 +58,16 @@ pub enum Refused {
     Fault(Fault),
 }
 
+/// Where nothing else can be handed over, a refusal is a fault.
+impl From<Refused> for Fault {
+    fn from(refused: Refused) -> Fault {
+        match refused {
+            Refused::Refusal(refusal) => Fault::Refused(refusal),
+            Refused::Fault(fault) => fault,
+        }
+    }
+}
+
 mod sealed {
     pub trait Sealed {}
 }

@@ -49,42 +49,51 @@ impl<G: Guest> Bound<G> {
         let configured = configured.map_err(Fault::Refused)?;
         hold_to(&mut instance, terms)?;
         if let Some(last) = &self.checkpoint {
-            instance.load(limit, &last.state).map_err(|refused| match refused {
-                Refused::Refusal(refusal) => Fault::Refused(refusal),
-                Refused::Fault(fault) => fault,
-            })?;
+            instance.load(limit, &last.state)?;
         }
         instance.resume(limit, now_ms, context)?;
         Ok((instance, configured))
     }
 
     /// Returns the state now, or the last checkpoint when there is no instance; each with the number of
-    /// decisions that it knows of.
+    /// decisions that it knows of. An instance that fails here is gone: the engine lets nobody into it again, and
+    /// the next call makes a fresh one.
     pub(super) fn state(&mut self, limit: Duration) -> Result<Option<(State, u64)>, Fault> {
-        match &mut self.instance {
-            Some(instance) => {
-                let bytes = instance.save(limit)?;
+        let Some(mut instance) = self.instance.take() else {
+            return Ok(self.checkpoint.as_ref().map(|last| (last.state.clone(), last.messages)));
+        };
+        match instance.save(limit) {
+            Ok(bytes) => {
+                self.instance = Some(instance);
                 Ok(Some((State { version: self.version, bytes }, self.state_messages)))
             }
-            None => Ok(self.checkpoint.as_ref().map(|last| (last.state.clone(), last.messages))),
+            Err(fault) => {
+                instance.engine().clone().discard(instance);
+                Err(fault)
+            }
         }
     }
 
-    /// Says whether the state was taken; when not, the revision's own stays.
-    pub(super) fn take_over(&mut self, limit: Duration, carried: Option<(State, u64)>) -> bool {
-        let (Some(instance), Some((state, messages))) = (&mut self.instance, carried) else { return false };
-        let Ok(own) = instance.save(limit) else { return false };
+    /// Says whether the state was taken; when not, the revision's own stays. After a fault the instance is of no
+    /// use.
+    pub(super) fn take_over(
+        &mut self,
+        limit: Duration,
+        carried: Option<(State, u64)>,
+    ) -> Result<bool, Fault> {
+        let (Some(instance), Some((state, messages))) = (&mut self.instance, carried) else {
+            return Ok(false);
+        };
+        let own = State { version: self.version, bytes: instance.save(limit)? };
         match instance.load(limit, &state) {
             Ok(()) => {
                 self.state_messages = messages;
                 self.checkpoint = Some(Checkpoint { state, messages });
-                true
+                Ok(true)
             }
-            Err(_) => {
-                // A refusal may have come half-way: its own state is put back.
-                let _ = instance.load(limit, &State { version: self.version, bytes: own });
-                false
-            }
+            Err(Refused::Fault(fault)) => Err(fault),
+            // It may have come half-way: its own state is put back.
+            Err(Refused::Refusal(_)) => instance.load(limit, &own).map(|()| false).map_err(Fault::from),
         }
     }
 

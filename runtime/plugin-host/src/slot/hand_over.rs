@@ -113,15 +113,18 @@ impl<G: Guest> Slot<G> {
     pub(crate) fn rollback(&mut self, now_ms: u64, context: &G::Context) -> Result<SwapReport, SwapError> {
         let begun = Instant::now();
         let hot = self.hot;
-        let carried = self.active.as_mut().and_then(|bound| bound.state(hot).ok()).flatten();
         let Some(mut back) = self.previous.take() else { return Err(SwapError::NoPrevious) };
+        let carried = self.active.as_mut().and_then(|bound| bound.state(hot).ok()).flatten();
         let mut is_carried = false;
         let state_bytes = carried.as_ref().map_or(0, |(state, _)| state.bytes.len());
         if let Some(bound) = &mut back {
-            is_carried = bound.take_over(hot, carried);
-            if let Err(fault) = bound.resume(hot, now_ms, context) {
-                self.engine.discard(back);
-                return Err(SwapError::Failed(fault));
+            let taken = bound.take_over(hot, carried);
+            match taken.and_then(|taken| bound.resume(hot, now_ms, context).map(|()| taken)) {
+                Ok(taken) => is_carried = taken,
+                Err(fault) => {
+                    self.engine.discard(back);
+                    return Err(SwapError::Failed(fault));
+                }
             }
         }
         let report = SwapReport {

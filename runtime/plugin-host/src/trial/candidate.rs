@@ -92,10 +92,7 @@ impl Candidate {
             Kind::Handler => unreachable!("a handler is no candidate"),
         };
         if let Some(state) = &self.state {
-            instance.load(limit, state).map_err(|refused| match refused {
-                Refused::Refusal(refusal) => Fault::Refused(refusal),
-                Refused::Fault(fault) => fault,
-            })?;
+            instance.load(limit, state)?;
         }
         instance.observe(limit, now_ms, view)?;
         Ok(instance)

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use mesh_hostile::{Shape, encode};
 use mesh_plugin_host::{
-    Carry, Engine, Fault, Grants, PolicySet, PolicySlot, PrepareError, Refusal, SlotEvent, SlotState, Value,
-    builtin, limits, load, prepare_qos, prepare_routing,
+    Carry, Engine, Fault, Grants, PolicySet, PolicySlot, PrepareError, Refusal, SlotEvent, SlotState,
+    SwapError, Value, builtin, limits, load, prepare_qos, prepare_routing,
 };
 use mesh_proto::policy::{Class, Load, Policies, QosBatch, Shares};
 
@@ -117,6 +118,33 @@ fn after_a_trap_a_fresh_instance_goes_on_with_the_last_checkpoint() {
     assert_eq!(ask(&mut set, 40, 5), 0);
     assert_eq!(counter(&mut set), 15);
     assert_eq!(story(&mut set), ["struck"]);
+}
+
+/// W08: outside of a call nobody is struck, but what trapped is not used again there either.
+#[test]
+fn a_state_that_cannot_be_saved_costs_the_instance_and_no_strike() {
+    let saves_once = encode(
+        Shape::Routing,
+        r#"(global $decided (mut i32) (i32.const 0))
+           (func $misbehave (param $rows i32)
+               (global.set $decided (i32.add (global.get $decided) (i32.const 1))))
+           (func (export "mesh:routing/policy@0.1.0#save") (result i32)
+               (if (i32.gt_u (global.get $decided) (i32.const 1)) (then unreachable))
+               (i32.const 64))"#,
+    );
+    let loaded = load(&engine(), &saves_once.unwrap(), Grants::NONE).unwrap();
+    let mut set = set_with(prepare_routing(&loaded, &settings([])).unwrap());
+    let two_calls = |set: &mut PolicySet, now_ms| [ask(set, now_ms, 1), ask(set, now_ms, 1)];
+
+    assert_eq!(two_calls(&mut set, 1), [0, 0]);
+    assert!(set.peek_state(PolicySlot::Route).is_err_and(|fault| is_trap(&fault)));
+    assert_eq!(two_calls(&mut set, 2), [0, 0], "a fresh instance answers");
+    let failed = set.swap_routing(good(), 3, Carry::Keep);
+    assert!(matches!(failed, Err(SwapError::OldFailed(_))), "{failed:?}");
+    assert_eq!(two_calls(&mut set, 4), [0, 0]);
+
+    let status = set.status(PolicySlot::Route);
+    assert_eq!((status.faults, status.strikes, status.fallbacks), (0, 0, 0));
 }
 
 #[test]

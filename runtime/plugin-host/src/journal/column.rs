@@ -113,8 +113,8 @@ impl<'a> Reader<'a> {
         let head = self.u32()?;
         let rows = (head & !SAME) as usize;
         if head & SAME != 0 {
-            // Only the journal itself writes these, and its rows have a bound.
-            return Some(vec![value(self.array()?); rows.min(crate::limits::BATCH_ROWS)]);
+            // Only the journal itself writes these, and nothing in it has more rows than a state has bytes.
+            return Some(vec![value(self.array()?); rows.min(crate::limits::STATE_BYTES)]);
         }
         let (values, _) = self.take(rows.checked_mul(N)?)?.as_chunks::<N>();
         Some(values.iter().map(|bytes| value(*bytes)).collect())

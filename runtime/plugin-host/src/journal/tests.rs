@@ -81,6 +81,18 @@ fn the_oldest_entries_give_way_and_are_counted() {
 }
 
 #[test]
+fn a_saved_state_of_equal_bytes_is_read_whole() {
+    let mut journal = Journal::new(1 << 20);
+    let state = State { version: 1, bytes: vec![0; 100_000] };
+
+    journal.start(1, None, With::Anchor, Some(&state));
+
+    let page = journal.page(0, usize::MAX);
+    let Event::Start(start) = &page.entries[0].event else { panic!("{:?}", page.entries[0].number) };
+    assert!(start.state == state.bytes, "{} bytes", start.state.len());
+}
+
+#[test]
 fn a_page_has_its_bound_and_the_next_goes_on_from_there() {
     let mut journal = Journal::new(1 << 20);
     for now_ms in 0..100 {

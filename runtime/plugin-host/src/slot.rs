@@ -181,8 +181,9 @@ impl<G: Guest> Slot<G> {
             return Err(OnFailure::Fallback);
         }
         let Some(bound) = &mut self.active else {
-            self.note_answer(By::Native, None);
-            self.stats.fallbacks += if self.vacant == OnFailure::Fallback { 0 } else { rows.max(1) };
+            let is_native = self.vacant == OnFailure::Fallback;
+            self.note_answer(if is_native { By::Native } else { By::FallbackAbsent }, None);
+            self.stats.fallbacks += if is_native { 0 } else { rows.max(1) };
             return Err(self.vacant);
         };
         if bound.instance.is_none() {
@@ -225,7 +226,8 @@ impl<G: Guest> Slot<G> {
         self.stats.calls += 1;
         self.stats.messages += rows;
         self.stats.fallbacks += rows * u64::from(self.active.is_some());
-        self.note_answer(if self.active.is_some() { By::FallbackAbsent } else { By::Native }, None);
+        let is_native = self.active.is_none() && self.vacant == OnFailure::Fallback;
+        self.note_answer(if is_native { By::Native } else { By::FallbackAbsent }, None);
         if self.paused { OnFailure::Fallback } else { self.mode() }
     }
 

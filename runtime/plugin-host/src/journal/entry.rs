@@ -123,7 +123,7 @@ pub struct Told {
     pub cost_ns: Option<u32>,
 }
 
-/// Who answered a call.
+/// Who answered a call. In the place of a plugin that is the native built-in, or whom its operator wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum By {
@@ -131,9 +131,10 @@ pub enum By {
     Plugin,
     /// The native built-in, to which the slot is bound.
     Native,
-    /// The native built-in, because the plugin failed in this call.
+    /// Somebody else, because the plugin failed in this call.
     FallbackFault,
-    /// The native built-in, because the plugin had no instance or the call was larger than it is shown.
+    /// Somebody else, because the plugin was paused, in quarantine or without an instance, or the call was larger
+    /// than it is shown.
     FallbackAbsent,
 }
 

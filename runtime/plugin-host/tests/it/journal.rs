@@ -4,7 +4,7 @@ use mesh_plugin_host::journal::replay::{Against, Replay, replay};
 use mesh_plugin_host::journal::{Binding, By, Event, Page};
 use mesh_plugin_host::limits::JOURNAL_BYTES;
 use mesh_plugin_host::{
-    Carry, Grants, Loaded, PolicySet, PolicySlot, builtin, load, prepare_qos, prepare_routing,
+    Carry, Grants, Loaded, OnFailure, PolicySet, PolicySlot, builtin, load, prepare_qos, prepare_routing,
     prepare_topology,
 };
 use mesh_proto::policy::{
@@ -206,6 +206,20 @@ fn a_fault_is_recorded_with_its_input_and_comes_again() {
     let healthy =
         again(&set, PolicySlot::Route, Against::Candidate(&loaded(builtin::LATENCY), &settings([])));
     assert_eq!(healthy.faults, 0);
+}
+
+/// W20: what stands in for a plugin that is not to have a fallback is not the native built-in's answer.
+#[test]
+fn what_a_closed_slot_answers_is_nobodys_decision_and_is_not_made_again() {
+    let mut set = journalled(JOURNAL_BYTES);
+    set.observe(0, &view(0));
+    set.leave_vacant(PolicySlot::Route, OnFailure::FailClosed);
+    let mut verdicts = Vec::new();
+    set.route(1, &batch(3), &mut verdicts);
+
+    let replayed = again(&set, PolicySlot::Route, Against::Recorded(&known));
+
+    assert_eq!((replayed.calls, replayed.skipped, replayed.differing), (0, 1, 0), "{replayed:?}");
 }
 
 #[test]

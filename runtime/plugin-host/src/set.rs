@@ -204,7 +204,7 @@ impl PolicySet {
         }
     }
 
-    /// Gives the slot back to the native built-in. A rollback undoes it.
+    /// Gives the slot back to the native built-in, also when nobody answers in it. A rollback undoes it.
     ///
     /// # Errors
     /// [`SwapError::NoPrevious`] when the native built-in has it already.

@@ -496,7 +496,8 @@ fn rehearsed_rollback(status: &SlotStatus) -> Result<Reply, ApiError> {
 
 /// Says what giving a slot back to the native built-in would do.
 fn rehearsed_removal(status: &SlotStatus) -> Result<Reply, ApiError> {
-    if status.active.is_none() {
+    let is_native = status.active.is_none() && status.quarantined.is_none();
+    if is_native && status.on_failure == OnFailure::Fallback {
         return Err(swap_failed(&SwapError::NoPrevious));
     }
     Ok(rehearsed(status, None))

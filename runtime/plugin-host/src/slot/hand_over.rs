@@ -146,29 +146,32 @@ impl<G: Guest> Slot<G> {
         Ok(report)
     }
 
-    /// Gives the slot back to the native built-in; the revision stays warm for a rollback.
+    /// Gives the slot back to the native built-in, also one that is closed or waits for a quarantine to end; the
+    /// revision stays warm for a rollback.
     pub(crate) fn remove(&mut self, now_ms: u64, context: &G::Context) -> Result<SwapReport, SwapError> {
         let begun = Instant::now();
-        let Some(old) = self.active.take() else { return Err(SwapError::NoPrevious) };
+        let old = self.active.take();
+        if old.is_none() && self.vacant == OnFailure::Fallback && self.quarantine.is_none() {
+            return Err(SwapError::NoPrevious);
+        }
         let report = SwapReport {
             slot: G::KIND.slot(),
-            old: Some(old.origin.loaded.revision().clone()),
+            old: old.as_ref().map(|old| old.revision().clone()),
             new: None,
             state_bytes: 0,
             state_carried: false,
             pause: begun.elapsed(),
             at_decision: self.stats.messages,
         };
-        let displaced = self.previous.replace(Some(old).filter(|old| old.instance.is_some()));
-        self.engine.discard(displaced);
+        if old.is_some() {
+            let displaced = self.previous.replace(old.filter(|old| old.instance.is_some()));
+            self.engine.discard(displaced);
+        }
         self.after_switch(now_ms, With::Nothing);
         self.write_due(now_ms, context);
         self.stats.swaps += 1;
-        self.log.tell(
-            now_ms,
-            LogLevel::Info,
-            format!("{} instead of {}", in_words(report.new.as_ref()), in_words(report.old.as_ref())),
-        );
+        let old = report.old.as_ref().map_or_else(|| "nobody".to_owned(), Revision::to_string);
+        self.log.tell(now_ms, LogLevel::Info, format!("{} instead of {old}", in_words(None)));
         self.tell(SlotEvent::Swapped(report.clone()));
         Ok(report)
     }
@@ -182,7 +185,10 @@ impl<G: Guest> Slot<G> {
         context: &G::Context,
     ) -> Option<Withdrawn> {
         let goes = |bound: &Bound<G>| is_withdrawn(bound.revision());
-        self.quarantine.take_if(|bad| is_withdrawn(bad.revision()));
+        let was_quarantined = self.quarantine.take_if(|bad| is_withdrawn(bad.revision())).is_some();
+        if was_quarantined && self.active.is_none() {
+            self.vacant = OnFailure::Fallback;
+        }
         if self.previous.as_ref().and_then(Option::as_ref).is_some_and(goes) {
             let gone = self.previous.take();
             self.engine.discard(gone);

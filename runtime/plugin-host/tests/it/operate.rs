@@ -6,7 +6,7 @@ use mesh_hostile::{Shape, encode};
 use mesh_plugin_host::handler::{Event, HandlerSlot, Outcome};
 use mesh_plugin_host::{
     BadLimit, Carry, Fault, Grants, Lowered, OnFailure, OperateError, PolicySet, PolicySlot, PreparedRouting,
-    SlotState, Terms, Value, builtin, limits, load, prepare_handler, prepare_qos, prepare_routing,
+    SlotState, SwapError, Terms, Value, builtin, limits, load, prepare_handler, prepare_qos, prepare_routing,
     prepare_topology,
 };
 use mesh_proto::policy::{ABSTAIN, Class, DROP, HOLD, MAX_SCORE, Policies, QosBatch, RouteBatch, TOPIC_BIT};
@@ -248,6 +248,29 @@ fn without_a_fallback_the_revision_before_does_not_come_back() {
     assert_eq!(ask(&mut set, end + 1, 3), HOLD);
     set.rollback(ROUTE, end + 2).unwrap();
     assert_eq!(ask(&mut set, end + 3, 3), 0, "an operator can still bring it back");
+}
+
+#[test]
+fn a_closed_slot_is_given_back_to_the_built_in() {
+    let mut unstarted = PolicySet::new(&engine());
+    unstarted.observe(0, &view());
+    unstarted.leave_vacant(ROUTE, OnFailure::FailClosed);
+    let mut quarantined = set_with(faulty(5).with_terms(on_failure(OnFailure::FailClosed)).unwrap());
+    wear_out(&mut quarantined, 0);
+    let mut withdrawn = set_with(faulty(5).with_terms(on_failure(OnFailure::FailClosed)).unwrap());
+    wear_out(&mut withdrawn, 0);
+
+    for set in [&mut unstarted, &mut quarantined] {
+        assert_eq!(ask(set, 200, 1), HOLD);
+        assert_eq!(set.remove(ROUTE, 201).map(|report| (report.old, report.new)), Ok((None, None)));
+        assert_eq!(set.remove(ROUTE, 202), Err(SwapError::NoPrevious), "it is there already");
+    }
+    withdrawn.withdraw(&|_| true, 201);
+
+    for set in [&mut unstarted, &mut quarantined, &mut withdrawn] {
+        assert_eq!(ask(set, 203, 1), NATIVE);
+        assert_eq!(set.status(ROUTE).state, SlotState::Native);
+    }
 }
 
 #[test]

@@ -110,9 +110,12 @@ impl<G: Guest> Slot<G> {
             }
         }
         let round = if automatic { bad.round } else { 0 };
-        let left = self.active.replace(bad.bound).filter(|left| left.instance.is_some());
-        let displaced = self.previous.replace(left);
-        self.engine.discard(displaced);
+        let left = self.active.replace(bad.bound);
+        // Where nobody stood in for it, what a rollback brings back is what it was before.
+        if left.is_some() || self.previous.is_none() {
+            let displaced = self.previous.replace(left.filter(|left| left.instance.is_some()));
+            self.engine.discard(displaced);
+        }
         self.after_switch(now_ms, With::State);
         self.write_due(now_ms, context);
         let until_ms = now_ms.saturating_add(limits::QUARANTINE_FORGOTTEN_MS);

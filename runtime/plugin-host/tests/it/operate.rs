@@ -246,8 +246,10 @@ fn without_a_fallback_the_revision_before_does_not_come_back() {
 
     assert_eq!(set.status(ROUTE).active, None);
     assert_eq!(ask(&mut set, end + 1, 3), HOLD);
-    set.rollback(ROUTE, end + 2).unwrap();
-    assert_eq!(ask(&mut set, end + 3, 3), 0, "an operator can still bring it back");
+    set.resume(ROUTE, end + 2).unwrap();
+    assert_eq!(name(set.status(ROUTE).previous.as_ref()), Some("hostile/routing 1.0.0".into()));
+    set.rollback(ROUTE, end + 3).unwrap();
+    assert_eq!(ask(&mut set, end + 4, 3), 0, "an operator can still bring it back");
 }
 
 #[test]

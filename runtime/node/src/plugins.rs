@@ -127,9 +127,9 @@ impl Source {
         self,
         stages: usize,
     ) -> Result<(Ready, Loaded, Vec<mesh_plugin_host::trial::Candidate>), ReadyError> {
-        let settings = self.settings.clone();
+        let (settings, terms) = (self.settings.clone(), self.terms);
         let (ready, loaded) = self.make_ready()?;
-        let candidate = |_| mesh_plugin_host::trial::Candidate::new(&loaded, &settings);
+        let candidate = |_| mesh_plugin_host::trial::Candidate::new(&loaded, &settings, terms);
         let candidates = (0..stages).map(candidate).collect::<Result<Vec<_>, PrepareError>>()?;
         Ok((ready, loaded, candidates))
     }

@@ -27,6 +27,7 @@ mod report;
 mod stats;
 mod times;
 
+pub(crate) use bound::hold_to;
 use bound::{Bound, Checkpoint};
 use log::Log;
 pub use log::{LogLevel, LogLine};

@@ -107,7 +107,7 @@ impl<G: Guest> Bound<G> {
 }
 
 /// Holds an instance to the memory that its operator leaves it.
-pub(super) fn hold_to<G: Guest>(instance: &mut G, terms: &Terms) -> Result<(), Fault> {
+pub(crate) fn hold_to<G: Guest>(instance: &mut G, terms: &Terms) -> Result<(), Fault> {
     let most = terms.lowered.bounds(G::KIND).memory;
     let used = instance.host().memory();
     if instance.host_mut().limit_memory(most) {

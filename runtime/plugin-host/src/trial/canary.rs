@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mesh_proto::policy::{QosBatch, RouteBatch, View};
 
-use super::candidate::{Candidate, LIMIT};
+use super::candidate::Candidate;
 use super::compared::{Answer, Asked, compare};
 use super::figures::Figures;
 use super::{CanaryPlan, Start, TrialError};
@@ -27,13 +27,13 @@ impl Canary {
         start: Start<'_>,
     ) -> Result<Canary, TrialError> {
         let view = start.view.clone();
-        candidate.begin(LIMIT, start)?;
+        candidate.begin(start)?;
         Ok(Canary { candidate, share: u64::from(plan.share), view })
     }
 
     pub(super) fn observe(&mut self, now_ms: u64, view: &View) -> Result<(), Fault> {
         self.view.clone_from(view);
-        self.candidate.observe(LIMIT, now_ms, view)
+        self.candidate.observe(now_ms, view)
     }
 
     /// Says whether the candidate decides for a flow; the same for as long as the share is.
@@ -99,7 +99,7 @@ impl Canary {
 
     fn ask(&mut self, at: &At<'_>, asked: &Asked, active: &Answer, figures: &mut Figures) -> Option<Answer> {
         let begun = Instant::now();
-        match self.candidate.answer(LIMIT, at.now_ms, &self.view, asked) {
+        match self.candidate.answer(at.now_ms, &self.view, asked) {
             Ok(answer) => {
                 let took = begun.elapsed();
                 figures.add(compare(asked, active, &answer, figures.examples_wanted()), at.took, took);

@@ -8,11 +8,11 @@ use mesh_proto::policy::View;
 use super::compared::{Answer, Asked};
 use super::{Answered, Start};
 use crate::fault::Fault;
-use crate::limits;
 use crate::load::{Kind, Loaded, Revision};
 use crate::policy::{Qos, Routing, Topology};
 use crate::settings::Settings;
-use crate::slot::{Guest, PrepareError, Prepared, Refused, State, SwapError};
+use crate::slot::{Guest, PrepareError, Prepared, Refused, State, SwapError, hold_to};
+use crate::terms::Terms;
 
 /// An instance for one stage of a trial, made off the hot path.
 pub struct Candidate {
@@ -20,6 +20,7 @@ pub struct Candidate {
     instance: Option<Instance>,
     loaded: Loaded,
     settings: Settings,
+    terms: Terms,
     state: Option<State>,
 }
 
@@ -30,18 +31,19 @@ enum Instance {
 }
 
 impl Candidate {
-    /// Instantiates, configures and tries out, as for a swap.
+    /// Instantiates, configures and tries out, as for a swap. It is held to the limits of `terms`, which it would
+    /// have after a swap.
     ///
     /// # Errors
-    /// When the settings are refused, the plugin fails, or it is no policy.
-    pub fn new(loaded: &Loaded, settings: &Settings) -> Result<Candidate, PrepareError> {
+    /// When the settings are refused, the plugin fails or needs more memory than it is to have, or it is no policy.
+    pub fn new(loaded: &Loaded, settings: &Settings, terms: Terms) -> Result<Candidate, PrepareError> {
         let (instance, settings) = match loaded.kind() {
-            Kind::Routing => tried(Prepared::<Routing>::new(loaded, (), settings)?, Instance::Routing),
-            Kind::Qos => tried(Prepared::<Qos>::new(loaded, (), settings)?, Instance::Qos),
-            Kind::Topology => tried(Prepared::<Topology>::new(loaded, (), settings)?, Instance::Topology),
+            Kind::Routing => tried(loaded, settings, terms, Instance::Routing)?,
+            Kind::Qos => tried(loaded, settings, terms, Instance::Qos)?,
+            Kind::Topology => tried(loaded, settings, terms, Instance::Topology)?,
             is @ Kind::Handler => return Err(PrepareError::WrongKind { is, wanted: Kind::Routing }),
         };
-        Ok(Candidate { instance: Some(instance), loaded: loaded.clone(), settings, state: None })
+        Ok(Candidate { instance: Some(instance), loaded: loaded.clone(), settings, terms, state: None })
     }
 
     /// Returns which revision it is.
@@ -49,8 +51,14 @@ impl Candidate {
         self.loaded.revision()
     }
 
+    /// Returns the deadline of its calls.
+    fn limit(&self) -> Duration {
+        self.terms.lowered.bounds(self.loaded.kind()).deadline
+    }
+
     /// Takes the state and the view over, as a successor would.
-    pub(super) fn begin(&mut self, limit: Duration, start: Start<'_>) -> Result<(), SwapError> {
+    pub(super) fn begin(&mut self, start: Start<'_>) -> Result<(), SwapError> {
+        let limit = self.limit();
         // A plugin without state leaves nothing that its successor could refuse.
         self.state = start.state.filter(|state| state.version != 0 || !state.bytes.is_empty());
         let Some(instance) = &mut self.instance else { return Ok(()) };
@@ -60,14 +68,16 @@ impl Candidate {
         instance.observe(limit, start.now_ms, start.view).map_err(SwapError::Failed)
     }
 
-    pub(super) fn observe(&mut self, limit: Duration, now_ms: u64, view: &View) -> Result<(), Fault> {
+    pub(super) fn observe(&mut self, now_ms: u64, view: &View) -> Result<(), Fault> {
+        let limit = self.limit();
         let Some(instance) = &mut self.instance else { return Ok(()) };
         let seen = instance.observe(limit, now_ms, view);
         self.keep_if(seen)
     }
 
     /// Asks; after a fault the next call is answered by a fresh instance with the state of the beginning.
-    pub(super) fn answer(&mut self, limit: Duration, now_ms: u64, view: &View, asked: &Asked) -> Answered {
+    pub(super) fn answer(&mut self, now_ms: u64, view: &View, asked: &Asked) -> Answered {
+        let limit = self.limit();
         if self.instance.is_none() {
             self.instance = Some(self.fresh(limit, now_ms, view)?);
         }
@@ -84,17 +94,24 @@ impl Candidate {
     }
 
     fn fresh(&self, limit: Duration, now_ms: u64, view: &View) -> Result<Instance, Fault> {
-        let (loaded, settings) = (&self.loaded, &self.settings);
-        let mut instance = match loaded.kind() {
-            Kind::Routing => Instance::Routing(started(loaded, settings, limit)?),
-            Kind::Qos => Instance::Qos(started(loaded, settings, limit)?),
-            Kind::Topology => Instance::Topology(started(loaded, settings, limit)?),
+        let mut instance = match self.loaded.kind() {
+            Kind::Routing => Instance::Routing(self.started(limit)?),
+            Kind::Qos => Instance::Qos(self.started(limit)?),
+            Kind::Topology => Instance::Topology(self.started(limit)?),
             Kind::Handler => unreachable!("a handler is no candidate"),
         };
         if let Some(state) = &self.state {
             instance.load(limit, state)?;
         }
         instance.observe(limit, now_ms, view)?;
+        Ok(instance)
+    }
+
+    fn started<G: Guest>(&self, limit: Duration) -> Result<G, Fault> {
+        let (mut instance, configured) =
+            G::start(&self.loaded, &G::Identity::default(), &self.settings, limit)?;
+        configured.map_err(Fault::Refused)?;
+        hold_to(&mut instance, &self.terms)?;
         Ok(instance)
     }
 }
@@ -105,15 +122,15 @@ impl std::fmt::Debug for Candidate {
     }
 }
 
-fn tried<G: Guest>(prepared: Prepared<G>, wrap: fn(G) -> Instance) -> (Instance, Settings) {
+fn tried<G: Guest>(
+    loaded: &Loaded,
+    settings: &Settings,
+    terms: Terms,
+    wrap: fn(G) -> Instance,
+) -> Result<(Instance, Settings), PrepareError> {
+    let prepared = Prepared::new(loaded, G::Identity::default(), settings)?.with_terms(terms)?;
     let settings = prepared.settings().clone();
-    (wrap(prepared.into_instance()), settings)
-}
-
-fn started<G: Guest>(loaded: &Loaded, settings: &Settings, limit: Duration) -> Result<G, Fault> {
-    let (instance, configured) = G::start(loaded, &G::Identity::default(), settings, limit)?;
-    configured.map_err(Fault::Refused)?;
-    Ok(instance)
+    Ok((wrap(prepared.into_instance()), settings))
 }
 
 impl Instance {
@@ -150,6 +167,3 @@ impl Instance {
         }
     }
 }
-
-/// The deadline of a candidate's call: what the active one has.
-pub(super) const LIMIT: Duration = limits::POLICY_CALL;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mesh_proto::policy::View;
 
-use super::candidate::{Candidate, LIMIT};
+use super::candidate::Candidate;
 use super::compared::{Compared, compare};
 use super::figures::Figures;
 use super::{Call, Start, TrialError};
@@ -42,7 +42,7 @@ struct Outcome {
 impl Shadow {
     pub(super) fn start(mut candidate: Candidate, start: Start<'_>) -> Result<Shadow, TrialError> {
         let view = Arc::new(start.view.clone());
-        candidate.begin(LIMIT, start)?;
+        candidate.begin(start)?;
         let (samples, to_answer) = sync_channel(limits::TRIAL_CALLS);
         let (answered, outcomes) = sync_channel(limits::TRIAL_CALLS);
         let worker = Worker { candidate, view: view.clone(), debt: Duration::ZERO, worded: 0 };
@@ -136,11 +136,11 @@ impl Worker {
     fn answer(&mut self, sample: Sample) -> Result<(Compared, Duration), Fault> {
         let Sample { now_ms, view, call, .. } = sample;
         if !Arc::ptr_eq(&view, &self.view) {
-            self.candidate.observe(LIMIT, now_ms, &view)?;
+            self.candidate.observe(now_ms, &view)?;
             self.view = view;
         }
         let begun = Instant::now();
-        let answer = self.candidate.answer(LIMIT, now_ms, &self.view, &call.asked)?;
+        let answer = self.candidate.answer(now_ms, &self.view, &call.asked)?;
         let took = begun.elapsed();
         let wanted = limits::TRIAL_EXAMPLES.min(limits::TRIAL_WORDED - self.worded);
         let compared = compare(&call.asked, &call.answer, &answer, wanted);

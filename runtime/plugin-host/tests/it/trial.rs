@@ -1,11 +1,14 @@
 //! A candidate beside the active revision: shadow runs and canaries. H03, H04; features.md part 4, 4.
 
+use std::time::Duration;
+
 use mesh_plugin_host::trial::{
     Breach, CanaryPlan, Candidate, End, Gates, Length, MaxP99, Plan, Stage, TrialError, TrialEvent,
     TrialStatus,
 };
 use mesh_plugin_host::{
-    Carry, Grants, PolicySet, PolicySlot, Refusal, SwapError, Value, builtin, load, prepare_qos,
+    Carry, Fault, Grants, Lowered, PolicySet, PolicySlot, Refusal, SwapError, Terms, Value, builtin, load,
+    prepare_qos,
 };
 use mesh_proto::NodeId;
 use mesh_proto::policy::{Class, Load, Policies, QosBatch, flow_number};
@@ -19,12 +22,13 @@ const ROUTE: PolicySlot = PolicySlot::Route;
 
 fn candidate(mode: &str, after: i64) -> Candidate {
     let settings = settings([("mode", text(mode)), ("after", Value::Integer(after + 1))]);
-    Candidate::new(hostile_routing(), &settings).unwrap()
+    Candidate::new(hostile_routing(), &settings, Terms::default()).unwrap()
 }
 
 /// Decides as the native built-in does, and so unlike the hostile guests.
 fn latency() -> Candidate {
-    Candidate::new(&load(&engine(), builtin::LATENCY, Grants::NONE).unwrap(), &settings([])).unwrap()
+    let loaded = load(&engine(), builtin::LATENCY, Grants::NONE).unwrap();
+    Candidate::new(&loaded, &settings([]), Terms::default()).unwrap()
 }
 
 fn shadow_of(calls: u64) -> Plan {
@@ -173,6 +177,25 @@ fn a_candidate_that_fails_in_the_shadow_is_given_up_at_once() {
         let slot = set.status(ROUTE);
         assert_eq!((slot.faults, slot.fallbacks, slot.messages), (0, 0, 8), "{mode}");
     }
+}
+
+/// W01, W05, with the operator's limits in the place of the host's.
+#[test]
+fn a_candidate_has_the_limits_of_its_terms() {
+    let held = |mode: &str, lowered| {
+        let settings = settings([("mode", text(mode)), ("after", Value::Integer(1))]);
+        Candidate::new(hostile_routing(), &settings, Terms { lowered, ..Terms::default() })
+    };
+    let brief = Lowered { deadline: Some(Duration::from_millis(2)), ..Lowered::default() };
+    let mut set = set_with(good());
+    set.begin_trial(ROUTE, vec![held("loop-decide", brief).unwrap()], canary_of(10_000), 0).unwrap();
+
+    ask_flows(&mut set, 1, &[1]);
+
+    let late = Fault::Deadline { limit: Duration::from_millis(2) };
+    assert_eq!(over(&mut set, 2).1.canary.unwrap().last_fault, Some(late));
+    let narrow = Lowered { memory: Some(64 << 10), ..Lowered::default() };
+    assert_eq!(held("", narrow).unwrap_err().code(), "MESH-P112", "it has more already");
 }
 
 #[test]
@@ -350,7 +373,8 @@ fn a_quality_policy_is_tried_on_classes_and_on_shares() {
     let mut set = PolicySet::new(&engine());
     set.swap_qos(prepare_qos(&fair, &settings([])).unwrap(), 0, Carry::Reset).unwrap();
     let plan = Plan { copies_state: true, ..shadow_of(3) };
-    set.begin_trial(PolicySlot::Qos, vec![Candidate::new(&fair, &strict).unwrap()], plan, 0).unwrap();
+    let candidate = || vec![Candidate::new(&fair, &strict, Terms::default()).unwrap()];
+    set.begin_trial(PolicySlot::Qos, candidate(), plan, 0).unwrap();
     let mut urgent = QosBatch::default();
     urgent.push(Class::Critical, 100, 0, 0);
     urgent.push(Class::Normal, 100, 0, 0);
@@ -367,7 +391,7 @@ fn a_quality_policy_is_tried_on_classes_and_on_shares() {
     assert_eq!((&*shadow.examples[0].active, &*shadow.examples[0].candidate), ("critical", "high"));
 
     let plan = Plan { canary: Some(CanaryPlan { share: 10_000, for_ms: 1 }), ..Plan::default() };
-    set.begin_trial(PolicySlot::Qos, vec![Candidate::new(&fair, &strict).unwrap()], plan, 2).unwrap();
+    set.begin_trial(PolicySlot::Qos, candidate(), plan, 2).unwrap();
     set.flows(&[1, 2]);
     set.classify(2, &urgent, &mut classes);
     assert_eq!(classes, [1, 2]);
@@ -376,7 +400,7 @@ fn a_quality_policy_is_tried_on_classes_and_on_shares() {
 #[test]
 fn parents_are_chosen_for_one_node_so_there_is_no_canary_of_them() {
     let steady = load(&engine(), builtin::STEADY, Grants::NONE).unwrap();
-    let candidate = || vec![Candidate::new(&steady, &settings([])).unwrap()];
+    let candidate = || vec![Candidate::new(&steady, &settings([]), Terms::default()).unwrap()];
     let mut set = PolicySet::new(&engine());
 
     let refused = set.begin_trial(PolicySlot::Topology, candidate(), canary_of(10), 0);

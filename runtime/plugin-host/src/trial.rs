@@ -114,6 +114,9 @@ pub enum End {
     /// Another revision decides in the slot than the one that the candidate was compared with.
     #[error("the slot has another revision than the candidate was compared with")]
     Superseded,
+    /// The active revision was paused, so that there is nothing to compare with.
+    #[error("the slot was paused")]
+    Paused,
     /// A key that signed the candidate was revoked.
     #[error("a key that signed the candidate was revoked")]
     Withdrawn,
@@ -170,8 +173,8 @@ pub(crate) struct Trial {
     /// Instances for the stages that are still to come.
     waiting: VecDeque<Candidate>,
     running: Running,
-    /// The candidate must not decide any more, and is not asked.
-    is_withdrawn: bool,
+    /// Why it is over before its time: the candidate is not asked any more, and the next poll tells.
+    ended: Option<End>,
 }
 
 enum Running {
@@ -232,7 +235,7 @@ impl Trial {
             shadow: (stage == Stage::Shadow).then(Figures::default),
             canary: (stage == Stage::Canary).then(Figures::default),
         };
-        Ok(Trial { status, waiting, running, is_withdrawn: false })
+        Ok(Trial { status, waiting, running, ended: None })
     }
 
     /// Goes on with the canary after a shadow run.
@@ -247,8 +250,9 @@ impl Trial {
         Ok(())
     }
 
-    pub(crate) fn withdraw(&mut self) {
-        self.is_withdrawn = true;
+    /// Ends it; of several reasons the first one counts.
+    pub(crate) fn end(&mut self, why: End) {
+        self.ended.get_or_insert(why);
     }
 
     pub(crate) fn status(&self) -> &TrialStatus {
@@ -279,7 +283,7 @@ impl Trial {
         };
         let is_enough = matches!(self.status.plan.shadow, Some(Length::Calls(calls))
             if figures.calls + shadow.in_flight() >= calls);
-        if is_enough || self.is_withdrawn || !shadow.has_room(rows) {
+        if is_enough || self.ended.is_some() || !shadow.has_room(rows) {
             figures.skipped += u64::from(!is_enough);
             return;
         }
@@ -289,15 +293,15 @@ impl Trial {
     /// Returns the canary and where it counts, while one runs.
     pub(crate) fn canary(&mut self) -> Option<(&mut Canary, &mut Figures)> {
         match (&mut self.running, &mut self.status.canary) {
-            (Running::Canary(canary), Some(figures)) if !self.is_withdrawn => Some((canary, figures)),
+            (Running::Canary(canary), Some(figures)) if self.ended.is_none() => Some((canary, figures)),
             _ => None,
         }
     }
 
     /// Says what is next; `active` is what decides in the slot now.
     pub(crate) fn poll(&mut self, now_ms: u64, active: Option<&Revision>) -> Option<Step> {
-        if self.is_withdrawn {
-            return Some(Step::Over(Err(End::Withdrawn)));
+        if let Some(why) = self.ended.take() {
+            return Some(Step::Over(Err(why)));
         }
         if active != self.status.active.as_ref() {
             return Some(Step::Over(Err(End::Superseded)));

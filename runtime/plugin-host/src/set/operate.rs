@@ -25,12 +25,14 @@ macro_rules! with {
 }
 
 impl PolicySet {
-    /// Lets the native built-in answer, and keeps the plugin with its state.
+    /// Lets the native built-in answer, and keeps the plugin with its state. Ends a trial.
     ///
     /// # Errors
     /// When there is no plugin, or it is paused already.
     pub fn pause(&mut self, slot: PolicySlot, now_ms: u64) -> Result<(), OperateError> {
-        with!(self, slot, |slot, _context| slot.pause(now_ms))
+        with!(self, slot, |slot, _context| slot.pause(now_ms))?;
+        self.trials.pause(slot);
+        Ok(())
     }
 
     /// Ends a pause, or else a quarantine; the latter without the state that the plugin failed with.

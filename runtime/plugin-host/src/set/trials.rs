@@ -43,7 +43,15 @@ impl Trials {
     /// What must not decide any more is not asked from now on; the next poll says that its trial is over.
     pub(super) fn withdraw(&mut self, is_withdrawn: &dyn Fn(&Revision) -> bool) {
         let trials = self.running.iter_mut().flatten();
-        trials.filter(|trial| is_withdrawn(&trial.status().candidate)).for_each(|trial| trial.withdraw());
+        let withdrawn = trials.filter(|trial| is_withdrawn(&trial.status().candidate));
+        withdrawn.for_each(|trial| trial.end(End::Withdrawn));
+    }
+
+    /// What its operator has paused decides for nobody, and so does what is compared with it.
+    pub(super) fn pause(&mut self, slot: PolicySlot) {
+        if let Some(trial) = self.of(slot) {
+            trial.end(End::Paused);
+        }
     }
 
     pub(super) fn observe(&mut self, now_ms: u64, view: &View) {
@@ -120,6 +128,9 @@ impl PolicySet {
         let start = Start { now_ms, state, view: &self.view };
         let trial = Trial::begin(slot, active, candidates, plan, start)?;
         self.trials.running[slot as usize] = Some(Box::new(trial));
+        if self.status(slot).paused {
+            self.trials.pause(slot);
+        }
         Ok(())
     }
 

@@ -7,8 +7,8 @@ use mesh_plugin_host::trial::{
     TrialStatus,
 };
 use mesh_plugin_host::{
-    Carry, Fault, Grants, Lowered, PolicySet, PolicySlot, Refusal, SwapError, Terms, Value, builtin, load,
-    prepare_qos,
+    Carry, Fault, Grants, Lowered, PolicySet, PolicySlot, PreparedRouting, Refusal, SwapError, Terms, Value,
+    builtin, load, prepare_qos, prepare_routing,
 };
 use mesh_proto::NodeId;
 use mesh_proto::policy::{Class, Load, Policies, QosBatch, flow_number};
@@ -23,6 +23,10 @@ const ROUTE: PolicySlot = PolicySlot::Route;
 fn candidate(mode: &str, after: i64) -> Candidate {
     let settings = settings([("mode", text(mode)), ("after", Value::Integer(after + 1))]);
     Candidate::new(hostile_routing(), &settings, Terms::default()).unwrap()
+}
+
+fn latency_prepared() -> PreparedRouting {
+    prepare_routing(&load(&engine(), builtin::LATENCY, Grants::NONE).unwrap(), &settings([])).unwrap()
 }
 
 /// Decides as the native built-in does, and so unlike the hostile guests.
@@ -350,6 +354,21 @@ fn a_candidate_whose_key_is_revoked_is_not_asked_again() {
     assert!(gone.is_empty(), "it was in no slot");
     assert_eq!(ask_flows(&mut set, 1, &[1]), [0]);
     assert_eq!(over(&mut set, 1).0, Err(End::Withdrawn));
+}
+
+#[test]
+fn a_pause_ends_a_trial_and_the_candidate_decides_nothing_any_more() {
+    let mut set = set_with(latency_prepared());
+    let behaves_otherwise = || vec![candidate("", 0)];
+    set.begin_trial(ROUTE, behaves_otherwise(), canary_of(10_000), 0).unwrap();
+    assert_eq!(ask_flows(&mut set, 1, &[1]), [0]);
+
+    set.pause(ROUTE, 1).unwrap();
+
+    assert_eq!(ask_flows(&mut set, 1, &[1]), [NATIVE]);
+    assert_eq!(over(&mut set, 1).0, Err(End::Paused));
+    set.begin_trial(ROUTE, behaves_otherwise(), canary_of(10_000), 2).unwrap();
+    assert_eq!(over(&mut set, 2).0, Err(End::Paused), "nor does one that begins meanwhile");
 }
 
 #[test]

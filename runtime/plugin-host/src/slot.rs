@@ -342,11 +342,11 @@ impl<G: Guest> Slot<G> {
 
     /// Tells the active revision what has changed.
     pub(crate) fn update(&mut self, now_ms: u64, context: &G::Context) {
-        self.note_shown(now_ms, context);
         if self.paused {
-            // It is told when it goes on.
+            // It is told when it goes on, and so is the journal.
             return;
         }
+        self.note_shown(now_ms, context);
         let hot = self.limit();
         let Some(bound) = &mut self.active else { return };
         let Some(instance) = &mut bound.instance else { return };

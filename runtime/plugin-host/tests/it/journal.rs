@@ -208,6 +208,29 @@ fn a_fault_is_recorded_with_its_input_and_comes_again() {
     assert_eq!(healthy.faults, 0);
 }
 
+#[test]
+fn what_a_paused_revision_is_not_shown_is_not_in_the_record() {
+    let mut set = journalled(JOURNAL_BYTES);
+    set.swap_routing(prepare_routing(&loaded(builtin::LATENCY), &settings([])).unwrap(), 0, Carry::Reset)
+        .unwrap();
+    let shown = |set: &PolicySet| {
+        let entries = page(set, PolicySlot::Route).entries;
+        entries.iter().filter(|entry| matches!(entry.event, Event::Observe(_))).count()
+    };
+    let before = shown(&set);
+    set.pause(PolicySlot::Route, 1).unwrap();
+    traffic(&mut set, 0..20);
+    assert_eq!(shown(&set), before);
+
+    set.resume(PolicySlot::Route, 2_000).unwrap();
+
+    assert_eq!(shown(&set), before + 1);
+    traffic(&mut set, 40..60);
+    let replayed = again(&set, PolicySlot::Route, Against::Recorded(&known));
+    assert!(replayed.is_equal(), "{replayed:?}");
+    assert_eq!((replayed.calls, replayed.skipped), (20, 20));
+}
+
 /// W20: what stands in for a plugin that is not to have a fallback is not the native built-in's answer.
 #[test]
 fn what_a_closed_slot_answers_is_nobodys_decision_and_is_not_made_again() {

@@ -123,6 +123,10 @@ fn streams(into: &mut LinkerInstance<'_, Host>, name: &str) -> wasmtime::Result<
 
 fn print(store: Store<'_>, to: &Resource<Output>, bytes: &[u8]) -> wasmtime::Result<Written> {
     counted(store, |host| {
+        // What `check-write` allows, and the most that a blocking write may have.
+        if bytes.len() > limits::LOG_LINE_BYTES {
+            bail!("it prints {} bytes at once, {} are the limit", bytes.len(), limits::LOG_LINE_BYTES);
+        }
         // Lines beyond what one call may log are counted and dropped by the log itself.
         let mut lines = Vec::new();
         let wasi = &mut host.wasi;

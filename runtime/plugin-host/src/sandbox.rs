@@ -236,19 +236,21 @@ impl Host {
         if self.log_lines > limits::LOG_LINES {
             return;
         }
-        let plugin = self.plugin.as_str();
         let text = if text.len() > limits::LOG_LINE_BYTES { clip(text) } else { text };
         // A line stays one: a line break or an escape of a guest's must not look like the host's own words.
         let text = text.replace(|c: char| c.is_control() && c != '\t', "\u{fffd}");
-        match level {
-            Level::Error => tracing::error!(plugin, "{text}"),
-            Level::Warn => tracing::warn!(plugin, "{text}"),
-            Level::Info => tracing::info!(plugin, "{text}"),
-            Level::Debug => tracing::debug!(plugin, "{text}"),
-        }
         // Several calls make up a start, and nobody takes between them.
         if self.said.len() < SAID {
             self.said.push((level.into(), text));
+        }
+    }
+}
+
+/// What no slot has taken is told all the same: it may say why a plugin does not get ready.
+impl Drop for Host {
+    fn drop(&mut self) {
+        for (level, text) in self.take_said() {
+            level.trace(&self.plugin, &text);
         }
     }
 }

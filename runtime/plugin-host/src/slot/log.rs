@@ -32,6 +32,16 @@ impl LogLevel {
             LogLevel::Debug => "debug",
         }
     }
+
+    /// Passes what a plugin says on to the log of the program.
+    pub(crate) fn trace(self, plugin: &str, text: &str) {
+        match self {
+            LogLevel::Error => tracing::error!(plugin, "{text}"),
+            LogLevel::Warn => tracing::warn!(plugin, "{text}"),
+            LogLevel::Info => tracing::info!(plugin, "{text}"),
+            LogLevel::Debug => tracing::debug!(plugin, "{text}"),
+        }
+    }
 }
 
 /// One line.
@@ -88,6 +98,7 @@ impl Log {
             self.dropped_now += 1;
             return;
         }
+        level.trace(&revision.name, &text);
         self.keep(now_ms, level, Some(revision.to_string()), text);
     }
 

@@ -117,7 +117,7 @@ pub(super) fn made(
     replay::replay(slot, &trace.bindings, &trace.entries, against).map_err(|error| {
         let code = match &error {
             ReplayError::Missing(_) => &code::NO_SUCH_PLUGIN,
-            ReplayError::NoBinding(_) => &code::NOT_A_TRACE,
+            ReplayError::NoBinding(_) | ReplayError::NotWhole(_) => &code::NOT_A_TRACE,
             ReplayError::WrongKind { .. } => &code::WRONG_WORLD,
             ReplayError::State { .. } => &code::DECISIONS_DIFFER,
             ReplayError::Prepare { error, .. } => code::find(error.code()).unwrap_or(&code::SWAP_FAILED),

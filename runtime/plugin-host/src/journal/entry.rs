@@ -4,6 +4,7 @@ use mesh_proto::policy::{Asker, Candidates, Load, QosBatch, RouteBatch, Shares, 
 use serde::{Deserialize, Serialize};
 
 use crate::compare::Answers;
+use crate::limits::VIEW_ROWS;
 use crate::load::Revision;
 use crate::settings::Settings;
 
@@ -307,6 +308,16 @@ impl Divided {
 }
 
 impl Scored {
+    fn is_whole(&self) -> bool {
+        let bytes = [&self.level, &self.same_cell, &self.is_parent, &self.mobility, &self.battery];
+        let used = [&self.cpu_used, &self.memory_used];
+        let words = [&self.cores, &self.memory_mb, &self.uplink_mbps, &self.distance_m];
+        let more = [&self.rtt_us, &self.up_s, &self.children, &self.max_children];
+        let is_as_long = |len: usize| len == self.node.len();
+        bytes.into_iter().chain(used).all(|column| is_as_long(column.len()))
+            && words.into_iter().chain(more).all(|column| is_as_long(column.len()))
+    }
+
     /// Returns who asked.
     pub fn asker(&self) -> Asker {
         let [level, mobility, battery] = self.asker;
@@ -337,6 +348,26 @@ impl Scored {
 }
 
 impl Event {
+    /// Says whether its columns fit together and its destinations have numbers that nodes give. Those of a journal
+    /// do; a file may say anything.
+    pub(super) fn is_whole(&self) -> bool {
+        match self {
+            Event::Observe(seen) => {
+                seen.dest.iter().all(|dest| (*dest as usize) < VIEW_ROWS)
+                    && all_of(seen.rtt_us.len(), &[seen.loss_ppm.len(), seen.queued_bytes.len()])
+                    && all_of(seen.dest.len(), &[seen.via.len(), seen.cost_us.len(), seen.hops.len()])
+            }
+            Event::Route(call) => {
+                all_of(call.dest.len(), &[call.ingress.len(), call.size.len(), call.class.len()])
+            }
+            Event::Classify(call) => {
+                all_of(call.class.len(), &[call.size.len(), call.age_ms.len(), call.tag.len()])
+            }
+            Event::Score(call) => call.is_whole(),
+            Event::Start(_) | Event::Divide(_) | Event::Clamp(_) | Event::Lost { .. } => true,
+        }
+    }
+
     /// Returns who answered and what, for a call.
     pub fn answer(&self) -> Option<(Told, Answers<'_>)> {
         match self {
@@ -384,6 +415,10 @@ impl Event {
             _ => Vec::new(),
         }
     }
+}
+
+fn all_of(rows: usize, columns: &[usize]) -> bool {
+    columns.iter().all(|column| *column == rows)
 }
 
 /// Bytes as hex digits.

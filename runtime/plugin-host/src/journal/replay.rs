@@ -81,6 +81,9 @@ pub enum ReplayError {
     /// The record names a binding that it does not describe.
     #[error("entry {0} belongs to a binding that the record does not describe")]
     NoBinding(u64),
+    /// The record has an entry that no journal writes.
+    #[error("entry {0} is no node's: its columns do not fit together, or a destination has no such number")]
+    NotWhole(u64),
     /// A policy does not start.
     #[error("{plugin} does not start: {error}")]
     Prepare {
@@ -161,10 +164,13 @@ impl<'a> Player<'a> {
     }
 
     fn take(&mut self, entry: &'a Entry) -> Result<(), ReplayError> {
+        if !entry.event.is_whole() {
+            return Err(ReplayError::NotWhole(entry.number));
+        }
         if entry.number != self.next && self.is_recorded() {
             self.playing = None;
         }
-        self.next = entry.number + 1;
+        self.next = entry.number.saturating_add(1);
         match &entry.event {
             Event::Start(start) => self.on_start(entry, start),
             Event::Observe(seen) => self.on_observe(entry, View::from(seen)),

@@ -1,7 +1,9 @@
 //! The decision journal: what was decided can be made again, to the bit. Features part 4, number 3; W19.
 
-use mesh_plugin_host::journal::replay::{Against, Replay, replay};
-use mesh_plugin_host::journal::{Binding, By, Event, Page};
+use mesh_plugin_host::journal::replay::{Against, Replay, ReplayError, replay};
+use mesh_plugin_host::journal::{
+    Binding, By, Classified, Entry, Event, Page, Routed, Seen, Start, Told, With,
+};
 use mesh_plugin_host::limits::JOURNAL_BYTES;
 use mesh_plugin_host::{
     Carry, Grants, Loaded, OnFailure, PolicySet, PolicySlot, builtin, load, prepare_qos, prepare_routing,
@@ -180,6 +182,45 @@ fn a_record_that_was_changed_is_found_out() {
     let replayed = replay(PolicySlot::Route, &bindings, &entries, Against::Recorded(&known)).unwrap();
 
     assert_eq!((replayed.differing, replayed.differing_calls, replayed.is_equal()), (1, 1, false));
+}
+
+/// What a stranger wrote into a file must not end the program that reads it.
+#[test]
+fn an_entry_that_no_journal_writes_is_refused_by_its_number() {
+    let entry = |number, event| Entry { number, now_ms: 1, binding: 0, event };
+    let start = || entry(0, Event::Start(Start { with: With::Nothing, version: 0, state: Vec::new() }));
+    let told = Told { by: By::Native, cost_ns: None };
+    let way = Seen { dest: vec![1], via: vec![0], cost_us: vec![1], hops: vec![1], ..Seen::default() };
+    let far = Seen { dest: vec![u32::MAX], ..way.clone() };
+    let short = Seen { via: Vec::new(), ..way };
+    let one_link = Seen { rtt_us: vec![1], ..Seen::default() };
+    let route =
+        Routed { told, dest: vec![1], ingress: vec![], size: vec![1], class: vec![1], answers: vec![0] };
+    let classes =
+        Classified { told, class: vec![1], size: vec![1], age_ms: vec![1], tag: vec![], answers: vec![1] };
+    let mut set = journalled(JOURNAL_BYTES);
+    let asker = Asker { level: 0, mobility: 1, battery: 50, weights: [250; 4], max_distance_m: 900 };
+    set.score(1, &asker, &candidates(1), &mut Vec::new());
+    let Event::Score(mut scored) = page(&set, PolicySlot::Topology).entries.pop().unwrap().event else {
+        panic!("it was asked for scores")
+    };
+    scored.mobility.pop();
+
+    for (slot, event) in [
+        (PolicySlot::Route, Event::Observe(far)),
+        (PolicySlot::Route, Event::Observe(short)),
+        (PolicySlot::Route, Event::Observe(one_link)),
+        (PolicySlot::Route, Event::Route(route)),
+        (PolicySlot::Qos, Event::Classify(classes)),
+        (PolicySlot::Topology, Event::Score(scored)),
+    ] {
+        let native = page(&set, PolicySlot::Topology).bindings;
+        let entries = [start(), entry(u64::MAX, event)];
+
+        let refused = replay(slot, &native, &entries, Against::Recorded(&known));
+
+        assert!(matches!(refused, Err(ReplayError::NotWhole(u64::MAX))), "{:?} {refused:?}", entries[1]);
+    }
 }
 
 /// W01: a fault is a decision too: the same revision fails again at the same call.

@@ -6,7 +6,7 @@ use mesh_proto::policy::{Shares, View};
 use crate::compare::Answers;
 use crate::fault::Fault;
 use crate::journal::Event;
-use crate::limits::{BATCH_ROWS, SETUP};
+use crate::limits::{BATCH_ROWS, SETUP, VIEW_ROWS};
 use crate::load::{Kind, Loaded};
 use crate::policy::{HOT, Qos, Routing, Topology};
 use crate::set::{PolicySlot, prepare_qos, prepare_routing, prepare_topology};
@@ -85,6 +85,10 @@ impl<G: Ask> Play for Playing<G> {
     }
 
     fn observe(&mut self, now_ms: u64, view: &View) -> Result<(), Fault> {
+        if view.links.rtt_us.len().max(view.ways.dest.len()) > VIEW_ROWS {
+            // Nor does a node show it to a plugin.
+            return Ok(());
+        }
         self.links = view.links.rtt_us.len();
         self.guest.show(now_ms, view)
     }

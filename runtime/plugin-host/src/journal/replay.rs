@@ -39,7 +39,7 @@ pub struct Replay {
     pub differing_calls: u64,
     /// Decisions that differ.
     pub differing: u64,
-    /// Calls in which the policy failed and had not failed before.
+    /// Calls, of views too, in which the policy failed and had not failed before.
     pub faults: u64,
     /// The first of those faults.
     pub first_fault: Option<String>,
@@ -113,7 +113,7 @@ pub enum ReplayError {
 impl Replay {
     /// Says whether everything was as recorded, and there was something.
     pub fn is_equal(&self) -> bool {
-        self.calls > 0 && self.differing == 0 && self.differing_states == 0
+        self.calls > 0 && self.differing == 0 && self.differing_states == 0 && self.faults == 0
     }
 }
 
@@ -138,8 +138,8 @@ pub fn replay(
     let (playing, began, view, next) = (None, None, None, entries.first().map_or(0, |entry| entry.number));
     let report = Replay::default();
     let mut player = Player { slot, bindings, against, playing, began, view, next, report };
-    for entry in entries {
-        player.take(entry)?;
+    for (at, entry) in entries.iter().enumerate() {
+        player.take(entry, entries.get(at + 1))?;
     }
     Ok(player.report)
 }
@@ -163,7 +163,7 @@ impl<'a> Player<'a> {
         matches!(self.against, Against::Recorded(_))
     }
 
-    fn take(&mut self, entry: &'a Entry) -> Result<(), ReplayError> {
+    fn take(&mut self, entry: &'a Entry, then: Option<&Entry>) -> Result<(), ReplayError> {
         if !entry.event.is_whole() {
             return Err(ReplayError::NotWhole(entry.number));
         }
@@ -173,7 +173,7 @@ impl<'a> Player<'a> {
         self.next = entry.number.saturating_add(1);
         match &entry.event {
             Event::Start(start) => self.on_start(entry, start),
-            Event::Observe(seen) => self.on_observe(entry, View::from(seen)),
+            Event::Observe(seen) => self.on_observe(entry, View::from(seen), then),
             Event::Lost { .. } => {
                 if self.is_recorded() {
                     self.playing = None;
@@ -235,7 +235,7 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
-    fn on_observe(&mut self, entry: &'a Entry, view: View) -> Result<(), ReplayError> {
+    fn on_observe(&mut self, entry: &Entry, view: View, then: Option<&Entry>) -> Result<(), ReplayError> {
         // The native built-in remembers nothing but the view.
         let is_native =
             || self.bindings.iter().any(|known| known.binding == entry.binding && known.is_native());
@@ -245,6 +245,11 @@ impl<'a> Player<'a> {
         let shown = self.playing.as_mut().map(|playing| playing.observe(entry.now_ms, &view));
         self.view = Some((entry.now_ms, view));
         match shown {
+            // It failed before as well: what was struck is followed by a fresh instance, or another revision.
+            Some(Err(_)) if self.is_recorded() && then.is_some_and(begins_anew) => {
+                self.playing = None;
+                Ok(())
+            }
             Some(Err(fault)) => self.on_fault(entry.number, &fault),
             _ => Ok(()),
         }
@@ -311,6 +316,10 @@ impl<'a> Player<'a> {
 
 fn failed(loaded: &Loaded, error: PrepareError) -> ReplayError {
     ReplayError::Prepare { plugin: loaded.revision().to_string(), error }
+}
+
+fn begins_anew(entry: &Entry) -> bool {
+    matches!(&entry.event, Event::Start(start) if start.with != With::Anchor)
 }
 
 fn rows_of(event: &Event) -> u64 {

@@ -286,6 +286,35 @@ fn what_a_closed_slot_answers_is_nobodys_decision_and_is_not_made_again() {
     assert_eq!((replayed.calls, replayed.skipped, replayed.differing), (0, 1, 0), "{replayed:?}");
 }
 
+/// W01: a view that cannot be taken in is a fault that comes again, or else a difference.
+#[test]
+fn a_fault_in_a_view_comes_again_and_one_that_was_not_recorded_is_a_difference() {
+    let mut set = journalled(JOURNAL_BYTES);
+    set.observe(0, &view(0));
+    set.swap_routing(prepared("trap-observe", 3), 0, Carry::Reset).unwrap();
+    let mut verdicts = Vec::new();
+    for turn in 0..8 {
+        set.route(turn, &batch(3), &mut verdicts);
+    }
+    let Page { mut entries, bindings, .. } = page(&set, PolicySlot::Route);
+    let next = entries.len() as u64;
+    let unrecorded = Entry {
+        number: next,
+        event: Event::Observe(Seen::from(&view(1))),
+        ..entries[next as usize - 1].clone()
+    };
+    entries.push(unrecorded);
+    set.observe(8, &view(1));
+    set.route(9, &batch(3), &mut verdicts);
+
+    let replayed = again(&set, PolicySlot::Route, Against::Recorded(&known));
+    let differs = replay(PolicySlot::Route, &bindings, &entries, Against::Recorded(&known)).unwrap();
+
+    assert_eq!(set.status(PolicySlot::Route).faults, 1);
+    assert!(replayed.is_equal() && replayed.faults == 0, "{replayed:?}");
+    assert_eq!((differs.differing, differs.faults, differs.is_equal()), (0, 1, false), "{differs:?}");
+}
+
 #[test]
 fn classes_shares_and_scores_are_recorded_and_made_again() {
     let mut set = journalled(JOURNAL_BYTES);

@@ -30,7 +30,7 @@ pub use gates::{Breach, Gates, MaxP99};
 
 pub(crate) use canary::{At, Canary};
 pub(crate) use compared::{Answer, Asked};
-use shadow::Shadow;
+use shadow::{Drained, Shadow};
 
 /// How long a candidate is shadowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +120,9 @@ pub enum End {
     /// A key that signed the candidate was revoked.
     #[error("a key that signed the candidate was revoked")]
     Withdrawn,
+    /// The thread of the shadow run ended before it had answered everything.
+    #[error("the thread of the shadow run ended")]
+    ShadowDied,
     /// The canary could not start after the shadow run.
     #[error("the canary could not start: {0}")]
     Canary(TrialError),
@@ -310,7 +313,7 @@ impl Trial {
         let since = now_ms.saturating_sub(self.status.stage_ms);
         match (&mut self.running, &mut self.status.shadow, &mut self.status.canary) {
             (Running::Shadow(shadow), Some(figures), _) => {
-                let is_drained = shadow.drain(figures);
+                let drained = shadow.drain(figures);
                 if let Err(breach) = gates.check_traps(figures) {
                     return Some(Step::Over(Err(breach.into())));
                 }
@@ -322,10 +325,12 @@ impl Trial {
                 if is_long_enough {
                     shadow.close();
                 }
-                is_drained.then(|| match gates.check(figures) {
-                    Ok(()) if self.status.plan.canary.is_some() => Step::Canary,
-                    outcome => Step::Over(outcome.map_err(End::from)),
-                })
+                match (drained, gates.check(figures)) {
+                    (Drained::NotYet, _) => None,
+                    (Drained::Died, _) => Some(Step::Over(Err(End::ShadowDied))),
+                    (Drained::Whole, Ok(())) if self.status.plan.canary.is_some() => Some(Step::Canary),
+                    (Drained::Whole, outcome) => Some(Step::Over(outcome.map_err(End::from))),
+                }
             }
             (Running::Canary(_), _, Some(figures)) => {
                 let is_over = self.status.plan.canary.is_none_or(|plan| since >= plan.for_ms);

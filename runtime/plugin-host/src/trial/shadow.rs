@@ -24,6 +24,17 @@ pub(super) struct Shadow {
     view: Arc<View>,
 }
 
+/// What has come back of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Drained {
+    /// More will.
+    NotYet,
+    /// The run was closed, and all that was given away was answered.
+    Whole,
+    /// Its thread ended before that.
+    Died,
+}
+
 struct Sample {
     now_ms: u64,
     rows: u64,
@@ -83,8 +94,8 @@ impl Shadow {
         self.samples = None;
     }
 
-    /// Counts what came back, and says whether nothing more will.
-    pub(super) fn drain(&mut self, figures: &mut Figures) -> bool {
+    /// Counts what came back, and says whether more will.
+    pub(super) fn drain(&mut self, figures: &mut Figures) -> Drained {
         loop {
             match self.outcomes.try_recv() {
                 Ok(outcome) => {
@@ -95,13 +106,10 @@ impl Shadow {
                         Err(fault) => figures.add_fault(fault),
                     }
                 }
-                Err(TryRecvError::Empty) => return false,
+                Err(TryRecvError::Empty) => return Drained::NotYet,
                 Err(TryRecvError::Disconnected) => {
-                    if self.samples.is_some() {
-                        let reason = "its thread ended".to_owned();
-                        figures.add_fault(Fault::Start { reason });
-                    }
-                    return true;
+                    let is_whole = self.samples.is_none() && self.in_flight == 0;
+                    return if is_whole { Drained::Whole } else { Drained::Died };
                 }
             }
         }
@@ -154,5 +162,25 @@ impl Worker {
         if self.debt >= WORTH_IT {
             std::thread::sleep(std::mem::take(&mut self.debt));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_whose_thread_died_is_told_from_one_that_was_closed() {
+        let (samples, _to_answer) = sync_channel(1);
+        let (_, outcomes) = sync_channel(1);
+        let view = Arc::new(View::default());
+        let mut shadow = Shadow { samples: Some(samples), outcomes, in_flight: 0, rows_in_flight: 0, view };
+        let mut figures = Figures::default();
+
+        assert_eq!(shadow.drain(&mut figures), Drained::Died);
+        shadow.close();
+        assert_eq!(shadow.drain(&mut figures), Drained::Whole);
+        shadow.in_flight = 1;
+        assert_eq!(shadow.drain(&mut figures), Drained::Died);
     }
 }

@@ -315,9 +315,10 @@ impl Policies for PolicySet {
             Ok(answers) => *verdicts = answers,
             Err(mode) => self.route_instead(mode, batch, verdicts),
         }
+        let took = begun.map(|begun| begun.elapsed());
         self.note_routed(now_ms, batch, verdicts);
-        if let Some(begun) = begun {
-            self.trials.routed(now_ms, begun.elapsed(), batch, verdicts);
+        if let Some(took) = took {
+            self.trials.routed(now_ms, took, batch, verdicts);
         }
     }
 
@@ -338,9 +339,10 @@ impl Policies for PolicySet {
             Ok(answers) => *classes = answers,
             Err(mode) => stand_in::classify(mode, &self.native, batch, classes),
         }
+        let took = begun.map(|begun| begun.elapsed());
         self.note_classified(now_ms, batch, classes);
-        if let Some(begun) = begun {
-            self.trials.classified(now_ms, begun.elapsed(), batch, classes);
+        if let Some(took) = took {
+            self.trials.classified(now_ms, took, batch, classes);
         }
     }
 
@@ -350,9 +352,10 @@ impl Policies for PolicySet {
         let shares = self.qos.ask(now_ms, 0, &(), || stand_in::load_digest(now_ms, load), ask);
         // Shares only divide what is sent, and there is no more cautious way to do that.
         let shares = shares.unwrap_or_else(|_| self.native.divide(now_ms, load));
+        let took = begun.map(|begun| begun.elapsed());
         self.qos.note(now_ms, &(), |journal, told| journal.divided(now_ms, told, load, shares));
-        if let Some(begun) = begun {
-            self.trials.divided(now_ms, begun.elapsed(), load, shares);
+        if let Some(took) = took {
+            self.trials.divided(now_ms, took, load, shares);
         }
         shares
     }
@@ -366,10 +369,11 @@ impl Policies for PolicySet {
             Ok(answers) => *scores = answers,
             Err(mode) => stand_in::score(mode, asker, candidates, scores),
         }
+        let took = begun.map(|begun| begun.elapsed());
         let asked = (asker, candidates);
         self.topology.note(now_ms, &(), |journal, told| journal.scored(now_ms, told, asked, scores));
-        if let Some(begun) = begun {
-            self.trials.scored(now_ms, begun.elapsed(), (asker, candidates), scores);
+        if let Some(took) = took {
+            self.trials.scored(now_ms, took, (asker, candidates), scores);
         }
     }
 

@@ -88,9 +88,13 @@ impl Candidate {
 
     fn keep_if<T>(&mut self, outcome: Result<T, Fault>) -> Result<T, Fault> {
         if outcome.is_err() {
-            self.instance = None;
+            self.discard();
         }
         outcome
+    }
+
+    fn discard(&mut self) {
+        self.loaded.0.engine.discard(self.instance.take());
     }
 
     fn fresh(&self, limit: Duration, now_ms: u64, view: &View) -> Result<Instance, Fault> {
@@ -113,6 +117,13 @@ impl Candidate {
         configured.map_err(Fault::Refused)?;
         hold_to(&mut instance, &self.terms)?;
         Ok(instance)
+    }
+}
+
+/// On another thread: a trial ends on the one that decides.
+impl Drop for Candidate {
+    fn drop(&mut self) {
+        self.discard();
     }
 }
 

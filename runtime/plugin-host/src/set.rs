@@ -364,7 +364,7 @@ impl Policies for PolicySet {
         let begun = self.trials.begun(PolicySlot::Topology);
         let rows = candidates.len() as u64;
         let ask = |guest: &mut Topology, limit| guest.score(limit, now_ms, asker, candidates);
-        let input = || stand_in::score_digest(now_ms, candidates);
+        let input = || stand_in::score_digest(now_ms, asker, candidates);
         match self.topology.ask(now_ms, rows, &(), input, ask) {
             Ok(answers) => *scores = answers,
             Err(mode) => stand_in::score(mode, asker, candidates, scores),

@@ -60,7 +60,13 @@ pub(super) fn load_digest(now_ms: u64, load: &Load) -> [u8; 32] {
     columns.iter().flatten().fold(input, |input, number| input.number(*number)).digest()
 }
 
-pub(super) fn score_digest(now_ms: u64, candidates: &Candidates) -> [u8; 32] {
-    let input = Input::of("score", now_ms).numbers(&candidates.node).bytes(&candidates.level);
-    input.numbers(&candidates.distance_m).numbers(&candidates.rtt_us).digest()
+pub(super) fn score_digest(now_ms: u64, asker: &Asker, rows: &Candidates) -> [u8; 32] {
+    let input = Input::of("score", now_ms).bytes(&[asker.level, asker.mobility, asker.battery]);
+    let input = input.numbers(&asker.weights).numbers(&[asker.max_distance_m]).numbers(&rows.node);
+    let input = input.bytes(&rows.level).bytes(&rows.same_cell).bytes(&rows.is_parent);
+    let input =
+        input.bytes(&rows.mobility).bytes(&rows.battery).bytes(&rows.cpu_used).bytes(&rows.memory_used);
+    let input = input.numbers(&rows.cores).numbers(&rows.memory_mb).numbers(&rows.uplink_mbps);
+    let input = input.numbers(&rows.distance_m).numbers(&rows.rtt_us).numbers(&rows.up_s);
+    input.numbers(&rows.children).numbers(&rows.max_children).digest()
 }

@@ -9,9 +9,10 @@ use mesh_plugin_host::{
     Carry, Grants, HandlerSlot, Kind, Kv, Loaded, PolicySet, PolicySlot, inspect, load, prepare_handler,
     prepare_qos, prepare_routing, prepare_topology,
 };
-use mesh_proto::policy::{Asker, Candidates, Class, Load, Policies, QosBatch, Shares};
+use mesh_proto::policy::{Candidates, Class, Load, Policies, QosBatch, Shares};
 
 use crate::guests::{ask, counter, engine, hostile, settings, view};
+use crate::topology::{ASKER, candidates};
 
 /// The texts of the interfaces that have been released, by BLAKE3: they never change again, not even a comment. A
 /// change is a new version in a directory of its own.
@@ -116,30 +117,10 @@ fn the_topology_policy_that_was_kept_scores_the_battery() {
     let mut set = PolicySet::new(&engine());
     set.swap_topology(prepare_topology(&kept("topology@0.1.0"), &settings([])).unwrap(), 0, Carry::Reset)
         .unwrap();
-    let asker =
-        Asker { level: 0, mobility: 0, battery: 80, weights: [300, 300, 200, 200], max_distance_m: 10_000 };
-    let two = || vec![0, 0];
-    let candidates = Candidates {
-        node: vec![1, 2],
-        level: vec![1, 1],
-        same_cell: vec![0, 0],
-        is_parent: vec![0, 0],
-        mobility: vec![0, 0],
-        battery: vec![42, 255],
-        cpu_used: vec![0, 0],
-        memory_used: vec![0, 0],
-        cores: two(),
-        memory_mb: two(),
-        uplink_mbps: two(),
-        distance_m: two(),
-        rtt_us: two(),
-        up_s: two(),
-        children: two(),
-        max_children: two(),
-    };
+    let candidates = Candidates { battery: vec![42, 255], ..candidates() };
     let mut scores = Vec::new();
 
-    set.score(1, &asker, &candidates, &mut scores);
+    set.score(1, &ASKER, &candidates, &mut scores);
 
     assert_eq!(scores, [42, 255]);
     assert_eq!(set.status(PolicySlot::Topology).faults, 0);

@@ -1,6 +1,6 @@
 //! A candidate beside the active revision: shadow runs and canaries. H03, H04; features.md part 4, 4.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mesh_plugin_host::trial::{
     Breach, CanaryPlan, Candidate, End, Gates, Length, MaxP99, Plan, Stage, TrialError, TrialEvent,
@@ -45,10 +45,12 @@ fn canary_of(share: u32) -> Plan {
 
 /// Lets the trials go on until one has something to tell.
 fn next_event(set: &mut PolicySet, now_ms: u64) -> TrialEvent {
+    let begun = Instant::now();
     loop {
         if let Some(event) = set.poll_trials(now_ms).pop() {
             return event;
         }
+        assert!(begun.elapsed() < Duration::from_secs(60), "nothing happens: {:?}", set.trial(ROUTE));
         std::thread::yield_now();
     }
 }

@@ -30,6 +30,8 @@ const BINDINGS: usize = 64;
 const MIN_BYTES: usize = 4 << 10;
 /// Bytes in front of the columns of an entry.
 const HEAD: usize = 24;
+/// Where the rows stand in them.
+const ROWS: usize = 20;
 /// Columns of an entry, at most: those of a topology call.
 const COLUMNS: usize = 19;
 
@@ -79,7 +81,7 @@ pub struct Journal {
     last: u64,
 }
 
-/// What an entry begins with in the journal.
+/// What an entry begins with in the journal, but for its binding and the rows of its longest column.
 struct Head {
     kind: u8,
     by: u8,
@@ -267,7 +269,8 @@ impl Journal {
         self.next += 1;
         match self.ring.append(len) {
             Some((record, _)) => {
-                let mut rest = head.put(binding, record);
+                let rows = columns.iter().map(Column::rows).max().unwrap_or(0);
+                let mut rest = head.put(binding, rows as u32, record);
                 for (column, measured) in columns.iter().zip(measured) {
                     rest = column.put(rest, measured);
                 }
@@ -284,7 +287,7 @@ impl Journal {
         let head = Head { kind: LOST, by: 0, cost_ns: 0, now_ms };
         let room = self.ring.append(HEAD + measured.0);
         let (record, _) = room.expect("the smallest journal has room for what was lost");
-        column.put(head.put(binding, record), measured);
+        column.put(head.put(binding, 1, record), measured);
     }
 
     /// Returns the entries from `from` on, as many as stand in about so many bytes, at least one.
@@ -320,12 +323,13 @@ impl Journal {
 
 impl Head {
     #[inline]
-    fn put<'o>(&self, binding: u32, out: &'o mut [u8]) -> &'o mut [u8] {
+    fn put<'o>(&self, binding: u32, rows: u32, out: &'o mut [u8]) -> &'o mut [u8] {
         let (own, rest) = out.split_at_mut(HEAD);
         own[..8].copy_from_slice(&self.now_ms.to_le_bytes());
         own[8..12].copy_from_slice(&binding.to_le_bytes());
         own[12..16].copy_from_slice(&self.cost_ns.to_le_bytes());
-        own[16..HEAD].copy_from_slice(&[self.kind, self.by, 0, 0, 0, 0, 0, 0]);
+        own[16..ROWS].copy_from_slice(&[self.kind, self.by, 0, 0]);
+        own[ROWS..HEAD].copy_from_slice(&rows.to_le_bytes());
         rest
     }
 }
@@ -336,13 +340,8 @@ fn binding_of(record: &[u8]) -> Option<u32> {
 
 /// Returns about how many bytes an entry has when its equal values are written out.
 fn expanded(record: &[u8]) -> usize {
-    let mut sum = record.len();
-    // The first column tells the rows of a call; the others have as many.
-    if let Some(rows) = record.get(HEAD..).and_then(|columns| columns.first_chunk::<4>()) {
-        let rows = (u32::from_le_bytes(*rows) & !(1 << 31)) as usize;
-        sum += rows * 8;
-    }
-    sum
+    let rows = record.get(ROWS..).and_then(|rest| rest.first_chunk().copied());
+    record.len() + rows.map_or(0, u32::from_le_bytes) as usize * 8
 }
 
 fn read(number: u64, record: &[u8]) -> Option<Entry> {

@@ -14,7 +14,7 @@ pub(super) enum Column<'a> {
 }
 
 impl Column<'_> {
-    fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         match self {
             Column::Bytes(column) => column.len(),
             Column::Words(column) => column.len(),

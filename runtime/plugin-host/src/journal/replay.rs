@@ -137,7 +137,7 @@ pub fn replay(
     }
     let (playing, began, view, next) = (None, None, None, entries.first().map_or(0, |entry| entry.number));
     let report = Replay::default();
-    let mut player = Player { slot, bindings, against, playing, began, view, next, report };
+    let mut player = Player { bindings, against, playing, began, view, next, report };
     for (at, entry) in entries.iter().enumerate() {
         player.take(entry, entries.get(at + 1))?;
     }
@@ -145,7 +145,6 @@ pub fn replay(
 }
 
 struct Player<'a> {
-    slot: PolicySlot,
     bindings: &'a [Binding],
     against: Against<'a>,
     /// `None` while what the policy knew is not in the record.
@@ -213,7 +212,7 @@ impl<'a> Player<'a> {
         let binding = bindings.iter().find(|known| known.binding == binding);
         let binding = binding.ok_or(ReplayError::NoBinding(number))?;
         let mut playing = match self.against {
-            Against::Recorded(_) if binding.is_native() => play::native(self.slot),
+            Against::Recorded(_) if binding.is_native() => play::native(),
             Against::Recorded(find) => {
                 let loaded = find(binding).ok_or_else(|| ReplayError::Missing(Box::new(binding.clone())))?;
                 play::prepared(&loaded, &binding.settings).map_err(|error| failed(&loaded, error))?
@@ -240,7 +239,7 @@ impl<'a> Player<'a> {
         let is_native =
             || self.bindings.iter().any(|known| known.binding == entry.binding && known.is_native());
         if self.is_recorded() && self.playing.is_none() && is_native() {
-            self.playing = Some(play::native(self.slot));
+            self.playing = Some(play::native());
         }
         let shown = self.playing.as_mut().map(|playing| playing.observe(entry.now_ms, &view));
         self.view = Some((entry.now_ms, view));

@@ -115,6 +115,17 @@ fn a_page_has_its_bound_and_the_next_goes_on_from_there() {
 }
 
 #[test]
+fn a_page_counts_what_equal_values_take_when_they_are_written_out() {
+    let mut journal = Journal::new(1 << 20);
+    let state = State { version: 1, bytes: vec![0; 100_000] };
+    for now_ms in 0..3 {
+        journal.start(now_ms, None, With::Anchor, Some(&state));
+    }
+
+    assert_eq!(journal.page(0, 100_000).entries.len(), 1);
+}
+
+#[test]
 fn what_is_larger_than_the_journal_takes_leaves_a_mark() {
     let mut journal = Journal::new(MIN_BYTES);
     let dests: Vec<u32> = (0..2_000).collect();

@@ -9,7 +9,7 @@ use crate::journal::Event;
 use crate::limits::{BATCH_ROWS, SETUP, VIEW_ROWS};
 use crate::load::{Kind, Loaded};
 use crate::policy::{HOT, Qos, Routing, Topology};
-use crate::set::{PolicySlot, prepare_qos, prepare_routing, prepare_topology};
+use crate::set::{prepare_qos, prepare_routing, prepare_topology};
 use crate::settings::Settings;
 use crate::slot::{Guest, PrepareError, Refused, State};
 
@@ -56,7 +56,7 @@ pub(super) fn prepared(loaded: &Loaded, settings: &Settings) -> Result<Box<dyn P
 }
 
 /// Returns the native built-in.
-pub(super) fn native(_slot: PolicySlot) -> Box<dyn Play> {
+pub(super) fn native() -> Box<dyn Play> {
     Box::new(Native::default())
 }
 

@@ -132,6 +132,7 @@ fn by(answer: &WhyAnswer) -> String {
     let cost = answer.cost_us.map(|us| format!(", {}", human::duration(us / 1e6))).unwrap_or_default();
     let instead = match answer.by.as_deref() {
         Some("fallback-fault") => ", failed: the built-in answered",
+        Some("canary") => ", on trial",
         Some("fallback-absent") => ", not asked: the built-in answered",
         _ => "",
     };

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::load::Revision;
 use crate::settings::Settings;
 use crate::slot::State;
+use crate::trial::Decided;
 
 mod column;
 mod entry;
@@ -20,7 +21,7 @@ mod ring;
 
 use column::{Column, Reader};
 pub use entry::{
-    Binding, By, Classified, Divided, Entry, Event, Overruled, Routed, Scored, Seen, Start, Told, With,
+    Binding, By, Classified, Divided, Entry, Event, Overruled, Routed, Scored, Seen, Start, Told, Tried, With,
 };
 use ring::Ring;
 
@@ -43,6 +44,7 @@ const DIVIDE: u8 = 4;
 const SCORE: u8 = 5;
 const CLAMP: u8 = 6;
 const LOST: u8 = 7;
+const TRIED: u8 = 8;
 
 /// A part of a journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -245,6 +247,21 @@ impl Journal {
         self.put(head, &[Column::Longs(&[of]), Column::Words(&[clamp.rows.start, rows, applied])]);
     }
 
+    /// A canary decided for rows of the last call, which has the active one's answers: a replay makes those again.
+    #[cold]
+    pub(crate) fn tried(&mut self, now_ms: u64, decided: &Decided) {
+        let Revision { name, version, digest } = &decided.revision;
+        let columns = [
+            Column::Longs(&[self.last]),
+            Column::Bytes(name.as_bytes()),
+            Column::Bytes(version.as_bytes()),
+            Column::Bytes(digest),
+            Column::Words(&decided.rows),
+            Column::Words(&decided.answers),
+        ];
+        self.put(Head { kind: TRIED, by: 0, cost_ns: 0, now_ms }, &columns);
+    }
+
     #[inline]
     fn call(&mut self, kind: u8, now_ms: u64, told: Told, columns: &[Column<'_>]) {
         let by = match told.by {
@@ -311,6 +328,19 @@ impl Journal {
         Page { entries, bindings, next, missed: start - from.min(start), end: self.next }
     }
 
+    /// Returns what a canary decided for rows of the call in this entry.
+    pub(crate) fn tried_in(&self, number: u64) -> Option<Tried> {
+        let first = self.next - self.ring.records();
+        let at = usize::try_from(number.checked_sub(first)?).ok()?;
+        let behind = self.ring.iter().zip(first..).skip(at + 1);
+        let events = behind.map_while(|(record, number)| Some(read(number, record)?.event));
+        // It stands behind its call, with at most the next instance's start between them.
+        events.take_while(|event| event.answer().is_none()).find_map(|event| match event {
+            Event::Tried(tried) if tried.of == number => Some(tried),
+            _ => None,
+        })
+    }
+
     /// Returns one entry and what decided in it, while it is there.
     pub(crate) fn entry(&self, number: u64) -> Option<(Entry, &Binding)> {
         let first = self.next - self.ring.records();
@@ -358,6 +388,7 @@ fn read(number: u64, record: &[u8]) -> Option<Entry> {
         DIVIDE => Event::Divide(read_divided(told, &mut reader)?),
         SCORE => Event::Score(read_scored(told, &mut reader)?),
         CLAMP => Event::Clamp(read_overruled(&mut reader)?),
+        TRIED => Event::Tried(read_tried(&mut reader)?),
         LOST => Event::Lost { bytes: *reader.longs()?.first()? },
         _ => return None,
     };
@@ -467,6 +498,21 @@ fn read_overruled(reader: &mut Reader<'_>) -> Option<Overruled> {
     let of = *reader.longs()?.first()?;
     let [row, rows, applied] = reader.words()?.try_into().ok()?;
     Some(Overruled { of, row, rows, applied })
+}
+
+fn read_tried(reader: &mut Reader<'_>) -> Option<Tried> {
+    let of = *reader.longs()?.first()?;
+    let mut text = || String::from_utf8(reader.bytes()?).ok();
+    let (name, version) = (text()?, text()?);
+    let revision = Revision { name, version, digest: reader.bytes()?.try_into().ok()? };
+    Some(Tried {
+        of,
+        rev: revision.digest_text(),
+        plugin: revision.name,
+        version: revision.version,
+        rows: reader.words()?,
+        answers: reader.words()?,
+    })
 }
 
 #[cfg(test)]

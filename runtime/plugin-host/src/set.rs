@@ -317,8 +317,9 @@ impl Policies for PolicySet {
         }
         let took = begun.map(|begun| begun.elapsed());
         self.note_routed(now_ms, batch, verdicts);
-        if let Some(took) = took {
-            self.trials.routed(now_ms, took, batch, verdicts);
+        let decided = took.and_then(|took| self.trials.routed(now_ms, took, batch, verdicts));
+        if let (Some(decided), Some(journal)) = (decided, self.routing.journal_mut()) {
+            journal.tried(now_ms, &decided);
         }
     }
 
@@ -341,8 +342,9 @@ impl Policies for PolicySet {
         }
         let took = begun.map(|begun| begun.elapsed());
         self.note_classified(now_ms, batch, classes);
-        if let Some(took) = took {
-            self.trials.classified(now_ms, took, batch, classes);
+        let decided = took.and_then(|took| self.trials.classified(now_ms, took, batch, classes));
+        if let (Some(decided), Some(journal)) = (decided, self.qos.journal_mut()) {
+            journal.tried(now_ms, &decided);
         }
     }
 

@@ -28,7 +28,7 @@ pub use compared::Example;
 pub use figures::Figures;
 pub use gates::{Breach, Gates, MaxP99};
 
-pub(crate) use canary::{At, Canary};
+pub(crate) use canary::{At, Canary, Decided};
 pub(crate) use compared::{Answer, Asked};
 use shadow::{Drained, Shadow};
 

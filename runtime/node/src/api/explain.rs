@@ -112,7 +112,7 @@ pub struct WhyAnswer {
     pub version: Option<String>,
     /// Its revision.
     pub rev: Option<String>,
-    /// Who answered: `plugin`, `native`, `fallback-fault` or `fallback-absent`.
+    /// Who answered: `plugin`, `native`, `fallback-fault`, `fallback-absent`, or `canary` for a candidate on trial.
     pub by: Option<String>,
     /// What the call took, in microseconds, with all messages in it; `None` when it was not measured.
     pub cost_us: Option<f64>,

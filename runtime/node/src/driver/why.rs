@@ -214,6 +214,20 @@ impl Driver {
             return WhyAnswer { answer, plugin, version, rev, by, cost_us: None, batch: None };
         };
         debug_assert!(matches!(entry.event, Event::Route(_) | Event::Classify(_)), "{number:?}");
+        let batch = Some(answers.len() as u64);
+        let tried = self.parts.plugins.set.journal_tried(slot, entry.number);
+        if let Some(tried) = tried.filter(|tried| tried.rows.contains(&(row as u32))) {
+            let (plugin, version, rev) = (Some(tried.plugin), Some(tried.version), Some(tried.rev));
+            return WhyAnswer {
+                answer,
+                plugin,
+                version,
+                rev,
+                by: Some("canary".to_owned()),
+                cost_us: None,
+                batch,
+            };
+        }
         WhyAnswer {
             answer,
             plugin: Some(binding.plugin.clone()),
@@ -221,7 +235,7 @@ impl Driver {
             rev: Some(binding.revision.clone()),
             by: Some(by_name(told.by).to_owned()),
             cost_us: told.cost_ns.map(|ns| f64::from(ns) / 1000.0),
-            batch: Some(answers.len() as u64),
+            batch,
         }
     }
 }

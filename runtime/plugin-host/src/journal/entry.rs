@@ -76,6 +76,8 @@ pub enum Event {
     Score(Scored),
     /// The host overruled a row of an earlier answer.
     Clamp(Overruled),
+    /// A canary decided for rows of an earlier call.
+    Tried(Tried),
     /// Something was larger than the journal takes: from here to the next start a replay cannot follow.
     Lost {
         /// Its bytes.
@@ -242,6 +244,23 @@ pub struct Overruled {
     pub applied: u32,
 }
 
+/// Rows of a call that a candidate decided, in the place of whoever the call's entry names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tried {
+    /// The number of the call's entry.
+    pub of: u64,
+    /// The candidate's name.
+    pub plugin: String,
+    /// Its version.
+    pub version: String,
+    /// Its digest as `blake3:` and 64 hex digits.
+    pub rev: String,
+    /// The rows of the call.
+    pub rows: Vec<u32>,
+    /// One for each of them, in the numbers of the answer.
+    pub answers: Vec<u32>,
+}
+
 impl From<&View> for Seen {
     fn from(view: &View) -> Seen {
         let View { links, ways } = view.clone();
@@ -364,7 +383,9 @@ impl Event {
                 all_of(call.class.len(), &[call.size.len(), call.age_ms.len(), call.tag.len()])
             }
             Event::Score(call) => call.is_whole(),
-            Event::Start(_) | Event::Divide(_) | Event::Clamp(_) | Event::Lost { .. } => true,
+            Event::Start(_) | Event::Divide(_) | Event::Clamp(_) | Event::Tried(_) | Event::Lost { .. } => {
+                true
+            }
         }
     }
 

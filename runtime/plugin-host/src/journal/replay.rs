@@ -179,7 +179,7 @@ impl<'a> Player<'a> {
                 }
                 Ok(())
             }
-            Event::Clamp(_) => Ok(()),
+            Event::Clamp(_) | Event::Tried(_) => Ok(()),
             Event::Route(_) | Event::Classify(_) | Event::Divide(_) | Event::Score(_) => self.on_call(entry),
         }
     }

@@ -3,7 +3,7 @@
 use mesh_proto::policy::{QosBatch, RouteBatch};
 
 use super::{PolicySet, PolicySlot};
-use crate::journal::{Binding, Entry, Extent, Journal, Page};
+use crate::journal::{Binding, Entry, Extent, Journal, Page, Tried};
 
 impl PolicySet {
     /// Keeps a journal of every slot from now on, of so many bytes each; see
@@ -36,6 +36,11 @@ impl PolicySet {
     /// Returns one entry of a slot's journal with what decided in it; `None` when it has given way.
     pub fn journal_entry(&self, slot: PolicySlot, number: u64) -> Option<(Entry, &Binding)> {
         self.journal(slot)?.entry(number)
+    }
+
+    /// Returns what a canary decided for rows of the call in this entry, in place of what the entry says.
+    pub fn journal_tried(&self, slot: PolicySlot, number: u64) -> Option<Tried> {
+        self.journal(slot)?.tried_in(number)
     }
 
     /// Returns how full a slot's journal is.

@@ -9,7 +9,8 @@ use mesh_proto::policy::{Asker, Candidates, Load, QosBatch, RouteBatch, Shares, 
 use super::{PolicySet, PolicySlot};
 use crate::load::Revision;
 use crate::trial::{
-    Answer, Asked, At, Call, Candidate, End, Plan, Start, Step, Trial, TrialError, TrialEvent, TrialStatus,
+    Answer, Asked, At, Call, Candidate, Decided, End, Plan, Start, Step, Trial, TrialError, TrialEvent,
+    TrialStatus,
 };
 
 /// At most one a slot.
@@ -61,8 +62,14 @@ impl Trials {
     }
 
     #[cold]
-    pub(super) fn routed(&mut self, now_ms: u64, took: Duration, batch: &RouteBatch, verdicts: &mut [u32]) {
-        let Some(trial) = self.running[PolicySlot::Route as usize].as_deref_mut() else { return };
+    pub(super) fn routed(
+        &mut self,
+        now_ms: u64,
+        took: Duration,
+        batch: &RouteBatch,
+        verdicts: &mut [u32],
+    ) -> Option<Decided> {
+        let trial = self.running[PolicySlot::Route as usize].as_deref_mut()?;
         if let Some((canary, figures)) = trial.canary() {
             return canary.route(At { now_ms, took, flows: &self.flows }, batch, verdicts, figures);
         }
@@ -70,11 +77,18 @@ impl Trials {
             asked: Asked::Route(batch.clone()),
             answer: Answer::Route(verdicts.to_vec()),
         });
+        None
     }
 
     #[cold]
-    pub(super) fn classified(&mut self, now_ms: u64, took: Duration, batch: &QosBatch, classes: &mut [u8]) {
-        let Some(trial) = self.running[PolicySlot::Qos as usize].as_deref_mut() else { return };
+    pub(super) fn classified(
+        &mut self,
+        now_ms: u64,
+        took: Duration,
+        batch: &QosBatch,
+        classes: &mut [u8],
+    ) -> Option<Decided> {
+        let trial = self.running[PolicySlot::Qos as usize].as_deref_mut()?;
         if let Some((canary, figures)) = trial.canary() {
             return canary.classify(At { now_ms, took, flows: &self.flows }, batch, classes, figures);
         }
@@ -82,6 +96,7 @@ impl Trials {
             asked: Asked::Classify(batch.clone()),
             answer: Answer::Classify(classes.to_vec()),
         });
+        None
     }
 
     #[cold]

@@ -10,9 +10,18 @@ use super::compared::{Answer, Asked, compare};
 use super::figures::Figures;
 use super::{CanaryPlan, Start, TrialError};
 use crate::fault::Fault;
+use crate::load::Revision;
 
 /// Flow numbers are compared in steps of this many.
 const WHOLE: u64 = 10_000;
+
+/// What the candidate decided in a call, in the active one's place.
+pub(crate) struct Decided {
+    pub(crate) revision: Revision,
+    pub(crate) rows: Vec<u32>,
+    /// One for each row.
+    pub(crate) answers: Vec<u32>,
+}
 
 pub(crate) struct Canary {
     candidate: Candidate,
@@ -54,10 +63,10 @@ impl Canary {
         batch: &RouteBatch,
         verdicts: &mut [u32],
         figures: &mut Figures,
-    ) {
+    ) -> Option<Decided> {
         let rows = self.rows(at.flows);
         if at.flows.len() != batch.dest.len() || rows.is_empty() {
-            return;
+            return None;
         }
         let pick = |column: &[u32]| rows.iter().map(|&row| column[row]).collect();
         let asked = Asked::Route(RouteBatch {
@@ -67,9 +76,9 @@ impl Canary {
             class: rows.iter().map(|&row| batch.class[row]).collect(),
         });
         let active = Answer::Route(pick(verdicts));
-        if let Some(Answer::Route(answers)) = self.ask(&at, &asked, &active, figures) {
-            rows.iter().zip(answers).for_each(|(&row, answer)| verdicts[row] = answer);
-        }
+        let Some(Answer::Route(answers)) = self.ask(&at, &asked, &active, figures) else { return None };
+        rows.iter().zip(&answers).for_each(|(&row, &answer)| verdicts[row] = answer);
+        Some(self.decided(&rows, answers))
     }
 
     /// As [`Canary::route`], for classes.
@@ -79,10 +88,10 @@ impl Canary {
         batch: &QosBatch,
         classes: &mut [u8],
         figures: &mut Figures,
-    ) {
+    ) -> Option<Decided> {
         let rows = self.rows(at.flows);
         if at.flows.len() != batch.class.len() || rows.is_empty() {
-            return;
+            return None;
         }
         let pick = |column: &[u32]| rows.iter().map(|&row| column[row]).collect();
         let asked = Asked::Classify(QosBatch {
@@ -92,9 +101,14 @@ impl Canary {
             tag: pick(&batch.tag),
         });
         let active = Answer::Classify(rows.iter().map(|&row| classes[row]).collect());
-        if let Some(Answer::Classify(answers)) = self.ask(&at, &asked, &active, figures) {
-            rows.iter().zip(answers).for_each(|(&row, answer)| classes[row] = answer);
-        }
+        let Some(Answer::Classify(answers)) = self.ask(&at, &asked, &active, figures) else { return None };
+        rows.iter().zip(&answers).for_each(|(&row, &answer)| classes[row] = answer);
+        Some(self.decided(&rows, answers.into_iter().map(u32::from).collect()))
+    }
+
+    fn decided(&self, rows: &[usize], answers: Vec<u32>) -> Decided {
+        let rows = rows.iter().map(|&row| row as u32).collect();
+        Decided { revision: self.candidate.revision().clone(), rows, answers }
     }
 
     fn ask(&mut self, at: &At<'_>, asked: &Asked, active: &Answer, figures: &mut Figures) -> Option<Answer> {

@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use mesh_plugin_host::compare::Answers;
+use mesh_plugin_host::journal::replay::{Against, replay};
+use mesh_plugin_host::journal::{Binding, Page};
+use mesh_plugin_host::limits::JOURNAL_BYTES;
 use mesh_plugin_host::trial::{
     Breach, CanaryPlan, Candidate, End, Gates, Length, MaxP99, Plan, Stage, TrialError, TrialEvent,
     TrialStatus,
@@ -263,6 +267,31 @@ fn a_canary_decides_for_its_share_of_the_flows_and_always_the_same_ones() {
     assert_eq!(over(&mut set, 1_000).0, Ok(()));
     assert!(!set.wants_flows());
     assert_eq!(ask(&mut set, 1_001, 50), 0, "who switches is who drives the trial");
+}
+
+/// What a message met is told under the name of whoever decided on it, and the record stays the active one's.
+#[test]
+fn what_a_canary_decides_stands_in_the_journal_behind_the_call() {
+    let mut set = PolicySet::new(&engine());
+    set.keep_journal(JOURNAL_BYTES, 0);
+    set.observe(0, &view());
+    set.swap_routing(good(), 0, Carry::Reset).unwrap();
+    set.begin_trial(ROUTE, vec![latency()], canary_of(5_000), 0).unwrap();
+    assert_eq!(ask_flows(&mut set, 1, &[0, u32::MAX, 1]), [NATIVE, 0, NATIVE]);
+
+    let number = set.noted().unwrap()[0];
+    let (call, _) = set.journal_entry(ROUTE, number).unwrap();
+    let tried = set.journal_tried(ROUTE, number).unwrap();
+
+    assert_eq!(call.event.answer().map(|(_, answers)| answers), Some(Answers::Routes(&[0, 0, 0])));
+    assert_eq!((tried.of, &*tried.plugin, &*tried.version), (number, "built-in/latency", "0.1.0"));
+    assert_eq!((tried.rows, tried.answers), (vec![0, 2], vec![NATIVE, NATIVE]));
+    ask_flows(&mut set, 2, &[u32::MAX]);
+    assert_eq!(set.journal_tried(ROUTE, set.noted().unwrap()[0]), None, "none of its flows");
+    let Page { entries, bindings, .. } = set.journal_page(ROUTE, 0, usize::MAX).unwrap();
+    let recorded = |_: &Binding| Some(hostile_routing().clone());
+    let replayed = replay(ROUTE, &bindings, &entries, Against::Recorded(&recorded)).unwrap();
+    assert!(replayed.is_equal(), "{replayed:?}");
 }
 
 #[test]

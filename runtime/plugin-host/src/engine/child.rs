@@ -6,7 +6,10 @@
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
 
 use super::{Bound, config};
 use crate::inspect::NotAComponent;
@@ -17,6 +20,9 @@ use crate::settings::clip;
 /// The first byte of the child's answer.
 const CODE: u8 = 0;
 const REFUSED: u8 = 1;
+
+/// Seconds that a compilation may take for each second of its CPU: a busy machine gives it a small part of a core.
+const PATIENCE: u64 = 30;
 
 /// What compiling one component may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +58,7 @@ impl Compiler {
     }
 
     /// Returns the compiled code of a component. Blocks for up to [`limits::COMPILE_CPU_S_MOST`] of the
-    /// child's CPU.
+    /// child's CPU, and [`PATIENCE`] times as long by the clock.
     pub(super) fn compile(&self, component: &[u8]) -> Result<Vec<u8>, LoadError> {
         let failed = |error: io::Error| LoadError::Compiler { reason: clip(error.to_string()) };
         let mut child = Command::new(&self.program)
@@ -64,23 +70,41 @@ impl Compiler {
             .stderr(Stdio::null())
             .spawn()
             .map_err(failed)?;
-        let answer = talk(&mut child, component);
+        let budget = Budget::of(component.len());
+        let answer = talk_within(Duration::from_secs(budget.cpu_s * PATIENCE), &mut child, component);
         // Else it has closed its end, and is about to end or has been ended.
         if answer.as_ref().map_or(true, |answer| answer.len() as u64 > limits::COMPILED_BYTES) {
             let _ = child.kill();
         }
         let status = child.wait().map_err(failed)?;
-        read_answer(answer.map_err(failed)?, status, Budget::of(component.len()))
+        read_answer(answer.map_err(failed)?, status, budget)
     }
 }
 
-fn talk(child: &mut Child, component: &[u8]) -> io::Result<Vec<u8>> {
+/// Ends a child that waits for something, which costs it no CPU, so that nobody waits for it.
+fn talk_within(time: Duration, child: &mut Child, component: &[u8]) -> io::Result<Vec<u8>> {
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let (done, is_done) = channel::<()>();
+    thread::scope(|scope| {
+        let talking = scope.spawn(move || {
+            let answer = talk(stdin, stdout, component);
+            drop(done);
+            answer
+        });
+        if is_done.recv_timeout(time) == Err(RecvTimeoutError::Timeout) {
+            let _ = child.kill();
+        }
+        talking.join().expect("reading and writing does not panic")
+    })
+}
+
+fn talk(stdin: Option<ChildStdin>, stdout: Option<ChildStdout>, component: &[u8]) -> io::Result<Vec<u8>> {
     // It reads to the end before it writes, so neither waits for the other. One that died is told by its status.
-    if let Some(mut stdin) = child.stdin.take() {
+    if let Some(mut stdin) = stdin {
         let _ = stdin.write_all(component);
     }
     let mut answer = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
+    if let Some(stdout) = stdout {
         stdout.take(limits::COMPILED_BYTES + 1).read_to_end(&mut answer)?;
     }
     Ok(answer)
@@ -93,8 +117,9 @@ fn read_answer(mut answer: Vec<u8>, status: ExitStatus, budget: Budget) -> Resul
             over(format!("its compiled code has more than {} MiB", limits::COMPILED_BYTES >> 20))
         }
         _ if is_signal(status) => over(format!(
-            "compiling it takes more than {} s of CPU or {} MiB",
+            "compiling it takes more than {} s of CPU, {} s by the clock or {} MiB",
             budget.cpu_s,
+            budget.cpu_s * PATIENCE,
             budget.memory >> 20
         )),
         Some(&CODE) if status.success() => Ok(answer.split_off(1)),

@@ -97,6 +97,8 @@ pub(crate) struct HandlerThread {
     jobs: SyncSender<Job>,
     /// Events that the handler was too slow for.
     pub(crate) skipped: u64,
+    /// What is to be withdrawn and found no room yet.
+    withdrawal: Option<Vec<[u8; 32]>>,
 }
 
 impl HandlerThread {
@@ -116,15 +118,28 @@ impl HandlerThread {
             .name("mesh-handler".to_owned())
             .spawn(|| thread.run(receiver))
             .expect("a process that starts can start one thread");
-        (HandlerThread { jobs, skipped: 0 }, answers, identity)
+        (HandlerThread { jobs, skipped: 0, withdrawal: None }, answers, identity)
     }
 
-    /// Hands a job over; events that find no room are dropped.
+    /// Hands a job over; events that find no room are dropped, a withdrawal waits for some.
     pub(crate) fn hand(&mut self, job: Job) {
+        self.hand_withdrawal();
         match self.jobs.try_send(job) {
             Ok(()) => {}
+            // Nothing revoked becomes good again, so a later list has what an earlier one had.
+            Err(TrySendError::Full(Job::Withdraw { digests })) => self.withdrawal = Some(digests),
             // A question whose answer is dropped is answered as failed by its asker.
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.skipped += 1,
+        }
+    }
+
+    /// Hands over the withdrawal that found no room, if there is some now.
+    pub(crate) fn hand_withdrawal(&mut self) {
+        if let Some(digests) = self.withdrawal.take()
+            && let Err(TrySendError::Full(Job::Withdraw { digests })) =
+                self.jobs.try_send(Job::Withdraw { digests })
+        {
+            self.withdrawal = Some(digests);
         }
     }
 }
@@ -285,5 +300,25 @@ impl Thread {
             // A driver that is gone needs nothing any more.
             let _ = self.told.blocking_send(told);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_withdrawal_is_handed_over_once_the_handler_has_room() {
+        let (jobs, queue) = sync_channel(1);
+        let mut thread = HandlerThread { jobs, skipped: 0, withdrawal: None };
+        thread.hand(Job::Event(Event::Timer(1)));
+        thread.hand(Job::Withdraw { digests: vec![[7; 32]] });
+        thread.hand_withdrawal();
+        assert!(matches!(queue.try_recv(), Ok(Job::Event(_))));
+
+        thread.hand(Job::Event(Event::Timer(2)));
+
+        assert!(matches!(queue.try_recv(), Ok(Job::Withdraw { digests }) if digests == [[7; 32]]));
+        assert_eq!((queue.try_recv().is_err(), thread.skipped), (true, 1), "the event found no room");
     }
 }

@@ -542,6 +542,7 @@ impl Driver {
     fn look(&mut self) {
         self.look_at_rates();
         self.parts.plugins.set.look(unix_ms());
+        self.parts.plugins.handler.hand_withdrawal();
         self.expire_pings();
         self.expire_whys();
         self.look_for_restarts();

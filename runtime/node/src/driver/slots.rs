@@ -132,27 +132,45 @@ impl Driver {
         Ok(plugins.source(&digest, bytes, &request.settings, terms).expect("it was found above"))
     }
 
+    /// Says whether what was made ready may go into its slot. Meanwhile it may have been removed, a grant or a key
+    /// taken back, a trial begun.
+    pub(super) fn still_allowed(&self, loaded: &Loaded, request: &SwapRequest) -> Result<(), ApiError> {
+        let revision = loaded.revision();
+        self.check_candidate(revision, request)?;
+        if self.parts.plugins.grants(&revision.digest) != loaded.grants() {
+            let message = format!("the grants of {revision} were changed while it was made ready");
+            return Err(ApiError::new(&code::GRANTS_REFUSED, message).help("meshctl plugin grants show"));
+        }
+        if request.dry_run { Ok(()) } else { self.check_no_trial(&request.slot) }
+    }
+
+    /// Says whether a revision is still installed and may be bound.
+    pub(super) fn check_candidate(&self, revision: &Revision, request: &SwapRequest) -> Result<(), ApiError> {
+        let plugins = &self.parts.plugins;
+        let installed = plugins.installed.get(&revision.digest).ok_or_else(|| {
+            ApiError::new(&code::NO_SUCH_PLUGIN, format!("{revision} is not installed any more"))
+                .help("meshctl plugin list")
+        })?;
+        plugins.check_binding(installed, unix_ms(), request.allow_downgrade)
+    }
+
     pub(super) fn on_done(&mut self, done: Done) {
         match done {
             Done::Loaded { outcome, origin, dry_run, answer } => {
                 let reply = outcome.and_then(|candidate| self.on_loaded(candidate, &origin, dry_run));
                 self.answer_when_kept(reply, answer);
             }
-            Done::Ready { outcome, request, answer } => match outcome {
-                Ok((ready, loaded)) => {
-                    // A key may have been revoked while the plugin was being made ready.
-                    let installed = self.parts.plugins.installed.get(&loaded.revision().digest);
-                    let allowed = installed.map_or(Ok(()), |installed| {
-                        self.parts.plugins.check_binding(installed, unix_ms(), request.allow_downgrade)
-                    });
-                    if let Err(error) = allowed {
-                        return drop(answer.send(Err(error)));
-                    }
+            Done::Ready { outcome, request, answer } => {
+                let ready = outcome.map_err(|error| not_ready(&error)).and_then(|(ready, loaded)| {
+                    self.still_allowed(&loaded, &request)?;
                     self.parts.plugins.remember(loaded);
-                    self.switch(ready, request, answer);
+                    Ok(ready)
+                });
+                match ready {
+                    Ok(ready) => self.switch(ready, request, answer),
+                    Err(error) => drop(answer.send(Err(error))),
                 }
-                Err(error) => drop(answer.send(Err(not_ready(&error)))),
-            },
+            }
             Done::Trial { outcome, asked } => self.on_trial_ready(outcome, asked),
             Done::HandlerStatus { status, finish, answer } => {
                 let reply = finish(self, status.as_deref());

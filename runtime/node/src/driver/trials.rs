@@ -10,7 +10,7 @@ use mesh_plugin_host::trial::{
     CanaryPlan, Candidate, End, Figures, Gates, Length, MaxP99, Plan, Stage, TrialError, TrialEvent,
     TrialStatus,
 };
-use mesh_plugin_host::{Loaded, PolicySlot, Revision, SwapReport, limits};
+use mesh_plugin_host::{Loaded, PolicySlot, SwapReport, limits};
 
 use super::Driver;
 use super::clock::unix_ms;
@@ -121,8 +121,7 @@ impl Driver {
         spec: TrialSpec,
     ) -> Result<Reply, ApiError> {
         let Prepared { ready, loaded, candidates } = prepared;
-        // A key may have been revoked while the plugin was being made ready.
-        self.check_candidate(loaded.revision(), &request)?;
+        self.still_allowed(&loaded, &request)?;
         let plan = plan(&spec, request.old_state);
         let begun = self.parts.plugins.set.begin_trial(slot, candidates, plan, unix_ms());
         begun.map_err(|error| not_begun(&error, &request))?;
@@ -132,14 +131,6 @@ impl Driver {
         let report = self.trial_report(slot.name()).expect("it has just begun");
         self.tell_trial(&report);
         Ok(Reply::Trial(Box::new(report)))
-    }
-
-    fn check_candidate(&self, revision: &Revision, request: &SwapRequest) -> Result<(), ApiError> {
-        let plugins = &self.parts.plugins;
-        plugins
-            .installed
-            .get(&revision.digest)
-            .map_or(Ok(()), |installed| plugins.check_binding(installed, unix_ms(), request.allow_downgrade))
     }
 
     /// Brings the trials forward.

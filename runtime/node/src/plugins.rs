@@ -420,7 +420,13 @@ impl Plugins {
     }
 
     /// Notes a component that was loaded, and returns the write that keeps it; `None` if it was there.
-    pub(crate) fn install(&mut self, loaded: Loaded, origin: &str, bytes: &Bytes) -> Option<Write> {
+    pub(crate) fn install(
+        &mut self,
+        loaded: Loaded,
+        grants: Grants,
+        origin: &str,
+        bytes: &Bytes,
+    ) -> Option<Write> {
         let revision = loaded.revision().clone();
         let known = self.installed.contains_key(&revision.digest);
         let since_ms = unix_ms();
@@ -431,12 +437,13 @@ impl Plugins {
             since_ms,
             is_built_in: false,
             signatures: Vec::new(),
-            grants: loaded.grants(),
+            grants,
             loaded: None,
             revision: revision.clone(),
         });
-        installed.grants = granted::union(installed.grants, loaded.grants());
-        installed.loaded = Some(loaded);
+        installed.grants = granted::union(installed.grants, grants);
+        // What was given or taken meanwhile takes another load.
+        installed.loaded = (installed.grants == loaded.grants()).then_some(loaded);
         if known {
             return None;
         }

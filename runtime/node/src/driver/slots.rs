@@ -85,8 +85,9 @@ impl Driver {
         }
         let (engine, done) = (self.parts.plugins.engine.clone(), self.done_sender.clone());
         let trust = self.parts.plugins.trust.clone();
+        let given = self.parts.plugins.given();
         tokio::task::spawn_blocking(move || {
-            let outcome = trust.candidate(&engine, &bytes, grants, unix_ms());
+            let outcome = trust.candidate(&engine, &bytes, (grants, &given), unix_ms());
             // A driver that is gone has nobody to answer.
             let _ = done.blocking_send(Done::Loaded { outcome, origin, dry_run, answer });
         });
@@ -193,7 +194,7 @@ impl Driver {
     }
 
     fn on_loaded(&mut self, candidate: Candidate, origin: &str, dry_run: bool) -> Result<Reply, ApiError> {
-        let Candidate { loaded, component, signatures } = candidate;
+        let Candidate { loaded, component, signatures, grants } = candidate;
         let (revision, kind) = (loaded.revision().clone(), loaded.kind());
         let plugins = &mut self.parts.plugins;
         // Again, with what is known of this revision already: the list may have changed during the compilation,
@@ -219,8 +220,8 @@ impl Driver {
             undo: None,
         };
         if !dry_run {
-            let granted = plugins.keep_grants(&loaded);
-            let write = plugins.install(loaded, origin, &component);
+            let granted = plugins.keep_grants(&revision.digest, grants);
+            let write = plugins.install(loaded, grants, origin, &component);
             self.writes.extend(granted);
             report.known = write.is_none();
             report.undo = write.as_ref().map(|_| format!("meshctl plugin remove {}", report.revision));

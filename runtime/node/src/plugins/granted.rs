@@ -1,10 +1,10 @@
 //! What the operator gave each installed revision, and which revisions he pinned. Kept over a restart; what is built
 //! in has what it asks for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_plugin_host::inspect::Needs;
-use mesh_plugin_host::{Grants, Inspection, Loaded};
+use mesh_plugin_host::{Grants, Inspection};
 
 use super::{Plugins, hex};
 use crate::api::{ApiError, code};
@@ -67,6 +67,11 @@ impl Plugins {
         self.installed.get(digest).map_or(Grants::NONE, |installed| installed.grants)
     }
 
+    /// Returns what each installed revision may use.
+    pub(crate) fn given(&self) -> BTreeMap<[u8; 32], Grants> {
+        self.installed.iter().map(|(digest, installed)| (*digest, installed.grants)).collect()
+    }
+
     /// Changes what an installed revision may use, and returns the write that keeps it. It is loaded anew before it
     /// is bound again.
     pub(crate) fn grant(&mut self, digest: &[u8; 32], grants: Grants) -> Option<Write> {
@@ -79,13 +84,12 @@ impl Plugins {
         Some(keep_grants(digest, grants))
     }
 
-    /// Returns the write that keeps what a component was loaded with, if that is more than what it had.
-    pub(crate) fn keep_grants(&self, loaded: &Loaded) -> Option<Write> {
-        let digest = loaded.revision().digest;
-        let is_built_in = self.installed.get(&digest).is_some_and(|installed| installed.is_built_in);
-        let before = self.grants(&digest);
-        let after = union(before, loaded.grants());
-        (after != before && !is_built_in).then(|| keep_grants(&digest, after))
+    /// Returns the write that keeps what a revision is given, if that is more than what it had.
+    pub(crate) fn keep_grants(&self, digest: &[u8; 32], more: Grants) -> Option<Write> {
+        let is_built_in = self.installed.get(digest).is_some_and(|installed| installed.is_built_in);
+        let before = self.grants(digest);
+        let after = union(before, more);
+        (after != before && !is_built_in).then(|| keep_grants(digest, after))
     }
 
     /// Pins or unpins a revision, and returns the write that keeps it.

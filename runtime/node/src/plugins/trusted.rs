@@ -13,6 +13,7 @@ use mesh_plugin_host::{
     Engine, Grants, Inspection, Kind, Loaded, Package, PackageError, Revision, inspect, load,
 };
 
+use super::granted::union;
 use super::{Installed, Plugins};
 use crate::api::{ApiError, SignerRow, SignerState, Time, code};
 use crate::driver::load_failed;
@@ -38,6 +39,8 @@ pub(crate) struct Candidate {
     pub(crate) loaded: Loaded,
     pub(crate) component: Bytes,
     pub(crate) signatures: Vec<Signed>,
+    /// What it was to be given; it was loaded with that, and what it had.
+    pub(crate) grants: Grants,
 }
 
 /// A component or package, taken apart and verified, and not compiled yet.
@@ -113,20 +116,22 @@ impl Trust {
         }
     }
 
-    /// Verifies, judges and compiles; what is refused is never compiled.
+    /// Verifies, judges and compiles; what is refused is never compiled. Takes what is to be granted, and what the
+    /// revisions have that are here already: it is not asked for again.
     pub(crate) fn candidate(
         &self,
         engine: &Engine,
         bytes: &Bytes,
-        grants: Grants,
+        (grants, given): (Grants, &BTreeMap<[u8; 32], Grants>),
         now_ms: u64,
     ) -> Result<Candidate, ApiError> {
         let Opened { inspection, component, signatures } = open(bytes)?;
         if let Some(kind) = inspection.kind {
             self.judge(&signatures, &inspection.revision(), kind, Some(now_ms))?;
         }
-        let loaded = load(engine, &component, grants).map_err(|error| load_failed(&error))?;
-        Ok(Candidate { loaded, component, signatures })
+        let had = given.get(&inspection.digest).copied().unwrap_or(Grants::NONE);
+        let loaded = load(engine, &component, union(grants, had)).map_err(|error| load_failed(&error))?;
+        Ok(Candidate { loaded, component, signatures, grants })
     }
 
     /// Refuses what is below the highest version that was ever bound under this name.

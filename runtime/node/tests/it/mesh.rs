@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mesh_node::api::{OldState, PeerState, Reply, Request, SwapRequest, code};
+use mesh_node::api::{InstallReport, OldState, PeerState, Reply, Request, SwapRequest, code};
 use mesh_node::message::{Delivery, Filter, Message, SendOptions};
 use mesh_node::{LinkPolicy, Mesh, Subscription};
 use mesh_plugin_host::builtin;
@@ -46,6 +46,32 @@ fn explicit(name: &str) -> mesh_node::Builder {
     Mesh::builder().name(name).links(LinkPolicy::Explicit)
 }
 
+/// Installs it with no grants.
+async fn install(mesh: &Mesh, component: &'static [u8]) -> InstallReport {
+    let install = Request::PluginInstall {
+        origin: "test".into(),
+        grants: Vec::new(),
+        dry_run: false,
+        allow_large: false,
+    };
+    match mesh.call(install, Bytes::from_static(component)).await {
+        Ok(Reply::Installed(report)) => report,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn swap(plugin: &str) -> Request {
+    Request::PluginSwap(SwapRequest {
+        slot: "route".into(),
+        plugin: plugin.to_owned(),
+        settings: Default::default(),
+        old_state: OldState::Keep,
+        dry_run: false,
+        allow_downgrade: false,
+        on_failure: None,
+    })
+}
+
 async fn chain() -> [Mesh; 3] {
     let b = explicit("b").start().await.expect("b starts");
     let addr = &b.local_addrs()[0];
@@ -76,15 +102,7 @@ async fn a_message_crosses_a_chain_and_its_id_is_the_same_at_both_ends() {
 async fn swapping_the_middle_nodes_policy_under_load_loses_and_doubles_nothing() {
     let [a, b, c] = chain().await;
     let mut inbox = c.subscribe(Filter::Inbox { from_offset: None }).await.expect("subscribed");
-    let install = Request::PluginInstall {
-        origin: "test".into(),
-        grants: Vec::new(),
-        dry_run: false,
-        allow_large: false,
-    };
-    let Ok(Reply::Installed(next)) = b.call(install, Bytes::from_static(builtin::LATENCY_NEXT)).await else {
-        panic!("installed")
-    };
+    let next = install(&b, builtin::LATENCY_NEXT).await;
     let Reply::Status(status) = call(&b, Request::Status).await else { panic!("status") };
     let first = status.policies[0].revision.clone();
 
@@ -97,16 +115,7 @@ async fn swapping_the_middle_nodes_policy_under_load_loses_and_doubles_nothing()
     });
     for n in 0..10 {
         let plugin = if n % 2 == 0 { next.revision.clone() } else { first.clone() };
-        let swap = SwapRequest {
-            slot: "route".into(),
-            plugin,
-            settings: Default::default(),
-            old_state: OldState::Keep,
-            dry_run: false,
-            allow_downgrade: false,
-            on_failure: None,
-        };
-        let Reply::Swapped(report) = call(&b, Request::PluginSwap(swap)).await else { panic!("swapped") };
+        let Reply::Swapped(report) = call(&b, swap(&plugin)).await else { panic!("swapped") };
         assert!(report.state_carried);
     }
     let mut numbers: Vec<u32> = take(&mut inbox, 20_000)
@@ -122,6 +131,15 @@ async fn swapping_the_middle_nodes_policy_under_load_loses_and_doubles_nothing()
     };
     assert_eq!(state.counter, Some(state.state_messages));
     publisher.await.expect("the publisher ends");
+}
+
+#[tokio::test]
+async fn what_is_installed_again_keeps_what_it_was_granted() {
+    let a = explicit("a").start().await.expect("a starts");
+
+    let beacon = install(&a, builtin::BEACON).await;
+
+    assert!(beacon.known);
 }
 
 // I7: an offset is a number from outside.
@@ -179,18 +197,9 @@ async fn durable_messages_wait_in_the_store_over_a_restart_of_their_author() {
 #[tokio::test]
 async fn an_unknown_peer_or_plugin_is_refused_with_its_code() {
     let a = explicit("a").start().await.expect("a starts");
-    let swap = SwapRequest {
-        slot: "route".into(),
-        plugin: "nobody/nothing".into(),
-        settings: Default::default(),
-        old_state: OldState::Keep,
-        dry_run: false,
-        allow_downgrade: false,
-        on_failure: None,
-    };
     for (request, expected) in [
         (Request::Ping { peer: "nobody".into(), count: 1 }, &code::NO_SUCH_NODE),
-        (Request::PluginSwap(swap), &code::NO_SUCH_PLUGIN),
+        (swap("nobody/nothing"), &code::NO_SUCH_PLUGIN),
         (Request::PluginRollback { slot: "rout".into(), dry_run: false }, &code::NO_SUCH_SLOT),
     ] {
         let error = a.call(request.clone(), Bytes::new()).await.expect_err("refused");

@@ -142,6 +142,22 @@ async fn what_is_installed_again_keeps_what_it_was_granted() {
     assert!(beacon.known);
 }
 
+// H06: whichever comes first, what runs is installed.
+#[tokio::test]
+async fn what_is_removed_while_it_is_made_ready_is_not_bound() {
+    let a = explicit("a").start().await.expect("a starts");
+    let next = install(&a, builtin::LATENCY_NEXT).await.revision;
+    let remove = Request::PluginRemove { plugin: next.clone(), dry_run: false };
+
+    let (swapped, removed) = tokio::join!(a.call(swap(&next), Bytes::new()), a.call(remove, Bytes::new()));
+
+    match (swapped, removed) {
+        (Ok(_), Err(refused)) => assert!(refused.is(&code::PLUGIN_IN_USE), "{refused}"),
+        (Err(refused), Ok(_)) => assert!(refused.is(&code::NO_SUCH_PLUGIN), "{refused}"),
+        both => panic!("{both:?}"),
+    }
+}
+
 // I7: an offset is a number from outside.
 #[tokio::test]
 async fn the_largest_offset_acknowledges_everything_and_harms_nobody() {

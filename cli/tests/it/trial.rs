@@ -159,6 +159,7 @@ fn a_canary_decides_for_some_flows_and_can_be_ended() {
     assert_eq!((&refused["code"], &refused["exit"]), (&"MESH-P150".into(), &1.into()));
     assert_eq!(refused["help"][1], "meshctl plugin rollback qos");
     assert_eq!(place.error(&[&canary[..], &["--no-wait"]].concat())["code"], "MESH-P150");
+    assert_eq!(place.error(&["plugin", "pause", "qos"])["code"], "MESH-P150", "it would not last");
     assert_eq!(place.error(&["plugin", "remove", "acme/fair"])["code"], "MESH-P110");
 
     let rehearsed = place.json(&["plugin", "rollback", "qos", "--dry-run"]);

@@ -317,8 +317,8 @@ that needs more than the limits is refused as too large instead."
 
     TRIAL_RUNNING "MESH-P150" 1 "a trial is under way in the slot"
 "A candidate runs in the shadow of this slot or decides for a share of its flows. Another swap would leave open what it
-is compared with. 'meshctl plugin show SLOT' shows how it stands; 'meshctl plugin rollback SLOT' ends it, and then the
-slot can be swapped."
+is compared with, and a pause would end when it passes. 'meshctl plugin show SLOT' shows how it stands; 'meshctl plugin rollback SLOT' ends it, and then the
+slot can be swapped or paused."
 
     TRIAL_RETURNED "MESH-P151" 10 "the candidate did not pass its trial"
 "A gate did not hold: the candidate trapped, disagreed too often, was too slow, or no traffic came to compare it by. What

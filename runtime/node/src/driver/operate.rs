@@ -46,6 +46,10 @@ impl Driver {
             Err(error) => return drop(answer.send(Err(error))),
         };
         let Some(policy) = policy_slot(kind) else { return self.act_on_handler(act, dry_run, answer) };
+        // A candidate that passes is bound, and would run where nothing was to run.
+        if let (Act::Pause, Err(error)) = (act, self.check_no_trial(kind.slot())) {
+            return drop(answer.send(Err(error)));
+        }
         let before = self.parts.plugins.set.status(policy);
         let outcome = act.check(kind, &before).and_then(|()| match dry_run {
             true => Ok(before.clone()),

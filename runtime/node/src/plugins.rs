@@ -23,18 +23,18 @@ use crate::store::{Store, StoreError, Table, Write};
 mod act;
 mod binding;
 pub(crate) mod granted;
+mod stored;
 mod trusted;
 
 pub(crate) use act::{Act, Lowering};
 pub(crate) use binding::Binding;
 #[cfg(feature = "oci")]
 pub(crate) use trusted::open;
+use stored::{pack_revision, unpack_revision};
 pub(crate) use trusted::{
     Candidate, Opened, Trust, merge, package_failed, signer_row, unpack, verify_failed,
 };
 
-/// Bytes of installed components that are looked at when a node starts.
-const REVISIONS_BYTES: usize = 256 * 1024 * 1024;
 /// Revisions that a node keeps, built-in ones not counted.
 pub(crate) const MAX_REVISIONS: usize = 256;
 const KV_PREFIX: &str = "kv/";
@@ -255,35 +255,6 @@ impl Plugins {
                 loaded: None,
             };
             self.installed.insert(inspection.digest, installed);
-        }
-        Ok(())
-    }
-
-    fn add_stored(&mut self, store: &Store) -> Result<(), StartError> {
-        for (key, value) in store.load(Table::Revisions, REVISIONS_BYTES)?.rows {
-            let Some((since_ms, origin, bytes)) = unpack_revision(&value) else { continue };
-            // Bytes that are not those that were verified stand under a digest that is not theirs.
-            if blake3::hash(&bytes).as_bytes()[..] != key {
-                tracing::error!(origin, "a stored plugin is damaged or was exchanged, and is not offered");
-                continue;
-            }
-            // A revision that this version cannot read any more is kept, and not offered.
-            let Ok(inspection) = inspect(&bytes) else { continue };
-            let Some(kind) = inspection.kind else { continue };
-            let signatures = trusted::stored_signatures(store, &inspection)?;
-            let grants = granted::stored_grants(store, &inspection.digest)?;
-            granted::stored_pin(store, &inspection.digest, &mut self.pinned)?;
-            self.installed.entry(inspection.digest).or_insert(Installed {
-                revision: inspection.revision(),
-                kind,
-                size: bytes.len(),
-                origin,
-                since_ms,
-                is_built_in: false,
-                signatures,
-                grants,
-                loaded: None,
-            });
         }
         Ok(())
     }
@@ -566,19 +537,6 @@ fn unpack_state(bytes: &[u8]) -> Option<([u8; 32], State)> {
     let (digest, rest) = bytes.split_first_chunk::<32>()?;
     let (version, rest) = rest.split_first_chunk::<4>()?;
     Some((*digest, State { version: u32::from_le_bytes(*version), bytes: rest.to_vec() }))
-}
-
-fn pack_revision(since_ms: u64, origin: &str, bytes: &Bytes) -> Bytes {
-    let origin = &origin.as_bytes()[..origin.len().min(usize::from(u16::MAX))];
-    [&since_ms.to_le_bytes()[..], &(origin.len() as u16).to_le_bytes(), origin, bytes].concat().into()
-}
-
-fn unpack_revision(value: &Bytes) -> Option<(u64, String, Bytes)> {
-    let (since_ms, rest) = value.split_first_chunk::<8>()?;
-    let (len, rest) = rest.split_first_chunk::<2>()?;
-    let (origin, bytes) = rest.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
-    let origin = String::from_utf8_lossy(origin).into_owned();
-    Some((u64::from_le_bytes(*since_ms), origin, value.slice_ref(bytes)))
 }
 
 fn value_of(setting: &api::Setting) -> mesh_plugin_host::Value {

@@ -35,8 +35,6 @@ pub(crate) use trusted::{
     Candidate, Opened, Trust, merge, package_failed, signer_row, unpack, verify_failed,
 };
 
-/// Revisions that a node keeps, built-in ones not counted.
-pub(crate) const MAX_REVISIONS: usize = 256;
 const KV_PREFIX: &str = "kv/";
 const STATE_PREFIX: &str = "state/";
 /// Digits of a digest that are enough to name a revision.

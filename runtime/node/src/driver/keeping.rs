@@ -10,7 +10,27 @@ use crate::api::{ApiError, CollectReport, GrantRow, OperateReport, RemoveReport,
 use crate::plugins::granted::{self, asked, names, parse, union, without};
 use crate::plugins::{Installed, plugin_ref};
 
+/// Revisions that a node keeps, built-in ones not counted.
+const MAX_REVISIONS: usize = 256;
+/// Bytes of their components: some fifty of the largest that languages make. A start reads them all.
+const MAX_INSTALLED: usize = 1 << 30;
+
 impl Driver {
+    /// Says whether there is room for another component of this length.
+    pub(super) fn check_room(&self, len: usize) -> Result<(), ApiError> {
+        let kept = || self.parts.plugins.installed.values().filter(|installed| !installed.is_built_in);
+        let message = if kept().count() >= MAX_REVISIONS {
+            format!("{MAX_REVISIONS} plugins are installed, which is the limit")
+        } else if kept().map(|installed| installed.size).sum::<usize>() + len > MAX_INSTALLED {
+            format!("with it, the installed plugins have more than {} MiB, which is the limit", MAX_INSTALLED >> 20)
+        } else {
+            return Ok(());
+        };
+        Err(ApiError::new(&code::PLUGIN_TOO_LARGE, message)
+            .help("meshctl plugin gc")
+            .help("meshctl plugin remove PLUGIN"))
+    }
+
     /// Returns what slots use or would go back to.
     fn in_use(&self, handler: Option<&SlotStatus>) -> Result<BTreeSet<[u8; 32]>, ApiError> {
         let handler = handler.ok_or_else(silent)?.clone();

@@ -24,7 +24,7 @@ use crate::api::{
 use crate::handler::{Job, Told};
 use crate::mesh::Answer;
 use crate::plugins::{
-    Act, Candidate, MAX_REVISIONS, Opened, Ready, ReadyError, Source, granted, kv_key, merge, plugin_ref,
+    Act, Candidate, Opened, Ready, ReadyError, Source, granted, kv_key, merge, plugin_ref,
     signer_row, unpack, verify_failed,
 };
 use crate::store::{Table, Write};
@@ -75,14 +75,6 @@ impl Driver {
             Ok(grants) => grants,
             Err(error) => return drop(answer.send(Err(error))),
         };
-        let kept = self.parts.plugins.installed.values().filter(|installed| !installed.is_built_in).count();
-        if kept >= MAX_REVISIONS {
-            let message = format!("{MAX_REVISIONS} plugins are installed, which is the limit");
-            let _ = answer.send(Err(ApiError::new(&code::PLUGIN_TOO_LARGE, message)
-                .help("meshctl plugin list")
-                .help("meshctl plugin remove PLUGIN")));
-            return;
-        }
         let (engine, done) = (self.parts.plugins.engine.clone(), self.done_sender.clone());
         let trust = self.parts.plugins.trust.clone();
         let given = self.parts.plugins.given();
@@ -196,6 +188,9 @@ impl Driver {
     fn on_loaded(&mut self, candidate: Candidate, origin: &str, dry_run: bool) -> Result<Reply, ApiError> {
         let Candidate { loaded, component, signatures, grants } = candidate;
         let (revision, kind) = (loaded.revision().clone(), loaded.kind());
+        if !self.parts.plugins.installed.contains_key(&revision.digest) {
+            self.check_room(component.len())?;
+        }
         let plugins = &mut self.parts.plugins;
         // Again, with what is known of this revision already: the list may have changed during the compilation,
         // and a component that a revoked key has signed is not taken without its signature either.

@@ -119,6 +119,8 @@ pub(crate) struct Driver {
     pings: HashMap<u64, pings::Pinging>,
     decisions: decisions::Decisions,
     following: Vec<why::Following>,
+    /// Questions of other nodes since the last look.
+    asked_of_late: usize,
     apps: Apps,
     submitted: VecDeque<(u64, Batch)>,
     unsubmitted: VecDeque<(u64, Vec<Write>)>,
@@ -157,6 +159,7 @@ impl Driver {
             pings: HashMap::new(),
             decisions: decisions::Decisions::new(DECISIONS_BYTES, unix_ms()),
             following: Vec::new(),
+            asked_of_late: 0,
             submitted: VecDeque::new(),
             unsubmitted: VecDeque::new(),
             next_ticket: 1,

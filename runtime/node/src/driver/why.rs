@@ -24,6 +24,8 @@ const WITHIN: Duration = Duration::from_secs(3);
 const MAX_HOPS: usize = 64;
 /// Messages that are followed at a time, at most.
 const MAX_FOLLOWED: usize = 16;
+/// Questions of other nodes that are answered between two looks, at most: each goes through all that is remembered.
+const MAX_ASKED: usize = 16;
 /// Decisions on one message that a node tells, at most: the last ones.
 const MAX_DECISIONS: usize = 8;
 
@@ -103,8 +105,9 @@ impl Driver {
         self.go_on(following);
     }
 
-    /// Gives up on nodes that do not answer.
+    /// Gives up on nodes that do not answer, and has time again for those that ask.
     pub(super) fn expire_whys(&mut self) {
+        self.asked_of_late = 0;
         for mut following in std::mem::take(&mut self.following) {
             let is_late = |(_, (_, at)): &(&u64, &(NodeId, Instant))| at.elapsed() > WITHIN;
             let late: Vec<u64> = following.asked.iter().filter(is_late).map(|(token, _)| *token).collect();
@@ -121,15 +124,12 @@ impl Driver {
     pub(super) fn on_asked(&mut self, from: NodeId, nonce: u64, question: &Bytes) {
         let Ok(question) = serde_json::from_slice::<Question>(question) else { return };
         let Some(flow) = unhex(&question.flow).and_then(|bytes| Flow::from_bytes(&bytes)) else { return };
-        let mut told = self.tell_why(&Which { id: question.why, flow, seq: question.seq });
-        let answer = loop {
-            match serde_json::to_vec(&told) {
-                Ok(bytes) if bytes.len() <= MAX_QUESTION => break bytes,
-                Ok(_) if !told.decisions.is_empty() => drop(told.decisions.remove(0)),
-                // A wide broadcast has more neighbours than a message holds: some of the way is better than none.
-                _ => return,
-            }
-        };
+        if self.asked_of_late >= MAX_ASKED {
+            return;
+        }
+        self.asked_of_late += 1;
+        let told = self.tell_why(&Which { id: question.why, flow, seq: question.seq });
+        let Some(answer) = told.fitting(MAX_QUESTION) else { return };
         self.inputs.push(Input::Answer { to: from, nonce, answer: answer.into() });
     }
 
@@ -236,6 +236,21 @@ impl Driver {
             by: Some(by_name(told.by).to_owned()),
             cost_us: told.cost_ns.map(|ns| f64::from(ns) / 1000.0),
             batch,
+        }
+    }
+}
+
+impl Told {
+    /// Writes as much of it as fits: newer decisions rather than older ones, and some neighbours rather than none.
+    fn fitting(mut self, max: usize) -> Option<Vec<u8>> {
+        loop {
+            match serde_json::to_vec(&self) {
+                Ok(bytes) if bytes.len() <= max => return Some(bytes),
+                Ok(_) if self.decisions.len() > 1 => drop(self.decisions.remove(0)),
+                // A wide broadcast has more neighbours than a message holds.
+                Ok(_) if !self.around.is_empty() => self.around.truncate(self.around.len() / 2),
+                _ => return None,
+            }
         }
     }
 }
@@ -354,4 +369,21 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     let digit = |digit: u8| char::from(digit).to_digit(16).map(|value| value as u8);
     let byte = |&[high, low]: &[u8; 2]| Some(digit(high)? << 4 | digit(low)?);
     pairs.iter().map(byte).collect::<Option<Vec<u8>>>().filter(|_| rest.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_more_neighbours_than_an_answer_holds_some_are_told() {
+        let around: Vec<String> = (0..2000u32).map(|n| format!("{n:064}")).collect();
+        let told = Told { decisions: Vec::new(), around: around.clone(), since_ms: 1 };
+
+        let answer = told.fitting(MAX_QUESTION).expect("some of it fits");
+
+        let read: Told = serde_json::from_slice(&answer).expect("it is whole");
+        assert!(answer.len() <= MAX_QUESTION && read.around.len() >= 100, "{}", read.around.len());
+        assert!(around.starts_with(&read.around));
+    }
 }

@@ -350,7 +350,9 @@ impl Driver {
 
     /// Answers once what was written so far is on disk.
     pub(super) fn answer_when_kept(&mut self, reply: Result<Reply, ApiError>, answer: Answer<Reply>) {
+        let is_kept = self.writes.is_empty() && self.submitted.is_empty();
         match reply {
+            Ok(reply) if is_kept => drop(answer.send(Ok(reply))),
             Ok(reply) => self.then.push(Box::new(move || drop(answer.send(Ok(reply))))),
             Err(error) => drop(answer.send(Err(error))),
         }

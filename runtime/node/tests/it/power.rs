@@ -425,6 +425,20 @@ async fn a_full_disk_stops_the_acknowledgements_until_there_is_space() {
     assert!(disk.syncs() > 0);
 }
 
+#[tokio::test]
+async fn a_batch_of_nothing_costs_no_sync() {
+    let disk = TestDisk::default();
+    let (store, mut events) = open(&disk);
+    store.submit(1, batch(1)).unwrap();
+    persisted(&mut events, 1).await;
+    let syncs = disk.syncs();
+
+    store.submit(2, Vec::new()).unwrap();
+    persisted(&mut events, 2).await;
+
+    assert_eq!(disk.syncs(), syncs);
+}
+
 /// A store that is closed while its disk refuses gives up and says so.
 #[tokio::test]
 async fn a_close_on_a_broken_disk_ends_with_the_error() {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mesh_plugin_host::handler::{Effect, Event, Failure, Handled, Outcome};
 use mesh_plugin_host::{
     Carry, Engine, HandlerSlot, Kv, LogLine, OperateError, PreparedHandler, Revision, SlotEvent, SlotStatus,
-    State, SwapError, SwapReport, Withdrawn,
+    SwapError, SwapReport, Withdrawn,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -51,7 +51,7 @@ pub(crate) enum Job {
         digests: Vec<[u8; 32]>,
     },
     Status {
-        answer: oneshot::Sender<(SlotStatus, Option<State>)>,
+        answer: oneshot::Sender<Box<SlotStatus>>,
     },
     /// Answered with how the slot was and is.
     Operate {
@@ -203,10 +203,7 @@ impl Thread {
                 self.switched(done, answer);
             }
             Job::Withdraw { digests } => self.withdraw(&digests),
-            Job::Status { answer } => {
-                let state = self.slot.peek_state().ok().flatten();
-                let _ = answer.send((self.slot.status(), state));
-            }
+            Job::Status { answer } => drop(answer.send(Box::new(self.slot.status()))),
             Job::Operate { act, answer } => {
                 let before = self.slot.status();
                 let done = self.operate(act, &before).map(|()| Box::new((before, self.slot.status())));

@@ -150,13 +150,7 @@ impl Driver {
             // A handler that hangs is interrupted in less; a node without one still answers.
             let status = tokio::time::timeout(HANDLER_WITHIN, status).await.ok().and_then(Result::ok);
             let finish: Finish = Box::new(finish);
-            let _ = done
-                .send(Done::HandlerStatus {
-                    status: status.map(|(status, _)| Box::new(status)),
-                    finish,
-                    answer,
-                })
-                .await;
+            let _ = done.send(Done::HandlerStatus { status, finish, answer }).await;
         });
     }
 

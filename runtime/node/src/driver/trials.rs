@@ -305,14 +305,27 @@ fn check_spec(spec: &TrialSpec, request: &SwapRequest) -> Result<(), ApiError> {
 
 /// Returns the command that asks for a swap.
 fn swap_line(request: &SwapRequest) -> String {
-    let settings = request.settings.iter().map(|(name, value)| match value {
-        Setting::Flag(flag) => format!(" --set {name}={flag}"),
-        Setting::Integer(integer) => format!(" --set {name}={integer}"),
-        Setting::Number(number) => format!(" --set {name}={number}"),
-        Setting::Text(text) => format!(" --set '{name}={text}'"),
-    });
-    let reset = if request.old_state == OldState::Reset { " --reset-state" } else { "" };
-    format!("meshctl plugin swap {} {}{}{reset}", request.slot, request.plugin, settings.collect::<String>())
+    let mut line = format!("meshctl plugin swap {} {}", request.slot, request.plugin);
+    for (name, value) in &request.settings {
+        line += &match value {
+            Setting::Flag(flag) => format!(" --set {name}={flag}"),
+            Setting::Integer(integer) => format!(" --set {name}={integer}"),
+            Setting::Number(number) => format!(" --set {name}={number}"),
+            // As a shell reads it: out of the quotes, an escaped one, and in again.
+            Setting::Text(text) => format!(" --set '{name}={}'", text.replace('\'', r"'\''")),
+        };
+    }
+    if let Some(on_failure) = request.on_failure {
+        line += &format!(" --on-failure {}", mesh_plugin_host::OnFailure::from(on_failure));
+    }
+    for (is_set, option) in [
+        (request.old_state == OldState::Reset, " --reset-state"),
+        (request.allow_downgrade, " --allow-downgrade"),
+        (request.dry_run, " --dry-run"),
+    ] {
+        line += if is_set { option } else { "" };
+    }
+    line
 }
 
 /// Returns the command that asks for a trial.
@@ -402,5 +415,32 @@ fn figures(figures: &Figures) -> TrialFigures {
                 candidate: example.candidate.clone(),
             })
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::OnFailure;
+
+    #[test]
+    fn a_command_to_ask_again_asks_for_the_same() {
+        let request = SwapRequest {
+            slot: "qos".to_owned(),
+            plugin: "acme/fair".to_owned(),
+            settings: [("note".to_owned(), Setting::Text("it's".to_owned()))].into(),
+            old_state: OldState::Reset,
+            dry_run: true,
+            allow_downgrade: true,
+            on_failure: Some(OnFailure::FailOpen),
+        };
+
+        assert_eq!(
+            swap_line(&request),
+            concat!(
+                r"meshctl plugin swap qos acme/fair --set 'note=it'\''s' --on-failure fail-open",
+                " --reset-state --allow-downgrade --dry-run"
+            )
+        );
     }
 }

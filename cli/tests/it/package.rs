@@ -358,6 +358,22 @@ fn a_removed_key_leaves_its_plugins_in_their_slots() {
     assert_eq!(place.json(&["plugin", "trust", "list"]).as_array().unwrap().len(), 0);
 }
 
+#[test]
+fn what_is_built_in_stays_whoever_signed_it_and_was_revoked() {
+    let mut place = Place::new();
+    let acme = key(&place, "acme.key");
+    write(&place, "latency.wasm", builtin::LATENCY);
+    sign(&place, "latency.wasm", "acme.key", "latency.meshpkg");
+    place.up("bob", &[]);
+    place.json(&["plugin", "trust", "add", &acme, "--for", "built-in/*"]);
+    place.json(&["plugin", "install", "latency.meshpkg"]);
+
+    let revoked = place.json(&["plugin", "trust", "revoke", &acme]);
+
+    assert_eq!(revoked["withdrawn"].as_array().map(Vec::len), Some(0), "{revoked}");
+    assert_eq!(active(&place, "route"), "built-in/latency");
+}
+
 /// H10: an older version, however well signed, comes back only when the operator says so.
 #[test]
 fn an_older_version_is_bound_only_when_asked_for() {

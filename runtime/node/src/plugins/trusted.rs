@@ -247,9 +247,9 @@ impl Plugins {
     }
 
     /// Adds statements to those of an installed revision, and returns the write that keeps them. Of one key, the
-    /// later counts.
+    /// later counts. What is built in stands and falls with the program, whoever signs it.
     pub(crate) fn add_signatures(&mut self, digest: &[u8; 32], new: &[Signed]) -> Option<Write> {
-        let installed = self.installed.get_mut(digest)?;
+        let installed = self.installed.get_mut(digest).filter(|installed| !installed.is_built_in)?;
         let merged = merge(&installed.signatures, new);
         if merged == installed.signatures {
             return None;

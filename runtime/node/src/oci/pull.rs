@@ -1,12 +1,12 @@
 //! From a reference to the bytes of a plugin: manifest, component, config, signatures.
 //!
-//! Judges no signature. What comes out is a component or package, to be verified like a file of the same
-//! content.
+//! Judges no signer. What comes out is a component or package, to be verified like a file of the same content;
+//! signatures that do not hold are left out of it, because others can put them there.
 
 use bytes::Bytes;
 use mesh_plugin_host::package::MAX_STATEMENTS;
 use mesh_plugin_host::sign::Signed;
-use mesh_plugin_host::{Package, inspect};
+use mesh_plugin_host::{Inspection, Package, inspect};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Response, StatusCode};
 
@@ -102,9 +102,14 @@ impl Remote {
         let expected = (layer.digest, layer.size as usize);
         let told = |done| tell(Progress { phase: Phase::Fetching, done, total });
         let component = self.session.blob(url, "component", expected, told).await?;
-        let manifest = self.manifest_of(&component).await?;
+        // What is wrong with the component is for the node to say.
+        let inspection = inspect(&component).ok();
+        let manifest = self.manifest_of(inspection.as_ref()).await?;
         tell(Progress { phase: Phase::Signatures, done: 0, total: 0 });
-        let (signed, mut warnings) = self.signatures().await?;
+        let (signed, warnings) = match &inspection {
+            Some(inspection) => self.signatures(inspection).await?,
+            None => (Vec::new(), Vec::new()),
+        };
         let signatures = signed.len();
         let file = match &manifest {
             Some(manifest) if !signed.is_empty() => {
@@ -116,14 +121,14 @@ impl Remote {
             }
             _ => component,
         };
-        if manifest.is_none() && signatures > 0 {
-            warnings.push("there are signatures for what has no manifest; they count for nothing".to_owned());
-        }
         Ok(Pulled { digest: self.digest, component: layer.digest, file, signatures, warnings })
     }
 
     /// Returns the manifest that the component carries, if the registry shows the same one or none.
-    async fn manifest_of(&mut self, component: &[u8]) -> Result<Option<Vec<u8>>, RegistryError> {
+    async fn manifest_of(
+        &mut self,
+        component: Option<&Inspection>,
+    ) -> Result<Option<Vec<u8>>, RegistryError> {
         let descriptor = self.manifest.config.clone();
         let len = bounded("config", &descriptor, MAX_CONFIG)?;
         let url = self.session.url(&format!("blobs/{}", descriptor.digest));
@@ -131,34 +136,35 @@ impl Remote {
         let config: Config = serde_json::from_slice(&bytes).map_err(|error| RegistryError::NotAPlugin {
             reason: format!("its config cannot be read: {error}"),
         })?;
-        // What is wrong with the component is for the node to say.
-        let Ok(inspection) = inspect(component) else { return Ok(None) };
+        let Some(component) = component else { return Ok(None) };
         let shown = config.meshwork.map(|mirror| mirror.manifest.into_bytes());
-        match (shown, inspection.manifest_bytes) {
-            (Some(shown), Some(inside)) if shown != inside => Err(RegistryError::ManifestDiffers),
+        match (shown, &component.manifest_bytes) {
+            (Some(shown), Some(inside)) if shown != *inside => Err(RegistryError::ManifestDiffers),
             (Some(_), None) => Err(RegistryError::ManifestDiffers),
-            (_, inside) => Ok(inside),
+            (_, inside) => Ok(inside.clone()),
         }
     }
 
-    /// Fetches the statements that lie beside the plugin: of each signer the newest. What cannot be read is
-    /// left out and told, because others can put things there.
-    async fn signatures(&mut self) -> Result<(Vec<Signed>, Vec<String>), RegistryError> {
+    /// Fetches the statements that lie beside the plugin: of each signer the newest that holds. The others are left
+    /// out and told, because others can put things there.
+    async fn signatures(
+        &mut self,
+        component: &Inspection,
+    ) -> Result<(Vec<Signed>, Vec<String>), RegistryError> {
         let mut kept: Vec<Signed> = Vec::new();
         let mut warnings = Vec::new();
-        let referrers = self.referrers().await?;
+        let referrers = self.referrers().await;
+        let referrers = or_left_out(referrers, &mut warnings)?.unwrap_or_default();
         if referrers.len() > MAX_REFERRERS {
             warnings
                 .push(format!("of {} lists of signatures, {MAX_REFERRERS} were looked at", referrers.len()));
         }
         for referrer in referrers.into_iter().take(MAX_REFERRERS) {
-            for layer in self.statements(&referrer).await? {
-                let len = bounded("signature", &layer, MAX_SIGNATURE)?;
-                let url = self.session.url(&format!("blobs/{}", layer.digest));
-                let blob = self.session.blob(url, "signature", (layer.digest, len), |_| {}).await?;
-                match decode_signature(&blob) {
-                    Ok(signed) => keep(&mut kept, signed),
-                    Err(error) => warnings.push(format!("a signature was left out: {error}")),
+            let layers = self.statements(&referrer).await;
+            for layer in or_left_out(layers, &mut warnings)?.unwrap_or_default() {
+                let signed = self.statement(&layer, component).await;
+                if let Some(signed) = or_left_out(signed, &mut warnings)? {
+                    keep(&mut kept, signed);
                 }
             }
         }
@@ -182,6 +188,21 @@ impl Remote {
         let layers =
             manifest.layers.into_iter().filter(|layer| is_ours && layer.media_type == SIGNATURE_MEDIA);
         Ok(layers.take(MAX_STATEMENTS).collect())
+    }
+
+    /// Returns one statement, if it holds.
+    async fn statement(
+        &mut self,
+        layer: &Descriptor,
+        component: &Inspection,
+    ) -> Result<Signed, RegistryError> {
+        let len = bounded("signature", layer, MAX_SIGNATURE)?;
+        let url = self.session.url(&format!("blobs/{}", layer.digest));
+        let blob = self.session.blob(url, "signature", (layer.digest, len), |_| {}).await?;
+        let bad = |reason: String| RegistryError::BadAnswer { what: "signature", reason };
+        let signed = decode_signature(&blob).map_err(|error| bad(error.to_string()))?;
+        signed.verify(component).map_err(|error| bad(error.to_string()))?;
+        Ok(signed)
     }
 
     /// Asks what refers to the plugin: by the API, or by the tag that stands in for it.
@@ -214,6 +235,29 @@ fn is_index(answer: &Response) -> bool {
 /// Returns the tag of the list of referrers, where there is no API for it.
 pub(super) fn fallback_tag(digest: Digest) -> String {
     format!("sha256-{}", digest.hex())
+}
+
+/// Returns what lies beside a plugin, or tells why it is left out: who can put something there must not be able to
+/// keep the plugin from being installed. A registry that does not answer is an error all the same.
+fn or_left_out<T>(
+    found: Result<T, RegistryError>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<T>, RegistryError> {
+    use RegistryError::{BadAnswer, NotFound, TooLarge, Truncated, WrongDigest};
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(
+            error @ (BadAnswer { .. }
+            | NotFound { .. }
+            | TooLarge { .. }
+            | Truncated { .. }
+            | WrongDigest { .. }),
+        ) => {
+            warnings.push(format!("a signature was left out: {error}"));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn keep(kept: &mut Vec<Signed>, signed: Signed) {

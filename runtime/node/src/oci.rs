@@ -2,8 +2,9 @@
 //!
 //! Pushes and pulls bytes, and checks that they are the ones whose digest was asked for. Whom to trust for a
 //! plugin is not decided here: what was pulled goes through the same door as a file. Takes the place of the
-//! Docker configuration as an argument, prints nothing, and never sends a credential to another host than the
-//! one it is for.
+//! Docker configuration as an argument and prints nothing. A credential goes to the registry that it is for and, as
+//! with Docker, to the place for tokens that this registry names: over TLS, or without it on the registry's own host
+//! where the registry itself is reached without. No redirect carries it further.
 //!
 //! | what | media type |
 //! |---|---|

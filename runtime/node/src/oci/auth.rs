@@ -117,18 +117,18 @@ pub(super) struct TokenRequest {
 ///
 /// # Errors
 /// [`RegistryError::BadAnswer`] for a place that no token is fetched from: no URL, or one that would send the
-/// credentials in the clear while the registry itself is reached over TLS.
+/// credentials in the clear to another host than `plain`, the registry where it is reached without TLS itself.
 pub(super) fn token_request(
     challenge: (&str, Option<&str>, &str),
     credentials: Option<&Credentials>,
-    is_plain: bool,
+    plain: Option<&str>,
 ) -> Result<TokenRequest, RegistryError> {
     let (realm, service, scope) = challenge;
     let bad = |reason: &str| RegistryError::BadAnswer { what: "place for tokens", reason: reason.to_owned() };
     let mut url = Url::parse(realm).map_err(|error| bad(&error.to_string()))?;
     match url.scheme() {
         "https" => {}
-        "http" if is_plain => {}
+        "http" if plain.is_some() && url.host_str() == plain => {}
         _ => return Err(bad("it is not reached over TLS")),
     }
     let mut fields = url.clone();
@@ -241,10 +241,9 @@ mod tests {
     #[test]
     fn credentials_do_not_leave_tls() {
         let basic = Credentials::Basic { user: "ada".to_owned(), password: Zeroizing::new("s".to_owned()) };
-        let ask =
-            |realm, is_plain| token_request((realm, Some("s"), "repository:a:pull"), Some(&basic), is_plain);
+        let ask = |realm, plain| token_request((realm, Some("s"), "repository:a:pull"), Some(&basic), plain);
 
-        let made = ask("https://auth.example.org/token?x=1", false).unwrap();
+        let made = ask("https://auth.example.org/token?x=1", None).unwrap();
 
         assert_eq!(
             made.url.as_str(),
@@ -252,9 +251,11 @@ mod tests {
         );
         assert_eq!(made.authorization.as_ref().and_then(|value| value.to_str().ok()), Some("Basic YWRhOnM="));
         assert!(made.authorization.is_some_and(|value| value.is_sensitive()));
-        assert!(ask("http://127.0.0.1/token", true).is_ok());
+        assert!(ask("http://127.0.0.1:81/token", Some("127.0.0.1")).is_ok());
+        assert!(ask("https://auth.example.org/token", Some("127.0.0.1")).is_ok());
         for realm in ["http://auth.example.org/token", "file:///etc/passwd", "nonsense", ""] {
-            assert!(ask(realm, false).is_err(), "{realm}");
+            assert!(ask(realm, None).is_err(), "{realm}");
+            assert!(ask(realm, Some("127.0.0.1")).is_err(), "{realm}");
         }
     }
 
@@ -262,7 +263,7 @@ mod tests {
     fn an_identity_token_is_posted_and_never_in_a_url() {
         let identity = Credentials::Identity(Zeroizing::new("refresh me".to_owned()));
 
-        let made = token_request(("https://a/t", None, "repository:a:pull"), Some(&identity), false).unwrap();
+        let made = token_request(("https://a/t", None, "repository:a:pull"), Some(&identity), None).unwrap();
 
         assert_eq!((made.url.as_str(), made.authorization), ("https://a/t", None));
         let form = made.form.unwrap();

@@ -1,7 +1,7 @@
 //! One repository of a registry, spoken to over HTTP: who asks, how often, how long, and how much is read.
 //!
-//! Knows nothing of plugins. Sends what proves who asks to the registry itself and to nobody else; follows
-//! redirects by hand to be sure of that. Proxies are those of the usual variables, which the library reads.
+//! Knows nothing of plugins. Sends what proves who asks to the registry itself and to the place for tokens that it
+//! names, and to nobody else; follows redirects by hand to be sure of that. Proxies are those of the usual variables, which the library reads.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -269,8 +269,8 @@ impl Session {
                 let actions = if ask.is_read() { "pull" } else { "pull,push" };
                 let own = format!("repository:{}:{actions}", self.repository);
                 let scope = scope.as_deref().unwrap_or(&own);
-                let is_plain = self.base.scheme() == "http";
-                let request = auth::token_request((realm, service.as_deref(), scope), credentials, is_plain)?;
+                let plain = self.base.host_str().filter(|_| self.base.scheme() == "http");
+                let request = auth::token_request((realm, service.as_deref(), scope), credentials, plain)?;
                 self.token(request).await.map(Some)
             }
         }

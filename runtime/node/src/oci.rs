@@ -43,10 +43,7 @@ pub use docker::{CredentialError, Docker};
 pub use error::RegistryError;
 pub use http::{Options, Phase, Progress, Teller};
 pub use lock::{Lock, LockError, Pin, Shelf};
-pub use manifest::{
-    COMPONENT_MEDIA, CONFIG_MEDIA, Descriptor, INDEX_MEDIA, MANIFEST_MEDIA, SIGNATURE_MEDIA,
-    SIGNATURES_ARTIFACT,
-};
+pub use manifest::Descriptor;
 pub use pull::{Pulled, Remote, resolve};
 pub use push::{Pushed, TagState, push};
 pub use reference::{Reference, ReferenceError};

@@ -12,17 +12,17 @@ use super::digest::Digest;
 use super::error::RegistryError;
 
 /// Media type of a manifest.
-pub const MANIFEST_MEDIA: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const MANIFEST_MEDIA: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Media type of a list of manifests.
-pub const INDEX_MEDIA: &str = "application/vnd.oci.image.index.v1+json";
+pub(super) const INDEX_MEDIA: &str = "application/vnd.oci.image.index.v1+json";
 /// Media type of the config of a WebAssembly artifact.
-pub const CONFIG_MEDIA: &str = "application/vnd.wasm.config.v0+json";
+pub(super) const CONFIG_MEDIA: &str = "application/vnd.wasm.config.v0+json";
 /// Media type of a component or module.
-pub const COMPONENT_MEDIA: &str = "application/wasm";
+pub(super) const COMPONENT_MEDIA: &str = "application/wasm";
 /// Type of the artifact that holds the signatures of another one.
-pub const SIGNATURES_ARTIFACT: &str = "application/vnd.meshwork.plugin.signatures.v1";
+pub(super) const SIGNATURES_ARTIFACT: &str = "application/vnd.meshwork.plugin.signatures.v1";
 /// Media type of one statement with its signature behind it.
-pub const SIGNATURE_MEDIA: &str = "application/vnd.meshwork.plugin.signature.v1";
+pub(super) const SIGNATURE_MEDIA: &str = "application/vnd.meshwork.plugin.signature.v1";
 /// Media type of the config of an artifact that has none: two bytes, `{}`.
 pub(super) const EMPTY_MEDIA: &str = "application/vnd.oci.empty.v1+json";
 /// The content of the empty config.

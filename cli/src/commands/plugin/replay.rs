@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use clap::Args;
 use mesh_node::api::{ApiError, Fetched, Request, Setting, code};
 use mesh_plugin_host::journal::Binding;
@@ -91,8 +92,8 @@ impl Replay {
         match local::component(with) {
             Ok(component) => local::loaded(engine, &component),
             Err(error) if error.is(&code::NO_SUCH_PLUGIN) && !Path::new(with).exists() => {
-                match fetched(context, with).await {
-                    Some(component) => local::loaded(engine, &component?),
+                match fetched(context, with).await? {
+                    Some(component) => local::loaded(engine, &component),
                     None => Err(error),
                 }
             }
@@ -144,9 +145,9 @@ async fn recorded(
             inspect(bytes).is_ok_and(|inspection| inspection.revision().digest_text() == binding.revision)
         };
         let component = match builtin::ALL.into_iter().find(is_it) {
-            Some(component) => component.to_vec(),
-            None => match fetched(context, digits(&binding.revision)).await {
-                Some(component) => component?,
+            Some(component) => Bytes::from_static(component),
+            None => match fetched(context, digits(&binding.revision)).await? {
+                Some(component) => component,
                 None => continue,
             },
         };
@@ -163,11 +164,17 @@ fn digits(revision: &str) -> &str {
 }
 
 /// Asks a running node for a component; `None` when there is no node, or it does not have it.
-async fn fetched(context: &Context, plugin: &str) -> Option<Result<Vec<u8>, ApiError>> {
-    let mut node = context.connect().await.ok()?;
-    let fetched: Fetched = node.call(&Request::PluginFetch { plugin: plugin.to_owned() }).await.ok()?;
-    let bytes = unhex(&fetched.hex);
-    Some(bytes.ok_or_else(|| ApiError::new(&code::UNEXPECTED_REPLY, "the node sent no component")))
+async fn fetched(context: &Context, plugin: &str) -> Result<Option<Bytes>, ApiError> {
+    let request = Request::PluginFetch { plugin: plugin.to_owned() };
+    let asked = match context.connect().await {
+        Ok(mut node) => node.call(&request).await,
+        Err(error) => Err(error),
+    };
+    match asked {
+        Ok(Fetched { bytes, .. }) => Ok(Some(bytes)),
+        Err(error) if error.is(&code::NOT_RUNNING) || error.is(&code::NO_SUCH_PLUGIN) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {

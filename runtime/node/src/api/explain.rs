@@ -1,5 +1,6 @@
 //! Questions and answers about decisions that were made: journals, and one message's way.
 
+use bytes::Bytes;
 use mesh_plugin_host::journal::Page;
 use mesh_proto::{MessageId, NodeId};
 use serde::{Deserialize, Serialize};
@@ -21,8 +22,9 @@ pub struct JournalPage {
 pub struct Fetched {
     /// Its revision.
     pub revision: String,
-    /// Its bytes in hex digits.
-    pub hex: String,
+    /// Its bytes; over a socket they are the body of the frame.
+    #[serde(skip)]
+    pub bytes: Bytes,
 }
 
 /// What became of one message, on all nodes that it came to.

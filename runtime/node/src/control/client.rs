@@ -26,7 +26,7 @@ use super::frame::{
     Batch, FrameError, FrameReader, FrameWriter, FromNode, MAX_BATCH, MAX_BODY, MAX_IN_FLIGHT, Target,
     ToNode, VERSION, Wanted, unpack,
 };
-use crate::api::{ApiError, Event, Reply, Request, code};
+use crate::api::{ApiError, Event, Fetched, Reply, Request, code};
 use crate::message::{Delivery, SendOptions};
 
 /// A connection for calls.
@@ -72,6 +72,9 @@ impl Client {
             (FromNode::Reply, body) => {
                 let reply: Reply = serde_json::from_slice(&body).map_err(FrameError::from)?;
                 R::try_from(reply)
+            }
+            (FromNode::Component(fetched), bytes) => {
+                R::try_from(Reply::Fetched(Fetched { bytes, ..fetched }))
             }
             (other, _) => Err(unexpected(&other)),
         }

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::api::{ApiError, Event, Request, code, text};
+use crate::api::{ApiError, Event, Fetched, Request, code, text};
 use crate::message::{Message, SendOptions};
 
 /// The longest header, in bytes.
@@ -86,6 +86,8 @@ pub enum ToNode {
 pub enum FromNode {
     /// The answer to a call; the body is a [`crate::api::Reply`] as JSON.
     Reply,
+    /// The answer to a call for a component; the body is its bytes.
+    Component(Fetched),
     /// The call or the batch failed; an error that answers neither is the last frame of the connection.
     Error(ApiError),
     /// The stream has started.
@@ -265,7 +267,7 @@ impl Header for ToNode {
 impl Header for FromNode {
     fn max_body(&self) -> usize {
         match self {
-            FromNode::Reply => MAX_LARGE_BODY,
+            FromNode::Reply | FromNode::Component(_) => MAX_LARGE_BODY,
             FromNode::Messages(_) => MAX_BODY,
             _ => 0,
         }

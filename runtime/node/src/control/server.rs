@@ -24,7 +24,7 @@ use super::frame::{
     Batch, FrameError, FrameReader, FrameWriter, FromNode, MAX_BODY, MAX_IN_FLIGHT, Target, ToNode, VERSION,
     Wanted, batch_len, pack, split,
 };
-use crate::api::{ApiError, Request, code};
+use crate::api::{ApiError, Reply, Request, code};
 use crate::mesh::Mesh;
 use crate::message::{Delivery, Filter, Message, Receipt, SendOptions};
 
@@ -175,6 +175,10 @@ impl Connection {
 
     async fn call(&mut self, request: Request, body: Bytes) -> Result<(), ApiError> {
         match self.mesh.call(request, body).await {
+            Ok(Reply::Fetched(fetched)) => {
+                let bytes = fetched.bytes.clone();
+                Ok(self.writer.write(&FromNode::Component(fetched), &[&bytes]).await?)
+            }
             Ok(reply) => {
                 let reply = serde_json::to_vec(&reply).map_err(FrameError::from)?;
                 Ok(self.writer.write(&FromNode::Reply, &[&reply]).await?)

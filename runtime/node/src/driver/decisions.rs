@@ -11,7 +11,6 @@ use mesh_proto::run::Flow;
 use super::Driver;
 use super::clock::unix_ms;
 use super::slots::{policy_slot, slot_named};
-use super::why::hex;
 use crate::api::{ApiError, Fetched, JournalPage, Reply, code};
 
 /// Bytes of a page of a journal, about: small enough that the driver's turn stays short.
@@ -157,11 +156,9 @@ impl Driver {
 
     /// Returns the bytes of an installed component.
     pub(super) fn fetch_plugin(&self, text: &str) -> Result<Reply, ApiError> {
-        let installed = self.parts.plugins.find(text)?;
-        let digest = installed.revision.digest;
-        let bytes = self.parts.plugins.bytes(&self.parts.store, &digest).ok().flatten();
-        let bytes = bytes.ok_or_else(|| ApiError::new(&code::NO_SUCH_PLUGIN, "its bytes cannot be read"))?;
-        Ok(Reply::Fetched(Fetched { revision: installed.revision.digest_text(), hex: hex(&bytes) }))
+        let revision = &self.parts.plugins.find(text)?.revision;
+        let bytes = self.component(&revision.digest)?;
+        Ok(Reply::Fetched(Fetched { revision: revision.digest_text(), bytes }))
     }
 }
 

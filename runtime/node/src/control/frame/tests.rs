@@ -54,6 +54,20 @@ async fn frames_come_out_as_they_went_in_however_the_bytes_are_cut() {
 }
 
 #[tokio::test]
+async fn the_largest_component_fits_into_an_answer() {
+    let component = vec![7; mesh_plugin_host::limits::COMPONENT_BYTES];
+    let fetched = Fetched { revision: "blake3:07".to_owned(), bytes: component.clone().into() };
+    let mut bytes = Vec::new();
+
+    FrameWriter::new(&mut bytes).write(&FromNode::Component(fetched), &[&component]).await.unwrap();
+
+    let (header, body) = FrameReader::new(&bytes[..]).next::<FromNode>().await.unwrap().unwrap();
+    let bare = Fetched { revision: "blake3:07".to_owned(), bytes: Bytes::new() };
+    assert_eq!(header, FromNode::Component(bare));
+    assert!(body == component);
+}
+
+#[tokio::test]
 async fn oversized_and_malformed_frames_are_refused_before_anything_is_allocated() {
     let ack = br#"{"do":"ack","offset":1}"#;
     let ack_len = ack.len() as u32;

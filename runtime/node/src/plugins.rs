@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use mesh_plugin_host::manifest::GrantWish;
 use mesh_plugin_host::sign::Signed;
 use mesh_plugin_host::{
-    Carry, Engine, EngineError, Grants, Kind, Kv, LoadError, Loaded, PolicySet, PolicySlot, PrepareError,
-    PreparedHandler, PreparedQos, PreparedRouting, PreparedTopology, Revision, Settings, State, builtin,
-    inspect, limits, load, prepare_handler, prepare_qos, prepare_routing, prepare_topology,
+    Carry, Engine, EngineError, Grants, Inspection, Kind, Kv, LoadError, Loaded, PolicySet, PolicySlot,
+    PrepareError, PreparedHandler, PreparedQos, PreparedRouting, PreparedTopology, Revision, Settings, State,
+    builtin, inspect, limits, load, prepare_handler, prepare_qos, prepare_routing, prepare_topology,
 };
 use mesh_proto::NodeId;
 use tokio::sync::mpsc;
@@ -28,9 +29,9 @@ mod trusted;
 
 pub(crate) use act::{Act, Lowering};
 pub(crate) use binding::Binding;
+use stored::{pack_revision, unpack_revision};
 #[cfg(feature = "oci")]
 pub(crate) use trusted::open;
-use stored::{pack_revision, unpack_revision};
 pub(crate) use trusted::{
     Candidate, Opened, Trust, merge, package_failed, signer_row, unpack, verify_failed,
 };
@@ -72,7 +73,30 @@ pub(crate) struct Installed {
     pub(crate) signatures: Vec<Signed>,
     /// What the operator lets it use.
     pub(crate) grants: Grants,
+    /// What it imports that must be granted.
+    pub(crate) asked: Grants,
+    /// What its manifest says that it is for.
+    pub(crate) wishes: Vec<GrantWish>,
     loaded: Option<Loaded>,
+}
+
+impl Installed {
+    /// Takes down what a component is. Nobody vouches for it yet, and it may use nothing.
+    fn new(inspection: &Inspection, kind: Kind, origin: &str, since_ms: u64) -> Installed {
+        Installed {
+            revision: inspection.revision(),
+            kind,
+            size: inspection.size_bytes,
+            origin: origin.to_owned(),
+            since_ms,
+            is_built_in: false,
+            signatures: Vec::new(),
+            grants: Grants::NONE,
+            asked: granted::asked(inspection),
+            wishes: inspection.manifest.iter().flat_map(|manifest| manifest.grants.clone()).collect(),
+            loaded: None,
+        }
+    }
 }
 
 /// What a node runs, as its operator said at the start.
@@ -97,8 +121,7 @@ pub(crate) enum Ready {
 /// What a blocking task needs to make a plugin ready.
 pub(crate) struct Source {
     engine: Engine,
-    loaded: Option<Loaded>,
-    bytes: Bytes,
+    code: Code,
     /// What the bytes must be: those that were verified when they came.
     digest: [u8; 32],
     identity: Identity,
@@ -106,6 +129,11 @@ pub(crate) struct Source {
     settings: Settings,
     grants: Grants,
     terms: mesh_plugin_host::Terms,
+}
+
+enum Code {
+    Loaded(Loaded),
+    Stored(Bytes),
 }
 
 /// Why a plugin could not be made ready.
@@ -134,10 +162,10 @@ impl Source {
 
     /// Loads and prepares; takes as long as a compilation does.
     pub(crate) fn make_ready(self) -> Result<(Ready, Loaded), ReadyError> {
-        let loaded = match self.loaded {
-            Some(loaded) => loaded,
-            None if blake3::hash(&self.bytes) != self.digest => return Err(ReadyError::Exchanged),
-            None => load(&self.engine, &self.bytes, self.grants)?,
+        let loaded = match self.code {
+            Code::Loaded(loaded) => loaded,
+            Code::Stored(bytes) if blake3::hash(&bytes) != self.digest => return Err(ReadyError::Exchanged),
+            Code::Stored(bytes) => load(&self.engine, &bytes, self.grants)?,
         };
         let (settings, terms) = (&self.settings, self.terms);
         let ready = match self.kind {
@@ -241,17 +269,8 @@ impl Plugins {
         for bytes in [builtin::LATENCY, builtin::CLASS_FAIR, builtin::STEADY, builtin::BEACON] {
             let inspection = inspect(bytes)?;
             let Some(kind) = inspection.kind else { continue };
-            let installed = Installed {
-                revision: inspection.revision(),
-                kind,
-                size: bytes.len(),
-                origin: "built in".to_owned(),
-                since_ms: unix_ms(),
-                is_built_in: true,
-                signatures: Vec::new(),
-                grants: granted::asked(&inspection),
-                loaded: None,
-            };
+            let installed = Installed::new(&inspection, kind, "built in", unix_ms());
+            let installed = Installed { is_built_in: true, grants: installed.asked, ..installed };
             self.installed.insert(inspection.digest, installed);
         }
         Ok(())
@@ -287,8 +306,7 @@ impl Plugins {
             tracing::error!(slot = kind.slot(), digest, "the bound plugin is not installed");
             return Ok(None);
         };
-        let bytes = self.bytes(store, &digest)?;
-        Ok(bytes.and_then(|bytes| self.source(&digest, bytes, &binding.settings, binding.terms())))
+        Ok(self.source(store, &digest, &binding.settings, binding.terms())?)
     }
 
     fn bind_at_start(
@@ -366,26 +384,30 @@ impl Plugins {
         Ok(value.as_ref().and_then(unpack_revision).map(|(_, _, bytes)| bytes))
     }
 
-    /// Returns what makes an installed plugin ready.
+    /// Returns what makes an installed plugin ready; `None` when its bytes are gone.
     pub(crate) fn source(
         &self,
+        store: &Store,
         digest: &[u8; 32],
-        bytes: Bytes,
         settings: &api::Settings,
         terms: mesh_plugin_host::Terms,
-    ) -> Option<Source> {
-        let installed = self.installed.get(digest)?;
-        Some(Source {
+    ) -> Result<Option<Source>, StoreError> {
+        let Some(installed) = self.installed.get(digest) else { return Ok(None) };
+        // What was loaded needs no bytes, which are not on disk yet while its installation is being committed.
+        let code = match &installed.loaded {
+            Some(loaded) => Some(Code::Loaded(loaded.clone())),
+            None => self.bytes(store, digest)?.map(Code::Stored),
+        };
+        Ok(code.map(|code| Source {
             engine: self.engine.clone(),
-            loaded: installed.loaded.clone(),
-            bytes,
+            code,
             digest: *digest,
             identity: self.identity.clone(),
             kind: installed.kind,
             settings: settings.iter().map(|(name, value)| (name.clone(), value_of(value))).collect(),
             grants: installed.grants,
             terms,
-        })
+        }))
     }
 
     /// Notes a component that was loaded, and returns the write that keeps it; `None` if it was there.
@@ -399,17 +421,10 @@ impl Plugins {
         let revision = loaded.revision().clone();
         let known = self.installed.contains_key(&revision.digest);
         let since_ms = unix_ms();
-        let installed = self.installed.entry(revision.digest).or_insert(Installed {
-            kind: loaded.kind(),
-            size: bytes.len(),
-            origin: origin.to_owned(),
-            since_ms,
-            is_built_in: false,
-            signatures: Vec::new(),
-            grants,
-            loaded: None,
-            revision: revision.clone(),
-        });
+        let installed = self
+            .installed
+            .entry(revision.digest)
+            .or_insert_with(|| Installed::new(loaded.inspection(), loaded.kind(), origin, since_ms));
         installed.grants = granted::union(installed.grants, grants);
         // What was given or taken meanwhile takes another load.
         installed.loaded = (installed.grants == loaded.grants()).then_some(loaded);

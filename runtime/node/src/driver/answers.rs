@@ -77,7 +77,7 @@ impl Driver {
                     None => return self.install((origin, grants), body, dry_run, answer),
                 }
             }
-            Request::PluginInspect { plugin } => self.inspect_plugin(plugin, &body),
+            Request::PluginInspect { plugin } => return self.inspect_plugin(plugin, body, answer),
             Request::PluginSwap(request) => return self.swap(request, answer),
             Request::PluginTry { swap, trial } => return self.begin_trial(swap, trial, answer),
             Request::PluginTrial { slot } => return self.show_trial(&slot, answer),

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesh_plugin_host::{PolicySlot, Revision, SlotStatus, inspect};
+use mesh_plugin_host::{PolicySlot, Revision, SlotStatus};
 
 use super::Driver;
 use super::operate::silent;
 use crate::api::{ApiError, CollectReport, GrantRow, OperateReport, RemoveReport, Reply, code};
-use crate::plugins::granted::{self, asked, names, parse, union, without};
+use crate::plugins::granted::{self, names, parse, union, without};
 use crate::plugins::{Installed, plugin_ref};
 
 /// Revisions that a node keeps, built-in ones not counted.
@@ -22,7 +22,10 @@ impl Driver {
         let message = if kept().count() >= MAX_REVISIONS {
             format!("{MAX_REVISIONS} plugins are installed, which is the limit")
         } else if kept().map(|installed| installed.size).sum::<usize>() + len > MAX_INSTALLED {
-            format!("with it, the installed plugins have more than {} MiB, which is the limit", MAX_INSTALLED >> 20)
+            format!(
+                "with it, the installed plugins have more than {} MiB, which is the limit",
+                MAX_INSTALLED >> 20
+            )
         } else {
             return Ok(());
         };
@@ -154,33 +157,7 @@ impl Driver {
             Some(installed) => vec![installed],
             None => self.parts.plugins.installed.values().collect(),
         };
-        let mut rows = Vec::new();
-        for installed in shown {
-            rows.extend(self.grants_of(installed)?);
-        }
-        Ok(Reply::Grants(rows))
-    }
-
-    fn grants_of(&self, installed: &Installed) -> Result<Vec<GrantRow>, ApiError> {
-        let bytes = self.component(&installed.revision.digest)?;
-        let inspection = inspect(&bytes).map_err(|error| super::load_failed(&error))?;
-        let (asked, given) = (names(asked(&inspection)), names(installed.grants));
-        let why = |grant: &str| {
-            let wishes = inspection.manifest.iter().flat_map(|manifest| &manifest.grants);
-            wishes
-                .into_iter()
-                .find(|wish| wish.name == grant)
-                .map_or_else(String::new, |wish| wish.why.clone())
-        };
-        let row = |grant: &&str| GrantRow {
-            plugin: plugin_ref("", Some(&installed.revision)),
-            grant: (*grant).to_owned(),
-            asked: asked.iter().any(|name| name == grant),
-            why: why(grant),
-            granted: given.iter().any(|name| name == grant),
-        };
-        let matters = |row: &GrantRow| row.asked || row.granted;
-        Ok(granted::NAMES.iter().map(row).filter(matters).collect())
+        Ok(Reply::Grants(shown.into_iter().flat_map(grants_of).collect()))
     }
 
     /// Changes what an installed plugin may use. What a slot needs is not taken from it.
@@ -194,14 +171,11 @@ impl Driver {
         let (give, take) = (parse(give)?, parse(take)?);
         let in_use = self.in_use(handler)?;
         let installed = self.parts.plugins.find(text)?;
-        let (revision, before, is_built_in) =
-            (installed.revision.clone(), installed.grants, installed.is_built_in);
-        if is_built_in {
+        let (revision, before, asked) = (installed.revision.clone(), installed.grants, installed.asked);
+        if installed.is_built_in {
             let message = format!("{revision} is built in and has what it asks for");
             return Err(ApiError::new(&code::BAD_VALUE, message).help("meshctl plugin grants show"));
         }
-        let bytes = self.component(&revision.digest)?;
-        let asked = asked(&inspect(&bytes).map_err(|error| super::load_failed(&error))?);
         let missing = names(without(give, asked));
         if !missing.is_empty() {
             let message = format!("{revision} does not ask for {}", missing.join(", "));
@@ -230,6 +204,21 @@ impl Driver {
         let plugin = plugin_ref("", Some(&revision));
         Ok(Reply::Operated(OperateReport { slot: None, plugin, done, decides: None, dry_run, undo }))
     }
+}
+
+fn grants_of(installed: &Installed) -> Vec<GrantRow> {
+    let (asked, given) = (names(installed.asked), names(installed.grants));
+    let why =
+        |grant: &str| installed.wishes.iter().find(|wish| wish.name == grant).map(|wish| wish.why.clone());
+    let row = |grant: &&str| GrantRow {
+        plugin: plugin_ref("", Some(&installed.revision)),
+        grant: (*grant).to_owned(),
+        asked: asked.iter().any(|name| name == grant),
+        why: why(grant).unwrap_or_default(),
+        granted: given.iter().any(|name| name == grant),
+    };
+    let matters = |row: &GrantRow| row.asked || row.granted;
+    granted::NAMES.iter().map(row).filter(matters).collect()
 }
 
 fn undo_grants(

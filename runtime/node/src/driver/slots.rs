@@ -18,13 +18,13 @@ use super::clock::unix_ms;
 use super::operate::silent;
 use super::trials;
 use crate::api::{
-    ApiError, Code, EventKind, ImportRow, InspectReport, InstallReport, OldState, Reply, SignerState,
+    ApiError, Code, EventKind, ImportRow, InspectReport, InstallReport, OldState, Reply, SignerRow, SignerState,
     SwapRequest, code,
 };
 use crate::handler::{Job, Told};
 use crate::mesh::Answer;
 use crate::plugins::{
-    Act, Candidate, Opened, Ready, ReadyError, Source, granted, kv_key, merge, plugin_ref,
+    Act, Candidate, Installed, Opened, Ready, ReadyError, Source, granted, kv_key, merge, plugin_ref,
     signer_row, unpack, verify_failed,
 };
 use crate::store::{Table, Write};
@@ -119,10 +119,9 @@ impl Driver {
         }
         self.parts.plugins.check_binding(installed, unix_ms(), request.allow_downgrade)?;
         let digest = installed.revision.digest;
-        let bytes = self.component(&digest)?;
         let terms = Terms { on_failure: request.on_failure.unwrap_or_default().into(), ..Terms::default() };
-        let plugins = &self.parts.plugins;
-        Ok(plugins.source(&digest, bytes, &request.settings, terms).expect("it was found above"))
+        let source = self.parts.plugins.source(&self.parts.store, &digest, &request.settings, terms);
+        source.map_err(|error| unreadable(&error))?.ok_or_else(gone)
     }
 
     /// Says whether what was made ready may go into its slot. Meanwhile it may have been removed, a grant or a key
@@ -362,19 +361,31 @@ impl Driver {
     pub(super) fn component(&self, digest: &[u8; 32]) -> Result<Bytes, ApiError> {
         let bytes =
             self.parts.plugins.bytes(&self.parts.store, digest).map_err(|error| unreadable(&error))?;
-        bytes.ok_or_else(|| unreadable(&"its bytes are gone"))
+        bytes.ok_or_else(gone)
     }
 
-    pub(super) fn inspect_plugin(&self, plugin: Option<String>, body: &Bytes) -> Result<Reply, ApiError> {
-        let Some(text) = plugin.filter(|_| body.is_empty()) else {
-            return Ok(Reply::Inspected(inspect_report(body)?));
+    /// Says what an installed plugin or a file is; reads the WebAssembly on another thread.
+    pub(super) fn inspect_plugin(&self, plugin: Option<String>, body: Bytes, answer: Answer<Reply>) {
+        let installed = plugin.filter(|_| body.is_empty()).map(|text| self.with_signers(&text));
+        let (bytes, signers) = match installed.transpose() {
+            Ok(Some((bytes, signers))) => (bytes, Some(signers)),
+            Ok(None) => (body, None),
+            Err(error) => return drop(answer.send(Err(error))),
         };
-        let installed = self.parts.plugins.find(&text)?;
-        let (digest, kind) = (installed.revision.digest, installed.kind);
-        let mut report = inspect_report(&self.component(&digest)?)?;
-        let trust = &self.parts.plugins.trust;
-        report.signers = trust.signers(&installed.signatures, &installed.revision.name, kind, unix_ms());
-        Ok(Reply::Inspected(report))
+        tokio::task::spawn_blocking(move || {
+            let report = inspect_report(&bytes).map(|report| match signers {
+                Some(signers) => InspectReport { signers, ..report },
+                None => report,
+            });
+            // Whoever asked may have gone.
+            let _ = answer.send(report.map(Reply::Inspected));
+        });
+    }
+
+    fn with_signers(&self, text: &str) -> Result<(Bytes, Vec<SignerRow>), ApiError> {
+        let Installed { revision, kind, signatures, .. } = self.parts.plugins.find(text)?;
+        let signers = self.parts.plugins.trust.signers(signatures, &revision.name, *kind, unix_ms());
+        Ok((self.component(&revision.digest)?, signers))
     }
 
     /// Passes on what happened in the policy slots.
@@ -648,6 +659,10 @@ pub(super) fn swap_failed(error: &SwapError) -> ApiError {
             failed.help("meshctl plugin list")
         }
     }
+}
+
+fn gone() -> ApiError {
+    unreadable(&"its bytes are gone")
 }
 
 fn unreadable(error: &dyn std::fmt::Display) -> ApiError {

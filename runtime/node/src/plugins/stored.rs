@@ -29,17 +29,9 @@ impl Plugins {
         let signatures = trusted::stored_signatures(store, &inspection)?;
         let grants = granted::stored_grants(store, &inspection.digest)?;
         granted::stored_pin(store, &inspection.digest, &mut self.pinned)?;
-        self.installed.entry(inspection.digest).or_insert(Installed {
-            revision: inspection.revision(),
-            kind,
-            size: bytes.len(),
-            origin,
-            since_ms,
-            is_built_in: false,
-            signatures,
-            grants,
-            loaded: None,
-        });
+        let installed = Installed::new(&inspection, kind, &origin, since_ms);
+        let installed = Installed { signatures, grants, ..installed };
+        self.installed.entry(inspection.digest).or_insert(installed);
         Ok(())
     }
 }

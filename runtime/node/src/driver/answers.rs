@@ -12,8 +12,9 @@ use tokio::sync::oneshot;
 
 use super::Driver;
 use super::clock::unix_ms;
+use super::install::refuse_large;
 use super::operate::{retry_s, state_of, vacancy};
-use super::slots::{Done, policy_slot, refuse_large, slot_named};
+use super::slots::{Done, policy_slot, slot_named};
 use crate::api::{
     ApiError, ChosenBy, Counters, Identity, Link, PathKind, PeerInfo, PeerState, PluginDetail, PluginRow,
     PluginState, PolicyState, Queued, Reply, Request, RevisionRow, RouteReport, RouteState, Status,

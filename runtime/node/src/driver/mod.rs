@@ -33,8 +33,8 @@ use self::inbox::{Entry, Inbox};
 use self::links::Link;
 use self::slots::Done;
 
-pub use self::slots::inspect_report;
-pub(crate) use self::slots::load_failed;
+pub use self::install::inspect_report;
+pub(crate) use self::install::load_failed;
 
 mod answers;
 mod apps;
@@ -44,6 +44,7 @@ mod decisions;
 mod export;
 pub(crate) mod hierarchy;
 pub(crate) mod inbox;
+mod install;
 mod keeping;
 mod links;
 mod members;

@@ -51,6 +51,7 @@ mod members;
 mod operate;
 mod own_state;
 mod pings;
+mod plugin_rows;
 mod reach;
 mod slots;
 mod trials;
@@ -138,7 +139,7 @@ pub(crate) struct Driver {
     reach: reach::Reach,
     own_state: own_state::OwnState,
     ready_after: Duration,
-    rates: answers::Rates,
+    rates: plugin_rows::Rates,
     trials: trials::Trials,
     stopping: Option<Answer<crate::api::Reply>>,
 }
@@ -175,7 +176,7 @@ impl Driver {
             reach: reach::Reach::new(began),
             own_state: own_state::OwnState::new(began),
             ready_after,
-            rates: answers::Rates::default(),
+            rates: plugin_rows::Rates::default(),
             trials: trials::Trials::default(),
             stopping: None,
         }

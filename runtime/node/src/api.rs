@@ -34,7 +34,7 @@ mod trust;
 pub use error::{ApiError, Code};
 pub use event::{Event, EventKind};
 pub use explain::{Fetched, JournalPage, WhyAnswer, WhyDecision, WhyHop, WhyReport, WhyState};
-pub use export::{BindingReport, BindingRow, Exported, InstalledRow};
+pub use export::{BindingReport, BindingRow, InstalledRow};
 pub use hierarchy::{
     CandidateRow, ContenderRow, HierarchyReport, NamedNode, ParentInfo, ProfileChange, ProfileInfo,
     ProfileReport, ScoreParts, WeightsInfo,
@@ -205,12 +205,10 @@ pub enum Request {
         /// As in [`Request::PluginShow`], but not a slot.
         plugin: String,
     },
-    /// A part of an installed plugin with its manifest and signatures; answered by [`Reply::Exported`].
+    /// An installed plugin with its manifest and signatures; answered by [`Reply::Fetched`].
     PluginExport {
         /// As in [`Request::PluginShow`].
         plugin: String,
-        /// The first byte of the part.
-        from: u64,
     },
     /// What is installed, and what the slots are bound to; answered by [`Reply::Bindings`].
     PluginBindings,
@@ -310,10 +308,8 @@ pub enum Reply {
     Grants(Vec<GrantRow>),
     /// To [`Request::PluginCollect`].
     Collected(CollectReport),
-    /// To [`Request::PluginFetch`].
+    /// To [`Request::PluginFetch`] and [`Request::PluginExport`].
     Fetched(Fetched),
-    /// To [`Request::PluginExport`].
-    Exported(Exported),
     /// To [`Request::PluginBindings`].
     Bindings(BindingReport),
     /// To [`Request::PluginJournal`].
@@ -376,7 +372,6 @@ replies! {
     Grants Vec<GrantRow>, |rows| rows;
     Collected CollectReport, |report| report;
     Fetched Fetched, |fetched| fetched;
-    Exported Exported, |part| part;
     Bindings BindingReport, |report| report;
     Journal JournalPage, |page| *page;
     Why WhyReport, |report| *report;

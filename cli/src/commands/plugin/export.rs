@@ -4,16 +4,14 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use clap::Args;
-use mesh_node::api::{
-    ApiError, BindingReport, Exported, InstalledRow, MAX_PLUGIN_LEN, PluginRef, Request, code,
-};
+use mesh_node::api::{ApiError, BindingReport, Fetched, InstalledRow, PluginRef, Request, code};
 use mesh_plugin_host::Package;
 use serde::Serialize;
 
 use super::Context;
 use super::bindings::{Bindings, FILE};
-use super::replay::unhex;
 use crate::connect::Connection;
 use crate::output::human::{self, DIM, styled};
 use crate::output::{Column, Rows, Show, View, now};
@@ -49,15 +47,6 @@ pub struct Export {
     force: bool,
 }
 
-/// A plugin as it came from a node: verified to be what the node calls it.
-pub struct Fetched {
-    /// Which.
-    pub plugin: PluginRef,
-    /// The package, or the bare component of what has no manifest.
-    pub bytes: Vec<u8>,
-    is_package: bool,
-}
-
 /// What was written.
 #[derive(Debug, Serialize)]
 struct ExportReport {
@@ -81,7 +70,7 @@ struct Written {
 /// A file that is to be written.
 struct Draft {
     path: PathBuf,
-    bytes: Vec<u8>,
+    bytes: Bytes,
 }
 
 impl Export {
@@ -139,7 +128,7 @@ impl Export {
         let path = alone().unwrap_or_else(|| dir.join(FILE));
         report.bindings = Some(path.clone());
         // Last: a directory with bindings has all packages that they name.
-        drafts.push(Draft { path, bytes: bindings.to_text()?.into_bytes() });
+        drafts.push(Draft { path, bytes: bindings.to_text()?.into() });
         Ok(())
     }
 
@@ -168,42 +157,19 @@ impl Export {
 /// # Errors
 /// What the node says; `BAD_PACKAGE` when what comes is something else.
 pub async fn fetch(node: &mut Connection, plugin: &str) -> Result<Fetched, ApiError> {
-    let mut bytes = Vec::new();
-    let mut wanted = plugin.to_owned();
-    loop {
-        let request = Request::PluginExport { plugin: wanted, from: bytes.len() as u64 };
-        let part: Exported = node.call(&request).await?;
-        let more = unhex(&part.hex).unwrap_or_default();
-        bytes.extend_from_slice(&more);
-        let is_all = bytes.len() as u64 == part.size_bytes;
-        if !is_all && (more.is_empty() || bytes.len() > MAX_PLUGIN_LEN) {
-            return Err(ApiError::new(&code::UNEXPECTED_REPLY, "the node sent a part of the plugin only"));
-        }
-        if is_all {
-            let fetched = Fetched { plugin: part.plugin, bytes, is_package: part.is_package };
-            fetched.check()?;
-            return Ok(fetched);
-        }
-        // From the second part on the same revision, whatever becomes of the slot.
-        wanted = part.plugin.revision;
+    let fetched: Fetched = node.call(&Request::PluginExport { plugin: plugin.to_owned() }).await?;
+    let revision = mesh_node::inspect_report(&fetched.bytes)?.revision;
+    if revision == fetched.plugin.revision {
+        return Ok(fetched);
     }
+    let message = format!("the node sent another component than {}", fetched.plugin);
+    Err(ApiError::new(&code::BAD_PACKAGE, message)
+        .fact("wanted", &fetched.plugin.revision)
+        .fact("came", revision))
 }
 
-impl Fetched {
-    fn check(&self) -> Result<(), ApiError> {
-        let revision = mesh_node::inspect_report(&self.bytes)?.revision;
-        if revision == self.plugin.revision {
-            return Ok(());
-        }
-        let message = format!("the node sent another component than {}", self.plugin);
-        Err(ApiError::new(&code::BAD_PACKAGE, message)
-            .fact("wanted", &self.plugin.revision)
-            .fact("came", revision))
-    }
-
-    fn signatures(&self) -> usize {
-        Package::decode(&self.bytes).map_or(0, |package| package.signatures.len())
-    }
+fn signatures(fetched: &Fetched) -> usize {
+    Package::decode(&fetched.bytes).map_or(0, |package| package.signatures.len())
 }
 
 impl Written {
@@ -212,7 +178,7 @@ impl Written {
             plugin: fetched.plugin.clone(),
             file: path.to_owned(),
             size_bytes: fetched.bytes.len() as u64,
-            signatures: fetched.signatures() as u64,
+            signatures: signatures(fetched) as u64,
         }
     }
 }

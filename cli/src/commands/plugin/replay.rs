@@ -177,13 +177,6 @@ async fn fetched(context: &Context, plugin: &str) -> Result<Option<Bytes>, ApiEr
     }
 }
 
-pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let digit = |digit: u8| char::from(digit).to_digit(16).map(|value| value as u8);
-    let byte = |&[high, low]: &[u8; 2]| Some(digit(high)? << 4 | digit(low)?);
-    pairs.iter().map(byte).collect::<Option<Vec<u8>>>().filter(|_| rest.is_empty())
-}
-
 impl Replayed {
     fn differs(&self) -> ApiError {
         let message = match self.replay.differing {

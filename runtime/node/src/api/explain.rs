@@ -5,7 +5,7 @@ use mesh_plugin_host::journal::Page;
 use mesh_proto::{MessageId, NodeId};
 use serde::{Deserialize, Serialize};
 
-use super::{Time, text};
+use super::{PluginRef, Time, text};
 
 /// A part of a slot's decision journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,11 +17,14 @@ pub struct JournalPage {
     pub page: Page,
 }
 
-/// A component that a node has installed.
+/// What a node has installed: a component, or a package of one with its manifest and signatures.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched {
-    /// Its revision.
-    pub revision: String,
+    /// Which.
+    #[serde(flatten)]
+    pub plugin: PluginRef,
+    /// Whether it is a package.
+    pub is_package: bool,
     /// Its bytes; over a socket they are the body of the frame.
     #[serde(skip)]
     pub bytes: Bytes,

@@ -4,20 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{OnFailure, PluginRef, Settings};
 
-/// A part of an installed plugin, packed as it can be installed elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exported {
-    /// Which.
-    #[serde(flatten)]
-    pub plugin: PluginRef,
-    /// Whether it is a package; what carries no manifest is the bare component.
-    pub is_package: bool,
-    /// Bytes of all parts together.
-    pub size_bytes: u64,
-    /// The bytes of this part in hex digits; none behind the end.
-    pub hex: String,
-}
-
 /// What a node has installed, and what its slots are bound to, also after the next start.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BindingReport {

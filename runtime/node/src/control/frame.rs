@@ -86,7 +86,7 @@ pub enum ToNode {
 pub enum FromNode {
     /// The answer to a call; the body is a [`crate::api::Reply`] as JSON.
     Reply,
-    /// The answer to a call for a component; the body is its bytes.
+    /// The answer to a call for an installed plugin; the body is its bytes.
     Component(Fetched),
     /// The call or the batch failed; an error that answers neither is the last frame of the connection.
     Error(ApiError),

@@ -96,7 +96,7 @@ impl Driver {
                     .with_handler(answer, move |driver, status| driver.collect(keep, dry_run, status));
             }
             Request::PluginFetch { plugin } => self.fetch_plugin(&plugin),
-            Request::PluginExport { plugin, from } => self.export_plugin(&plugin, from),
+            Request::PluginExport { plugin } => self.export_plugin(&plugin),
             Request::PluginBindings => {
                 return self.with_handler(answer, |driver, status| driver.bindings(status));
             }

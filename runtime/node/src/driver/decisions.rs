@@ -12,6 +12,7 @@ use super::Driver;
 use super::clock::unix_ms;
 use super::slots::{policy_slot, slot_named};
 use crate::api::{ApiError, Fetched, JournalPage, Reply, code};
+use crate::plugins::plugin_ref;
 
 /// Bytes of a page of a journal, about: small enough that the driver's turn stays short.
 const PAGE_BYTES: usize = 256 << 10;
@@ -158,7 +159,8 @@ impl Driver {
     pub(super) fn fetch_plugin(&self, text: &str) -> Result<Reply, ApiError> {
         let revision = &self.parts.plugins.find(text)?.revision;
         let bytes = self.component(&revision.digest)?;
-        Ok(Reply::Fetched(Fetched { revision: revision.digest_text(), bytes }))
+        let plugin = plugin_ref("", Some(revision));
+        Ok(Reply::Fetched(Fetched { plugin, is_package: false, bytes }))
     }
 }
 

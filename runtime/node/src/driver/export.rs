@@ -6,26 +6,16 @@ use mesh_plugin_host::{Package, SlotStatus, inspect};
 use super::Driver;
 use super::operate::silent;
 use super::slots::{not_ready, slot_named};
-use super::why::hex;
-use crate::api::{ApiError, BindingReport, BindingRow, Exported, InstalledRow, Reply, code};
+use crate::api::{ApiError, BindingReport, BindingRow, Fetched, InstalledRow, Reply, code};
 use crate::plugins::granted::names;
 use crate::plugins::{Installed, ReadyError, SLOTS, package_failed, plugin_ref};
 
-/// Bytes of a part; twice as many in hex digits stay far below the limit of an answer.
-const PART: usize = 4 << 20;
-
 impl Driver {
-    pub(super) fn export_plugin(&self, text: &str, from: u64) -> Result<Reply, ApiError> {
+    pub(super) fn export_plugin(&self, text: &str) -> Result<Reply, ApiError> {
         let installed = self.installed_or_bound(text)?;
         let (bytes, is_package) = self.packed(installed)?;
-        let from = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
-        let part = &bytes[from..bytes.len().min(from.saturating_add(PART))];
-        Ok(Reply::Exported(Exported {
-            plugin: plugin_ref("", Some(&installed.revision)),
-            is_package,
-            size_bytes: bytes.len() as u64,
-            hex: hex(part),
-        }))
+        let plugin = plugin_ref("", Some(&installed.revision));
+        Ok(Reply::Fetched(Fetched { plugin, is_package, bytes }))
     }
 
     fn installed_or_bound(&self, text: &str) -> Result<&Installed, ApiError> {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::api::PluginRef;
 
 fn message(seq: u64, payload: &'static [u8]) -> Message {
     Message {
@@ -56,13 +57,15 @@ async fn frames_come_out_as_they_went_in_however_the_bytes_are_cut() {
 #[tokio::test]
 async fn the_largest_component_fits_into_an_answer() {
     let component = vec![7; mesh_plugin_host::limits::COMPONENT_BYTES];
-    let fetched = Fetched { revision: "blake3:07".to_owned(), bytes: component.clone().into() };
+    let plugin =
+        PluginRef { plugin: "acme/geo".into(), version: "1.0.0".into(), revision: "blake3:07".into() };
+    let fetched = Fetched { plugin, is_package: false, bytes: component.clone().into() };
     let mut bytes = Vec::new();
 
-    FrameWriter::new(&mut bytes).write(&FromNode::Component(fetched), &[&component]).await.unwrap();
+    FrameWriter::new(&mut bytes).write(&FromNode::Component(fetched.clone()), &[&component]).await.unwrap();
 
     let (header, body) = FrameReader::new(&bytes[..]).next::<FromNode>().await.unwrap().unwrap();
-    let bare = Fetched { revision: "blake3:07".to_owned(), bytes: Bytes::new() };
+    let bare = Fetched { bytes: Bytes::new(), ..fetched };
     assert_eq!(header, FromNode::Component(bare));
     assert!(body == component);
 }

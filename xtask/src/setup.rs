@@ -8,7 +8,7 @@ use crate::process::{Command, Failure, Result, cargo, target_dir};
 
 /// What plugins are built for.
 const GUEST_TARGET: &str = "wasm32-unknown-unknown";
-/// What the core must build for, as a proof that it needs no operating system.
+/// What the core must build for, as a proof that it needs no operating system; guests with WASI are built for it too.
 pub const PURE_TARGET: &str = "wasm32-wasip2";
 /// Debian's registry, for the tests.
 const REGISTRY: &str = "docker-registry";

@@ -35,6 +35,8 @@ pub fn workspace_in_ci() -> Result {
 
 fn units_and_integration(profile: &str) -> Result {
     setup::guest_target()?;
+    // Some hostile guests bring WASI.
+    setup::target(setup::PURE_TARGET)?;
     setup::languages()?;
     let tests = if setup::has_nextest() {
         cargo(["nextest", "run", "--workspace", "--profile", profile])

@@ -43,14 +43,23 @@ fn check() -> Result {
 }
 
 fn reference() -> Result<String> {
-    let mut resolve = Resolve::default();
+    let (resolve, packages) = resolve()?;
     let mut out = HEAD.to_owned();
+    for (name, id) in PACKAGES.into_iter().zip(packages) {
+        package(&resolve, id, name, &mut out);
+    }
+    Ok(out)
+}
+
+fn resolve() -> Result<(Resolve, Vec<PackageId>)> {
+    let mut resolve = Resolve::default();
+    let mut packages = Vec::new();
     for name in PACKAGES {
         let path = root().join("wit").join(name);
         let pushed = resolve.push_dir(&path).map_err(|error| Failure::new(format!("{error:#}")));
-        package(&resolve, pushed?.0, name, &mut out);
+        packages.push(pushed?.0);
     }
-    Ok(out)
+    Ok((resolve, packages))
 }
 
 fn package(resolve: &Resolve, id: PackageId, name: &str, out: &mut String) {
@@ -212,7 +221,7 @@ mod tests {
 
     #[test]
     fn every_function_and_field_of_the_files_is_in_the_reference() {
-        let text = reference().unwrap();
+        let ((resolve, _), text) = (resolve().unwrap(), reference().unwrap());
         let table = [
             "decide: func(now-ms: u64, batch: batch) -> list<u32>",
             "load-state: func(from-version: u32, state: list<u8>) -> result<_, refusal>",
@@ -224,6 +233,27 @@ mod tests {
 
         for wanted in table {
             assert!(text.contains(wanted), "{wanted}\n{text}");
+        }
+        for function in resolve.interfaces.iter().flat_map(|(_, interface)| interface.functions.values()) {
+            assert!(text.contains(&format!("\n{}: func(", function.name)), "{}", function.name);
+        }
+        for (_, of) in &resolve.types {
+            let name = of.name.as_deref().unwrap_or_default();
+            let title = format!("## {} {name}\n", of.kind.as_str());
+            let rows: Vec<String> = names_in(of).iter().map(|name| format!("\n| `{name}` | ")).collect();
+            // Two interfaces may have types of one name.
+            let mut sections = text.split("\n##").filter(|section| section.starts_with(&title));
+            let is_shown = sections.any(|section| rows.iter().all(|row| section.contains(row)));
+            assert!(is_shown || rows.is_empty(), "{title}{rows:?}");
+        }
+    }
+
+    fn names_in(of: &TypeDef) -> Vec<&str> {
+        match &of.kind {
+            TypeDefKind::Record(record) => record.fields.iter().map(|field| field.name.as_str()).collect(),
+            TypeDefKind::Variant(variant) => variant.cases.iter().map(|case| case.name.as_str()).collect(),
+            TypeDefKind::Enum(cases) => cases.cases.iter().map(|case| case.name.as_str()).collect(),
+            _ => Vec::new(),
         }
     }
 }

@@ -84,8 +84,9 @@ fn unpack(tools: &Path) -> Result {
     Command::new("dpkg").arg("--extract").arg(package).arg(tools).run()
 }
 
-/// Tries to make plugins in other languages buildable for the tests; what cannot be had is told, and its tests say so.
-pub fn languages() -> Result {
+/// Tries to make plugins in other languages buildable for the tests. Returns the variables that tell the tests what
+/// cannot be had here, and says it loudly; without them they fail.
+pub fn languages() -> Result<Vec<&'static str>> {
     let tools = target_dir()?.join("tools");
     let cache = tools.join("npm").display().to_string();
     // `npx` keeps what it has fetched, and the tests use it without a network.
@@ -96,18 +97,24 @@ pub fn languages() -> Result {
         Command::new("python3").args(["-m", "venv"]).arg(&python).succeeds()
             && Command::new(python.join("bin/pip")).args(["install", "--quiet", PYTHON_TOOL]).succeeds()
     };
-    for (language, is_there) in [
-        ("JavaScript", js.succeeds()),
-        ("Python", has_python() || make_python()),
-        ("C", ["clang", "wasm-ld"].iter().all(|tool| Command::new(tool).arg("--version").succeeds())),
+    let mut without = Vec::new();
+    for (language, variable, is_there) in [
+        ("JavaScript", "MESH_TEST_WITHOUT_JS", js.succeeds()),
+        ("Python", "MESH_TEST_WITHOUT_PYTHON", has_python() || make_python()),
+        ("C", "MESH_TEST_WITHOUT_C", ["clang", "wasm-ld"].iter().all(|tool| has(tool))),
     ] {
         if !is_there {
             eprintln!(
                 "WARNING: PLUGINS IN {language} NOT TESTED: its tools are missing and cannot be installed here"
             );
+            without.push(variable);
         }
     }
-    Ok(())
+    Ok(without)
+}
+
+fn has(tool: &str) -> bool {
+    Command::new(tool).arg("--version").succeeds()
 }
 
 /// Says whether the tests can run with nextest.

@@ -37,13 +37,14 @@ fn units_and_integration(profile: &str) -> Result {
     setup::guest_target()?;
     // Some hostile guests bring WASI.
     setup::target(setup::PURE_TARGET)?;
-    setup::languages()?;
+    let without = setup::languages()?;
     let tests = if setup::has_nextest() {
         cargo(["nextest", "run", "--workspace", "--profile", profile])
     } else {
         eprintln!("setup: cargo-nextest is not installed, `cargo test` runs the tests");
         cargo(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"])
     };
+    let tests = without.into_iter().fold(tests, |tests, variable| tests.env(variable, "1"));
     match setup::registry() {
         Some(dir) => tests.env(REGISTRY_DIR, &dir.display().to_string()).run(),
         None => tests.env(WITHOUT_REGISTRY, "1").run(),

@@ -36,14 +36,14 @@ export const events = {
 
   save() {
     const state = new DataView(new ArrayBuffer(8));
-    state.setFloat64(0, heard, true);
+    state.setBigUint64(0, BigInt(heard), true);
     return new Uint8Array(state.buffer);
   },
 
   loadState(version, state) {
     if (version !== STATE_VERSION) throw { tag: "unknown-version", val: version };
     if (state.length !== 8) throw { tag: "bad-state" };
-    heard = new DataView(Uint8Array.from(state).buffer).getFloat64(0, true);
+    heard = Number(new DataView(Uint8Array.from(state).buffer).getBigUint64(0, true));
   },
 };
 

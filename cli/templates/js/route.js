@@ -52,13 +52,13 @@ export const policy = {
   // Only what outlives a view: rows of neighbours change with every one.
   save() {
     const state = new DataView(new ArrayBuffer(8));
-    state.setFloat64(0, decided, true);
+    state.setBigUint64(0, BigInt(decided), true);
     return new Uint8Array(state.buffer);
   },
 
   loadState(version, state) {
     if (version !== STATE_VERSION) throw { tag: "unknown-version", val: version };
     if (state.length !== 8) throw { tag: "bad-state" };
-    decided = new DataView(Uint8Array.from(state).buffer).getFloat64(0, true);
+    decided = Number(new DataView(Uint8Array.from(state).buffer).getBigUint64(0, true));
   },
 };

@@ -114,7 +114,7 @@ fn a_saved_run_is_replayed_to_the_last_byte_and_a_changed_one_is_told() {
     assert_eq!(other.code, Some(1));
     let error: serde_json::Value = serde_json::from_str(&other.stderr).unwrap();
     assert_eq!(error["code"], "MESH-A114");
-    // The sixth message would have been sent 2.5 s after a warm-up of 20 s.
+    // The sixth message would have been sent 2.5 s after a warm-up of 90 s.
     assert_eq!(error["message"], "the run goes another way between 92 s and 93 s");
     let svg = fs::read_to_string(place.path().join("run.svg")).unwrap();
     assert!(svg.starts_with("<svg ") && svg.contains("Delivered: 100 %"));

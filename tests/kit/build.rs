@@ -32,17 +32,36 @@ fn generate(files: &[(String, &str, PathBuf)]) -> String {
     let mut rows = String::new();
     for (name, shape, path) in files {
         let variant = camel(name);
-        let text = fs::read_to_string(path).expect("it is text");
+        let text = expanded(&fs::read_to_string(path).expect("it is text"));
         let about =
             text.lines().next().and_then(|line| line.strip_prefix(";; ")).expect("it says what it does");
         writeln!(variants, "    /// {about}\n    {variant},").expect("strings take all");
-        writeln!(rows, "    Row {{ plugin: Hostile::{variant}, name: {name:?}, shape: Shape::{shape}, text: include_str!({path:?}) }},")
-            .expect("strings take all");
+        writeln!(
+            rows,
+            "    Row {{ plugin: Hostile::{variant}, name: {name:?}, shape: Shape::{shape}, text: {text:?} }},"
+        )
+        .expect("strings take all");
     }
     format!(
         "/// A plugin that tries to break the host.\n#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]\n\
          pub enum Hostile {{\n{variants}}}\n\nconst ROWS: &[Row] = &[\n{rows}];\n"
     )
+}
+
+/// A line `;; repeat COUNT LINE` stands for as many lines, with their numbers from 0 in place of `{n}`.
+fn expanded(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let Some(repeated) = line.trim_start().strip_prefix(";; repeat ") else {
+            writeln!(out, "{line}").expect("strings take all");
+            continue;
+        };
+        let (count, line) = repeated.split_once(' ').expect("a count, and what is repeated");
+        for n in 0..count.parse::<u32>().expect("the count is a number") {
+            writeln!(out, "{}", line.replace("{n}", &n.to_string())).expect("strings take all");
+        }
+    }
+    out
 }
 
 fn camel(name: &str) -> String {

@@ -178,13 +178,14 @@ fn a_canary_decides_for_some_flows_and_can_be_ended() {
 #[test]
 fn a_canary_whose_gates_hold_takes_over_and_stays_over_a_restart() {
     let (mut place, load) = busy("bob");
+    place.until(&["plugin", "show", "route"], |shown| shown["row"]["calls_per_s"].as_f64() > Some(0.0));
     let report = place.json(&[
         "plugin",
         "swap",
         "route",
         "./fast.wasm",
         "--shadow",
-        "300ms",
+        "50",
         "--canary",
         "25%",
         "--canary-for",

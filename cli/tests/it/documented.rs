@@ -1,10 +1,13 @@
-//! Every error code that occurs in the sources is documented, and every documented one occurs.
+//! Every error code that occurs in the sources is documented, and every documented one occurs; links and commands of
+//! the documentation lead somewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use mesh_node::api::code;
+
+use crate::harness::Place;
 
 // All of the product but the table itself.
 fn sources() -> Vec<(PathBuf, String)> {
@@ -75,20 +78,69 @@ fn every_documented_code_is_used_somewhere() {
     }
 }
 
+/// Everything that people read.
+fn pages() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let below = |dir: &str| fs::read_dir(root.join(dir)).unwrap().map(|entry| entry.unwrap().path());
+    let mut pages: Vec<PathBuf> = ["", "docs", "docs/plugins", "tests"].into_iter().flat_map(below).collect();
+    let dirs = ["plugins", "cli/templates", "tests"].into_iter().flat_map(below);
+    pages.extend(dirs.map(|dir| dir.join("README.md")).filter(|page| page.exists()));
+    pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
+    let with_text = |page: PathBuf| {
+        let text = fs::read_to_string(&page).unwrap();
+        (page, text)
+    };
+    pages.into_iter().map(with_text).collect()
+}
+
 #[test]
 fn every_link_of_the_documentation_leads_to_a_file() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let mut pages: Vec<PathBuf> =
-        ["README.md", "ARCHITECTURE.md", "SECURITY.md"].map(|page| root.join(page)).into();
-    for dir in ["docs", "docs/plugins"] {
-        let entries = fs::read_dir(root.join(dir)).unwrap().map(|entry| entry.unwrap().path());
-        pages.extend(entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
-    }
-    for page in pages {
-        let text = fs::read_to_string(&page).unwrap();
+    for (page, text) in pages() {
         let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
         for link in links.filter(|link| !link.is_empty() && !link.contains("://")) {
             assert!(page.parent().unwrap().join(link).exists(), "{link} in {}", page.display());
+        }
+    }
+}
+
+/// What a page tells to type: lines of consoles, and what stands between backquotes. Without `meshctl` and remarks.
+fn command_lines(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("$ ")?.split("   ").next());
+    let spans = text.split('`').skip(1).step_by(2);
+    let commands = lines.flat_map(|line| line.split("$(")).filter_map(|line| line.split(')').next());
+    commands.chain(spans).filter_map(|line| line.strip_prefix("meshctl "))
+}
+
+/// The sub-commands that a line names: `sim run|show x.toml` is two.
+fn sub_commands(line: &str) -> Vec<Vec<&str>> {
+    let is_name = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '-' || c == '|');
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let words = if words.first() == Some(&"-N") { &words[2..] } else { &words[..] };
+    let names: Vec<&str> =
+        words.iter().copied().take_while(|word| !word.starts_with('-')).take_while(is_name).collect();
+    let Some((last, before)) = names.split_last() else { return vec![Vec::new()] };
+    last.split('|').map(|last| [before, &[last]].concat()).collect()
+}
+
+#[test]
+fn every_command_of_the_documentation_and_its_flags_are_known_to_help() {
+    let (place, mut known) = (Place::new(), BTreeMap::new());
+    for (page, text) in pages() {
+        for line in command_lines(&text) {
+            for names in sub_commands(line) {
+                let help = known
+                    .entry(names.join(" "))
+                    .or_insert_with(|| place.run(&[&names[..], &["--help"]].concat()));
+                assert_eq!(help.code, Some(0), "{line} in {}: {}", page.display(), help.stderr);
+                let words = help
+                    .stdout
+                    .split(|c: char| c != '-' && !c.is_ascii_alphanumeric())
+                    .collect::<BTreeSet<_>>();
+                let flags = line.split_whitespace().filter(|word| word.starts_with("--"));
+                for flag in flags.filter_map(|flag| flag.split('=').next()) {
+                    assert!(words.contains(flag), "{flag} of {line} in {}", page.display());
+                }
+            }
         }
     }
 }

@@ -5,8 +5,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -16,41 +15,6 @@ use crate::harness::{Place, Ran, ended};
 
 /// A first build compiles what all projects need, on a busy machine and beside other tests.
 const BUILD: Duration = Duration::from_secs(150);
-
-/// The harness leaves nothing of the environment; cargo must find its toolchain and its crates.
-fn command(place: &Place, args: &[&str]) -> Command {
-    let mut command = place.command(args);
-    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-    for (name, below) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
-        command.env(name, std::env::var_os(name).map_or_else(|| home.join(below), PathBuf::from));
-    }
-    for name in ["HTTPS_PROXY", "https_proxy", "SSL_CERT_FILE", "CARGO_NET_OFFLINE"] {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
-        }
-    }
-    command
-}
-
-fn run(place: &Place, args: &[&str]) -> Ran {
-    Ran::of(command(place, args).output().unwrap())
-}
-
-#[track_caller]
-fn json(place: &Place, args: &[&str]) -> Value {
-    let ran = run(place, &[args, &["--json"]].concat());
-    assert_eq!(ran.code, Some(0), "{args:?}\n{}", ran.stderr);
-    serde_json::from_str::<Value>(&ran.stdout).unwrap()["data"].clone()
-}
-
-#[track_caller]
-fn error(place: &Place, args: &[&str]) -> Value {
-    let ran = run(place, &[args, &["--json"]].concat());
-    assert_eq!(ran.stdout, "", "{args:?}");
-    let error: Value = serde_json::from_str(&ran.stderr).unwrap_or_else(|_| panic!("{}", ran.stderr));
-    assert_eq!(error["exit"].as_i64().map(|exit| exit as i32), ran.code, "{error}");
-    error
-}
 
 fn edit(place: &Place, file: &str, from: &str, to: &str) {
     let path = place.path().join(file);
@@ -75,7 +39,7 @@ impl Drop for Running {
 impl Running {
     fn start(place: &Place, args: &[&str]) -> Running {
         let args = [&["plugin", "run", "--json"], args].concat();
-        let mut child = command(place, &args).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = place.command(&args).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let (told, lines) = channel();
         std::thread::spawn(move || read(stdout, |line| told.send(line).is_ok()));
@@ -112,32 +76,32 @@ fn read(stdout: ChildStdout, mut told: impl FnMut(Value) -> bool) {
 
 #[test]
 fn a_project_is_made_once_and_names_what_it_would_write() {
-    let place = Place::new();
+    let place = Place::with_toolchain();
 
-    let rehearsed = json(&place, &["plugin", "new", "acme/my-router", "--dry-run"]);
+    let rehearsed = place.json(&["plugin", "new", "acme/my-router", "--dry-run"]);
     assert!(!place.path().join("my-router").exists() && rehearsed["undo"].is_null());
-    let made = json(&place, &["plugin", "new", "acme/my-router"]);
+    let made = place.json(&["plugin", "new", "acme/my-router"]);
 
     assert_eq!(made["files"], rehearsed["files"]);
     assert_eq!((&made["slot"], &made["undo"]), (&"route".into(), &"rm -r my-router".into()));
     for file in made["files"].as_array().unwrap() {
         assert!(place.path().join("my-router").join(file.as_str().unwrap()).is_file(), "{file}");
     }
-    assert_eq!(error(&place, &["plugin", "new", "acme/my-router"])["code"], "MESH-B102");
-    assert_eq!(error(&place, &["plugin", "new", "Router"])["code"], "MESH-B103");
-    assert_eq!(error(&place, &["plugin", "new", "serde", "--slot", "qos"])["code"], "MESH-B103");
-    assert_eq!(error(&place, &["plugin", "build", "nowhere"])["code"], "MESH-B101");
+    assert_eq!(place.error(&["plugin", "new", "acme/my-router"])["code"], "MESH-B102");
+    assert_eq!(place.error(&["plugin", "new", "Router"])["code"], "MESH-B103");
+    assert_eq!(place.error(&["plugin", "new", "serde", "--slot", "qos"])["code"], "MESH-B103");
+    assert_eq!(place.error(&["plugin", "build", "nowhere"])["code"], "MESH-B101");
 }
 
 /// G24 routing: a project in Rust builds to a component that a node takes, passes its own tests in the real host,
 /// and says where a wrong answer is.
 #[test]
 fn a_routing_project_is_built_checked_and_tested() {
-    let place = Place::new();
-    json(&place, &["plugin", "new", "acme/my-router"]);
+    let place = Place::with_toolchain();
+    place.json(&["plugin", "new", "acme/my-router"]);
     let lock = fs::read(place.path().join("my-router/Cargo.lock")).unwrap();
 
-    let built = json(&place, &["plugin", "build", "my-router"]);
+    let built = place.json(&["plugin", "build", "my-router"]);
 
     assert_eq!((&built["plugin"], &built["kind"]), (&"acme/my-router".into(), &"routing".into()));
     assert_eq!((&built["pure"], built["findings"].as_array().unwrap().len()), (&true.into(), 0));
@@ -147,20 +111,20 @@ fn a_routing_project_is_built_checked_and_tested() {
         "cargo changed the lock file"
     );
     let wasm = "my-router/my-router.wasm";
-    let inspected = json(&place, &["plugin", "inspect", wasm]);
+    let inspected = place.json(&["plugin", "inspect", wasm]);
     assert_eq!(inspected["revision"], built["revision"]);
 
-    let checked = json(&place, &["plugin", "check", wasm]);
+    let checked = place.json(&["plugin", "check", wasm]);
     assert_eq!((&checked["errors"], &checked["warnings"]), (&Value::Array(vec![]), &Value::Array(vec![])));
     assert_eq!((&checked["lowest_host"], &checked["license"]), (&"0.1.0".into(), &"Apache-2.0".into()));
-    let too_old = run(&place, &["plugin", "check", wasm, "--against", "0.0.9", "--json"]);
+    let too_old = place.run(&["plugin", "check", wasm, "--against", "0.0.9", "--json"]);
     let (report, refused): (Value, Value) =
         (serde_json::from_str(&too_old.stdout).unwrap(), serde_json::from_str(&too_old.stderr).unwrap());
     assert_eq!((&refused["code"], too_old.code), (&"MESH-B111".into(), Some(11)));
     let what = report["data"]["errors"][0]["what"].as_str().unwrap();
     assert!(what.contains("needs host 0.1.0"), "{report}");
 
-    let tested = json(&place, &["plugin", "test", "my-router"]);
+    let tested = place.json(&["plugin", "test", "my-router"]);
     assert_eq!((&tested["units"], &tested["cases"]), (&"passed".into(), &4.into()));
     edit(
         &place,
@@ -168,14 +132,14 @@ fn a_routing_project_is_built_checked_and_tested() {
         "{ dest = 9, expect = \"hold\" }",
         "{ dest = 9, expect = \"drop\" }",
     );
-    let wrong = error(&place, &["plugin", "test", "my-router", "--skip-units"]);
+    let wrong = place.error(&["plugin", "test", "my-router", "--skip-units"]);
     assert_eq!(wrong["code"], "MESH-B110");
     let (case, why) = wrong["facts"].as_object().unwrap().iter().next().unwrap();
     assert!(case.starts_with("tests/cases.toml:"), "{wrong}");
     assert!(why.as_str().unwrap().ends_with("message 1: expected drop, got hold"), "{wrong}");
 
     edit(&place, "my-router/src/lib.rs", "Verdict::Hold,", "Verdict::Holt,");
-    let broken = error(&place, &["plugin", "build", "my-router"]);
+    let broken = place.error(&["plugin", "build", "my-router"]);
     assert_eq!(broken["code"], "MESH-B106");
     assert!(broken["facts"].to_string().contains("src/lib.rs"), "{broken}");
 }
@@ -183,8 +147,8 @@ fn a_routing_project_is_built_checked_and_tested() {
 /// PM-152, H: an edit is swapped into the running node with its state; one that does not compile changes nothing.
 #[test]
 fn an_edit_goes_live_with_its_state_and_a_broken_one_changes_nothing() {
-    let place = Place::new();
-    json(&place, &["plugin", "new", "acme/live"]);
+    let place = Place::with_toolchain();
+    place.json(&["plugin", "new", "acme/live"]);
     let running = Running::start(&place, &["live", "--traffic", "50"]);
     let node = running.next("ready")["node"].as_str().unwrap().to_owned();
 
@@ -218,13 +182,13 @@ fn an_edit_goes_live_with_its_state_and_a_broken_one_changes_nothing() {
 /// its own plugin back at the end.
 #[test]
 fn a_handler_is_tested_runs_with_its_log_inline_and_leaves_another_node_as_it_was() {
-    let mut place = Place::new();
-    json(&place, &["plugin", "new", "acme/notes", "--slot", "beacon"]);
+    let mut place = Place::with_toolchain();
+    place.json(&["plugin", "new", "acme/notes", "--slot", "beacon"]);
 
-    let checked = json(&place, &["plugin", "check", "notes"]);
+    let checked = place.json(&["plugin", "check", "notes"]);
     assert_eq!((&checked["errors"], &checked["warnings"]), (&Value::Array(vec![]), &Value::Array(vec![])));
     assert_eq!(checked["functions"], serde_json::json!(["mesh:handler/log@0.1.0#write"]));
-    let tested = json(&place, &["plugin", "test", "notes"]);
+    let tested = place.json(&["plugin", "test", "notes"]);
     assert_eq!((&tested["units"], &tested["cases"]), (&"passed".into(), &2.into()));
 
     let running = Running::start(&place, &["notes", "--traffic", "50"]);
@@ -250,25 +214,30 @@ fn a_handler_is_tested_runs_with_its_log_inline_and_leaves_another_node_as_it_wa
 /// What is ready-made becomes a plugin too; what the toolchain lacks is said with the command that adds it.
 #[test]
 fn ready_made_files_are_taken_and_missing_tools_are_named() {
-    let place = Place::new();
-    json(&place, &["plugin", "new", "acme/tools", "--slot", "qos"]);
+    let place = Place::with_toolchain();
+    place.json(&["plugin", "new", "acme/tools", "--slot", "qos"]);
     fs::write(place.path().join("ready.wasm"), mesh_plugin_host::builtin::CLASS_FAIR).unwrap();
 
-    let built = json(
-        &place,
-        &["plugin", "build", "ready.wasm", "--manifest", "tools/plugin.toml", "--out", "out.wasm"],
-    );
+    let built = place.json(&[
+        "plugin",
+        "build",
+        "ready.wasm",
+        "--manifest",
+        "tools/plugin.toml",
+        "--out",
+        "out.wasm",
+    ]);
 
     assert_eq!((&built["plugin"], &built["undo"]), (&"acme/tools".into(), &"rm out.wasm".into()));
     fs::write(place.path().join("text.wasm"), "no module").unwrap();
     let args = ["plugin", "build", "text.wasm", "--manifest", "tools/plugin.toml", "--out", "x.wasm"];
-    assert_eq!(error(&place, &args)["code"], "MESH-B107");
+    assert_eq!(place.error(&args)["code"], "MESH-B107");
     fs::write(place.path().join("core.wasm"), b"\0asm\x01\0\0\0").unwrap();
     let args = ["plugin", "build", "core.wasm", "--manifest", "tools/plugin.toml", "--out", "x.wasm"];
-    let report = error(&place, &args);
+    let report = place.error(&args);
     assert_eq!(report["code"], "MESH-B108", "{report}");
 
-    let mut bare = command(&place, &["plugin", "build", "tools", "--json"]);
+    let mut bare = place.command(&["plugin", "build", "tools", "--json"]);
     let ran = Ran::of(bare.env("PATH", place.path()).output().unwrap());
     let no_cargo: Value = serde_json::from_str(&ran.stderr).unwrap();
     assert_eq!(no_cargo["code"], "MESH-B104");
@@ -280,7 +249,7 @@ fn ready_made_files_are_taken_and_missing_tools_are_named() {
         command_line,
         "command = \"cargo build --target wasm64-unknown-unknown\"",
     );
-    let no_target = error(&place, &["plugin", "build", "tools"]);
+    let no_target = place.error(&["plugin", "build", "tools"]);
     assert_eq!(no_target["code"], "MESH-B105", "{no_target}");
     edit(
         &place,
@@ -288,6 +257,6 @@ fn ready_made_files_are_taken_and_missing_tools_are_named() {
         "command = \"cargo build --target wasm64-unknown-unknown\"",
         "command = \"cp ../ready.wasm made.wasm\"\nartifact = \"made.wasm\"",
     );
-    let made = json(&place, &["plugin", "build", "tools"]);
+    let made = place.json(&["plugin", "build", "tools"]);
     assert_eq!((&made["plugin"], &made["size_bytes"].is_u64()), (&built["plugin"], &true));
 }

@@ -1,5 +1,6 @@
 //! A place of its own for each test, and the program run in it.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -15,6 +16,7 @@ pub const DEADLINE: Duration = Duration::from_secs(40);
 pub struct Place {
     dir: TempDir,
     nodes: Vec<(String, Child)>,
+    has_toolchain: bool,
 }
 
 impl Drop for Place {
@@ -37,7 +39,14 @@ impl Place {
     pub fn new() -> Place {
         // Socket paths are limited to about 100 bytes, so not below the target directory.
         let dir = tempfile::Builder::new().prefix("mesh-it-").tempdir().unwrap();
-        Place { dir, nodes: Vec::new() }
+        Place { dir, nodes: Vec::new(), has_toolchain: false }
+    }
+
+    /// A place whose programs find this user's Rust and its crates.
+    pub fn with_toolchain() -> Place {
+        let mut place = Place::new();
+        place.has_toolchain = true;
+        place
     }
 
     pub fn path(&self) -> &Path {
@@ -64,6 +73,9 @@ impl Place {
         command.env("HOME", self.path()).env("XDG_RUNTIME_DIR", run).stdin(Stdio::null());
         // Compiled plugins are the same for all tests, and compiling them is the slowest part of a start.
         command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
+        if self.has_toolchain {
+            command.envs(toolchain());
+        }
         command
     }
 
@@ -156,6 +168,17 @@ impl Place {
     }
 }
 
+/// Where cargo is, what it has fetched, and how it fetches.
+fn toolchain() -> Vec<(&'static str, OsString)> {
+    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+    let dirs = [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")]
+        .map(|(name, below)| (name, std::env::var_os(name).unwrap_or_else(|| home.join(below).into())));
+    let given = ["HTTPS_PROXY", "https_proxy", "SSL_CERT_FILE", "CARGO_NET_OFFLINE"];
+    dirs.into_iter()
+        .chain(given.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+        .collect()
+}
+
 /// A node that has been started and has not said yet that it is ready.
 pub struct Starting(mpsc::Receiver<String>);
 
@@ -176,6 +199,25 @@ impl Ran {
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
     }
+}
+
+/// Puts a file into a place.
+pub fn write(place: &Place, file: &str, bytes: &[u8]) {
+    std::fs::write(place.path().join(file), bytes).unwrap();
+}
+
+/// The code and the exit of a run that fails, and that its error says what to do.
+#[track_caller]
+pub fn refusal(place: &Place, args: &[&str]) -> (String, i64) {
+    let error = place.error(args);
+    assert!(!error["help"].as_array().unwrap().is_empty(), "{error}");
+    (error["code"].as_str().unwrap().to_owned(), error["exit"].as_i64().unwrap())
+}
+
+/// The plugin that decides in a slot.
+#[track_caller]
+pub fn active(place: &Place, slot: &str) -> String {
+    place.json(&["plugin", "show", slot])["row"]["plugin"].as_str().unwrap().to_owned()
 }
 
 /// Waits for a process to end.

@@ -8,20 +8,8 @@ use std::process::Stdio;
 use mesh_plugin_host::builtin;
 use serde_json::Value;
 
-use crate::harness::{DEADLINE, Place};
+use crate::harness::{DEADLINE, Place, refusal, write};
 use crate::package::component;
-
-fn write(place: &Place, file: &str, bytes: &[u8]) {
-    fs::write(place.path().join(file), bytes).unwrap();
-}
-
-/// Code, exit and first remedy of a run that fails.
-#[track_caller]
-fn refusal(place: &Place, args: &[&str]) -> (String, i64) {
-    let error = place.error(args);
-    assert!(!error["help"].as_array().unwrap().is_empty(), "{error}");
-    (error["code"].as_str().unwrap().to_owned(), error["exit"].as_i64().unwrap())
-}
 
 fn refused(code: &str, exit: i64) -> (String, i64) {
     (code.to_owned(), exit)

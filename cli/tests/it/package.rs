@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use mesh_plugin_host::{Package, builtin, inspect};
 use serde_json::Value;
 
-use crate::harness::{DEADLINE, Place};
+use crate::harness::{DEADLINE, Place, active, refusal, write};
 
 /// A built-in component under another name: another manifest takes the place of its own.
 pub fn component(built_in: &[u8], name: &str, version: &str) -> Vec<u8> {
@@ -50,10 +50,6 @@ fn without_manifest(component: &[u8]) -> Vec<u8> {
     out
 }
 
-pub fn write(place: &Place, file: &str, bytes: &[u8]) {
-    fs::write(place.path().join(file), bytes).unwrap();
-}
-
 /// Makes a key file and returns the public key.
 pub fn key(place: &Place, file: &str) -> String {
     let made = place.json(&["plugin", "key", "new", "--out", file]);
@@ -62,18 +58,6 @@ pub fn key(place: &Place, file: &str) -> String {
 
 pub fn sign(place: &Place, file: &str, key: &str, out: &str) -> Value {
     place.json(&["plugin", "sign", file, "--key", key, "--out", out])
-}
-
-/// The code and the exit of a run that fails, and that its error says what to do.
-#[track_caller]
-pub fn refusal(place: &Place, args: &[&str]) -> (String, i64) {
-    let error = place.error(args);
-    assert!(!error["help"].as_array().unwrap().is_empty(), "{error}");
-    (error["code"].as_str().unwrap().to_owned(), error["exit"].as_i64().unwrap())
-}
-
-pub fn active(place: &Place, slot: &str) -> String {
-    place.json(&["plugin", "show", slot])["row"]["plugin"].as_str().unwrap().to_owned()
 }
 
 #[test]

@@ -7,12 +7,9 @@ use mesh_node::oci::Digest;
 use mesh_plugin_host::builtin;
 use serde_json::{Value, json};
 
-use crate::harness::{Place, Ran};
-use crate::package::{active, component, key, refusal, sign, write};
-use crate::registry_kit::{AUTH, Door, PASSWORD, Registry, http};
-
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+use crate::harness::{Place, Ran, active, refusal, write};
+use crate::package::{component, key, sign};
+use crate::registry_kit::{AUTH, Door, INDEX, MANIFEST, PASSWORD, Registry, http};
 
 /// A signed package `fast.meshpkg` of acme/fast, and the key that signed it.
 fn signed(place: &Place, version: &str) -> String {

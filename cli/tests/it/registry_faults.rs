@@ -8,12 +8,10 @@ use mesh_node::oci::{Artifact, Digest};
 use mesh_plugin_host::builtin;
 use serde_json::{Value, json};
 
-use crate::harness::Place;
-use crate::package::{component, key, sign, write};
-use crate::registry_kit::{AUTH, Answer, Asked, Fake};
+use crate::harness::{Place, write};
+use crate::package::{component, key, sign};
+use crate::registry_kit::{AUTH, Answer, Asked, Fake, INDEX, MANIFEST};
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const TAGGED: &str = "/v2/acme/fast/manifests/1.0.0";
 
 /// What an honest registry has: acme/fast 1.0.0, unsigned.

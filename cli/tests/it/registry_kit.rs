@@ -18,6 +18,8 @@ pub const AUTH: &str = "YWRhOnMzY3JldDp3aXRoOmNvbG9ucw==";
 /// An address that is no loopback address and leads to this machine all the same.
 const ANY: &str = "0.0.0.0";
 pub const PASSWORD: &str = "s3cret:with:colons";
+pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// Debian's docker-registry on a port of its own; ends with this value.
 pub struct Registry {

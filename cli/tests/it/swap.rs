@@ -5,11 +5,22 @@ use std::process::Stdio;
 use mesh_plugin_host::builtin;
 use serde_json::Value;
 
-use crate::harness::Place;
+use crate::harness::{Place, write};
 use crate::package::component;
 
 fn number(report: &Value, field: &str) -> u64 {
     report[field].as_u64().unwrap_or_else(|| panic!("{field}: {report}"))
+}
+
+/// A node that has two policies, acme/a and acme/b, which read each other's state.
+fn with_two_plugins() -> Place {
+    let mut place = Place::new();
+    write(&place, "a.wasm", &component(builtin::LATENCY, "acme/a", "1.0.0"));
+    write(&place, "b.wasm", &component(builtin::LATENCY_NEXT, "acme/b", "1.0.0"));
+    place.up("bob", &[]);
+    place.json(&["plugin", "install", "a.wasm"]);
+    place.json(&["plugin", "install", "b.wasm"]);
+    place
 }
 
 /// H01: nothing is lost and nothing doubled through a node whose policy is swapped again and again.
@@ -43,15 +54,7 @@ fn swaps_in_a_row_leave_nothing_behind() {
 /// H06: of two operators one comes last, and what it was told is what runs, also after a restart.
 #[test]
 fn two_operators_at_once_are_served_one_after_the_other() {
-    let mut place = Place::new();
-    for (file, built_in, name) in
-        [("a.wasm", builtin::LATENCY, "acme/a"), ("b.wasm", builtin::LATENCY_NEXT, "acme/b")]
-    {
-        std::fs::write(place.path().join(file), component(built_in, name, "1.0.0")).unwrap();
-    }
-    place.up("bob", &[]);
-    place.json(&["plugin", "install", "a.wasm"]);
-    place.json(&["plugin", "install", "b.wasm"]);
+    let mut place = with_two_plugins();
     let mut before = Vec::new();
     for _ in 0..8 {
         let swap = |plugin: &str| {
@@ -85,15 +88,7 @@ fn two_operators_at_once_are_served_one_after_the_other() {
 /// commit was under way, and with nothing else.
 #[test]
 fn a_node_that_is_killed_in_a_swap_starts_with_one_of_the_two() {
-    let mut place = Place::new();
-    for (file, built_in, name) in
-        [("a.wasm", builtin::LATENCY, "acme/a"), ("b.wasm", builtin::LATENCY_NEXT, "acme/b")]
-    {
-        std::fs::write(place.path().join(file), component(built_in, name, "1.0.0")).unwrap();
-    }
-    place.up("bob", &[]);
-    place.json(&["plugin", "install", "a.wasm"]);
-    place.json(&["plugin", "install", "b.wasm"]);
+    let mut place = with_two_plugins();
     place.json(&["plugin", "swap", "route", "acme/a"]);
     for kill in 0..12 {
         let (was, next) = if kill % 2 == 0 { ("acme/a", "acme/b") } else { ("acme/b", "acme/a") };

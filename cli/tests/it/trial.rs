@@ -13,7 +13,7 @@ use mesh_plugin_host::builtin;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::harness::{DEADLINE, Place};
+use crate::harness::{DEADLINE, Place, active, write};
 use crate::package::component;
 
 /// Numbered messages to some targets in turn, until it is told to stop.
@@ -63,14 +63,6 @@ fn busy(name: &str) -> (Place, Load) {
     place.up(name, &[]);
     let load = Load::start(place.socket(name), topics(40));
     (place, load)
-}
-
-fn write(place: &Place, file: &str, bytes: &[u8]) {
-    std::fs::write(place.path().join(file), bytes).unwrap();
-}
-
-fn active(place: &Place, slot: &str) -> Value {
-    place.json(&["plugin", "show", slot])["row"]["plugin"].clone()
 }
 
 fn stage(place: &Place, slot: &str) -> Value {

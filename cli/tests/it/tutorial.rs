@@ -32,7 +32,7 @@ struct Reader {
 
 impl Reader {
     fn new() -> Reader {
-        let place = Place::new();
+        let place = Place::with_toolchain();
         Reader { dir: place.path().to_owned(), place }
     }
 
@@ -41,7 +41,7 @@ impl Reader {
             self.dir.push(dir);
             return Ran { code: Some(0), stdout: String::new(), stderr: String::new() };
         }
-        // The environment of the harness, with the program in PATH and this user's Rust.
+        // The environment of the harness, with the program in PATH.
         let mut shell = self.place.command(&[]);
         let envs: Vec<_> = shell.get_envs().map(|(k, v)| (k.to_owned(), v.map(ToOwned::to_owned))).collect();
         shell = std::process::Command::new("sh");
@@ -49,10 +49,6 @@ impl Reader {
         shell.envs(envs.into_iter().filter_map(|(name, value)| Some((name, value?))));
         let meshctl = Path::new(env!("CARGO_BIN_EXE_meshctl")).parent().unwrap();
         shell.env("PATH", format!("{}:{}", meshctl.display(), std::env::var("PATH").unwrap()));
-        let home = std::env::var("HOME").unwrap();
-        for (name, dir) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
-            shell.env(name, std::env::var(name).unwrap_or_else(|_| format!("{home}/{dir}")));
-        }
         Ran::of(shell.output().unwrap())
     }
 

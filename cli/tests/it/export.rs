@@ -5,8 +5,8 @@ use std::fs;
 use mesh_plugin_host::builtin;
 use serde_json::{Value, json};
 
-use crate::harness::Place;
-use crate::package::{component, key, refusal, sign, write};
+use crate::harness::{Place, refusal, write};
+use crate::package::{component, key, sign};
 
 fn read(place: &Place, file: &str) -> Vec<u8> {
     fs::read(place.path().join(file)).unwrap()

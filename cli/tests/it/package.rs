@@ -456,7 +456,8 @@ fn a_component_that_takes_too_long_to_compile_is_refused() {
     write(&place, "fast.wasm", &bloated(&version, 3, 0));
     place.up("bob", &[]);
 
-    let error = place.error(&["plugin", "install", "bomb.wasm"]);
+    // Two seconds of CPU are more than ten of time where others compile too.
+    let error = place.error(&["plugin", "install", "bomb.wasm", "--timeout", "60s"]);
 
     assert_eq!((&error["code"], &error["exit"]), (&"MESH-P106".into(), &13.into()));
     assert!(

@@ -1,6 +1,8 @@
 //! Hostile policies on the node in the middle of a chain, over real sockets: every message arrives once, whatever
 //! decides there.
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -125,6 +127,46 @@ async fn whatever_decides_in_the_middle_every_message_arrives_once() {
             End::Clamped => PluginState::Active,
         };
         assert_eq!(state(&b, &revision).await, Some(want), "{name} after {sent} messages");
+    }
+    for mesh in [a, b, c] {
+        mesh.shutdown().await;
+    }
+}
+
+/// W13: whoever asked goes away at any moment. What he asked for is done whole or not at all, and messages go on.
+#[tokio::test]
+async fn a_caller_that_goes_away_at_any_moment_leaves_the_slot_whole() {
+    let [a, b, c] = chain().await;
+    let mut inbox = c.subscribe(Filter::Inbox { from_offset: None }).await.expect("subscribed");
+    for turn in 0..48_usize {
+        let plugin = ["built-in/latency@0.1.0", "built-in/latency@0.2.0"][turn % 2];
+        let swap = SwapRequest {
+            slot: "route".into(),
+            plugin: plugin.into(),
+            settings: Default::default(),
+            old_state: OldState::Keep,
+            dry_run: false,
+            allow_downgrade: true,
+            on_failure: None,
+        };
+        let mut asked = Box::pin(b.call(Request::PluginSwap(swap), Bytes::new()));
+        for _ in 0..turn % 12 {
+            let is_done = poll_fn(|context| Poll::Ready(asked.as_mut().poll(context).is_ready())).await;
+            if is_done {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(asked);
+
+        let payload = format!("{turn}").into_bytes();
+        a.send(c.id(), vec![payload.clone().into()], SendOptions::default()).await.expect("sent");
+        assert_eq!(next(&mut inbox).await, payload);
+        let Reply::Plugins(rows) = call(&b, Request::PluginList, Vec::new()).await else { panic!("plugins") };
+        let active = rows.iter().filter(|row| row.slot.as_deref() == Some("route"));
+        let active: Vec<_> = active.filter(|row| row.state == PluginState::Active).collect();
+        assert_eq!(active.len(), 1, "one decides, whichever it is: {rows:?}");
+        assert_eq!(active[0].plugin, "built-in/latency");
     }
     for mesh in [a, b, c] {
         mesh.shutdown().await;

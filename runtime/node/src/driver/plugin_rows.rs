@@ -60,7 +60,8 @@ impl Driver {
             p99_s: (status.p99_ns > 0).then(|| status.p99_ns as f64 / 1e9),
             fallbacks: status.fallbacks,
             traps: status.faults,
-            since_s: age_s(status.since_ms),
+            // What was never switched has been there since the node began.
+            since_s: age_s(status.since_ms).min(self.parts.began.elapsed().as_secs_f64()),
             revision: plugin.revision,
             note: self
                 .trial_note(status.slot)

@@ -21,8 +21,6 @@ pub const MAX_KEPT: usize = 16;
 pub const SMALL_MESH: usize = 16;
 /// How often a node that has enough links tries one that it has none to, on average.
 pub const FEELER: Duration = Duration::from_secs(30);
-/// Of so many at random the one that has lived longest is trusted most.
-const FEW: usize = 6;
 
 /// Whom a node links to by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -251,21 +249,6 @@ impl Directory {
             candidates = self.candidates(now, linked, members, |state| state == MemberState::Alive);
         }
         let record = rng.choice(candidates)?;
-        self.dial(now, record)
-    }
-
-    /// Returns a dial of somebody without a link who has been here for long: of a few at random the one that has lived
-    /// longest, as far as is known here. Made-up nodes come later than the others, or have to wait for as long.
-    pub fn trusted(
-        &mut self,
-        now: Instant,
-        linked: &BTreeMap<NodeId, Peer>,
-        members: &Members,
-        rng: &mut fastrand::Rng,
-    ) -> Option<Dial> {
-        let mut candidates = self.candidates(now, linked, members, |state| state == MemberState::Alive);
-        rng.shuffle(&mut candidates);
-        let record = candidates.into_iter().take(FEW).min_by_key(|record| members.since(&record.node))?;
         self.dial(now, record)
     }
 

@@ -502,11 +502,6 @@ impl Members {
         self.entries.get(node).map(|entry| entry.state)
     }
 
-    /// Returns since when a node is what it is; `None` when it is not known.
-    pub fn since(&self, node: &NodeId) -> Option<Instant> {
-        self.entries.get(node).map(|entry| entry.since)
-    }
-
     /// Returns all records, in the order of the ids.
     pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
         self.entries.values().map(|entry| &entry.record)

@@ -24,7 +24,7 @@ const PROBE_WITHIN: Duration = Duration::from_millis(200);
 const SAMPLE_FEELERS: u32 = 20;
 /// As long as it is young a node feels in every round: newcomers that know each other only are an island.
 const YOUNG: Duration = Duration::from_secs(60);
-/// Links of its own choice that a node has in a mesh that is not small (faults.md ADV7).
+/// Links of its own choice that a node does not let go in a mesh that is not small (faults.md ADV7).
 const OWN_LINKS: usize = 2;
 /// Neighbours told to all neighbours, at most.
 const MAX_TOLD: usize = 64;
@@ -67,7 +67,6 @@ impl Node {
             self.let_one_go(now);
         }
         if links >= min {
-            self.choose_own(now);
             self.feel(now);
         }
     }
@@ -81,15 +80,6 @@ impl Node {
         let by_age = || self.settled().map(|(peer, _)| peer);
         let own = by_age().filter(|peer| self.neighbours[peer].dialed).take(OWN_LINKS);
         by_age().take(1).chain(own).collect()
-    }
-
-    /// However many have dialed this node: of some of its links it is itself that has chosen whom they lead to.
-    fn choose_own(&mut self, now: Now) {
-        let own = self.neighbours.values().filter(|n| n.dialed && !n.ends_in_peace()).count();
-        if own + self.directory.under_way() < OWN_LINKS && self.mesh_size() > SMALL_MESH {
-            let dial = self.directory.trusted(now.instant, &self.by_node, &self.members, &mut self.rng);
-            self.outputs.extend(dial.map(Output::Dial));
-        }
     }
 
     /// Neighbours that were asked to go and did not.

@@ -73,7 +73,6 @@ impl Node {
     pub(super) fn on_link_down(&mut self, now: Now, peer: Peer) {
         let Some(mut neighbour) = self.neighbours.remove(&peer) else { return };
         self.by_node.remove(&neighbour.node);
-        self.heed_neighbours(now);
         if !self.directory.keeps(&neighbour.node) {
             self.members.release(&neighbour.node);
         }
@@ -147,15 +146,11 @@ impl Node {
             }
             Control::Records(records) => self.on_records(now, peer, records)?,
             Control::Shuffle(records) => {
-                if !std::mem::replace(&mut neighbour.samples, true) {
-                    self.heed_neighbours(now);
-                }
+                neighbour.samples = true;
                 self.on_records(now, peer, records)?;
             }
             Control::Digest(sums) => {
-                if std::mem::replace(&mut neighbour.samples, false) {
-                    self.heed_neighbours(now);
-                }
+                neighbour.samples = false;
                 self.on_digest(peer, &sums);
             }
             Control::Versions { first, last, rows } => self.on_versions(peer, first, last, &rows),
@@ -194,10 +189,9 @@ impl Node {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else { return };
         let heartbeat = Duration::from_millis(heartbeat_ms.into()).clamp(LEAST_HEARTBEAT, GREATEST_HEARTBEAT);
         neighbour.greet(now.instant, epoch, heartbeat);
-        let (node, rtt_us) = (neighbour.node, neighbour.rtt_us());
-        self.heed_neighbours(now);
+        let node = neighbour.node;
         // Until it is measured, a link costs what a pessimist would guess; the first pong comes at once.
-        self.table.set_link(peer, rtt_us.unwrap_or(100_000));
+        self.table.set_link(peer, neighbour.rtt_us().unwrap_or(100_000));
         self.outputs.push_back(Output::NeighbourUp { peer, node });
         self.resolve_doubt(node, epoch);
         self.trees.add_link(peer, self.id < node);

@@ -33,8 +33,6 @@ const SHUFFLE: usize = 8;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// At most one refutation in this time.
 const REFUTE_EVERY: Duration = Duration::from_millis(200);
-/// How long after its start a node is a newcomer, which believes how large the mesh is when it has heard so last.
-const NEWCOMER: Duration = Duration::from_secs(10);
 
 impl Node {
     /// Says that the own record is to be written anew by then.
@@ -78,19 +76,14 @@ impl Node {
     /// Says whether the mesh is known by a sample: there are more nodes than are known, or a newcomer hears so
     /// from most of those that it has dialed.
     pub(super) fn samples(&self) -> bool {
-        self.is_told_to_sample || self.members.is_sample()
-    }
-
-    /// A neighbour says how it knows the mesh, or is gone. While nobody is there to ask, what a newcomer heard last
-    /// holds: else one that is sent from one full node to the next would tell all its ways to all.
-    pub(super) fn heed_neighbours(&mut self, now: Now) {
+        if self.members.is_sample() {
+            return true;
+        }
         // Those that this node has dialed were there before it.
         let dialed = self.neighbours.values().filter(|neighbour| neighbour.dialed && neighbour.is_greeted());
         let (all, say_so) =
             dialed.fold((0, 0), |(all, n), neighbour| (all + 1, n + usize::from(neighbour.samples)));
-        if all > 0 || now.instant.since(self.started) >= NEWCOMER {
-            self.is_told_to_sample = say_so * 2 > all;
-        }
+        say_so * 2 > all
     }
 
     /// Returns how many nodes there are, as far as is known.

@@ -109,8 +109,6 @@ pub struct Node {
     started: Instant,
     /// When the own record was last written.
     renewed: Instant,
-    /// Most of those that this node has dialed know the mesh by a sample.
-    is_told_to_sample: bool,
     /// What is to be told on.
     rumors: Rumors,
     /// Nodes that are dialed to find out whether they live, and when, if not yet.
@@ -192,7 +190,6 @@ impl Node {
             record,
             started: now.instant,
             renewed: now.instant,
-            is_told_to_sample: false,
             rumors: Rumors::default(),
             probes: BTreeMap::new(),
             links_stale: false,

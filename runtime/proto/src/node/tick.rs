@@ -166,7 +166,6 @@ impl Node {
     }
 
     fn sweep(&mut self, now: Now) {
-        self.heed_neighbours(now);
         let changed = self.table.expire(now.instant);
         self.view_stale |= changed || !self.neighbours.is_empty();
         self.ways_changed |= changed || self.held.has_spilled();

@@ -79,12 +79,7 @@ fn everybody_may_join_one_node_and_it_does_not_become_a_hub() {
         assert_eq!(net.texts(node), ["hi"], "node {node}");
         assert_eq!(net.node(node).reachable().len(), 39, "node {node}");
     }
-    for _ in 0..6 {
-        let mut d: Vec<usize> = (0..40).map(|n| net.node(n).neighbours().len()).collect();
-        d.sort();
-        eprintln!("DEG {d:?}");
-        net.run(secs(30));
-    }
+    net.run(secs(180));
     assert!((0..40).all(|node| net.node(node).neighbours().len() <= 6));
 }
 

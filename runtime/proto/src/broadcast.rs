@@ -97,6 +97,8 @@ pub struct Trees {
     second_to: BTreeSet<Peer>,
     /// How many late copies have come from a neighbour since its last one in time.
     late: BTreeMap<Peer, u32>,
+    /// All who offered some message were asked for it, and none has sent it.
+    is_unanswered: bool,
     /// When there is a turn to ask for more of what neighbours that have just come offer.
     catch_up: Instant,
 }
@@ -114,6 +116,7 @@ impl Trees {
             offers: BTreeMap::new(),
             second_to: BTreeSet::new(),
             late: BTreeMap::new(),
+            is_unanswered: false,
             catch_up: Instant(0),
         }
     }
@@ -375,6 +378,7 @@ impl Trees {
                 self.missing.remove(&key);
                 continue;
             };
+            self.is_unanswered |= missing.asked == missing.offered_by.len() && !missing.is_late;
             missing.asked += 1;
             let rounds = (missing.asked / missing.offered_by.len()).min(ASK_ROUNDS);
             missing.due = now + GRAFT_AGAIN * 4_u32.pow(rounds as u32);
@@ -387,6 +391,11 @@ impl Trees {
             out.entry((peer, tree, missing.is_late)).or_default().push(offer);
         }
         out
+    }
+
+    /// Says once whether a message was offered here that nobody who offers it sends.
+    pub fn take_unanswered(&mut self) -> bool {
+        std::mem::take(&mut self.is_unanswered)
     }
 
     /// Returns the offers to send, if they are due.

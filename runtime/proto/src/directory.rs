@@ -252,6 +252,22 @@ impl Directory {
         self.dial(now, record)
     }
 
+    /// Returns a dial of somebody who lives and to whom there is no link.
+    pub fn other(
+        &mut self,
+        now: Instant,
+        linked: &BTreeMap<NodeId, Peer>,
+        members: &Members,
+        rng: &mut fastrand::Rng,
+    ) -> Option<Dial> {
+        if self.policy == LinkPolicy::Explicit || self.under_way() >= MAX_DIALS {
+            return None;
+        }
+        let record =
+            rng.choice(self.candidates(now, linked, members, |state| state == MemberState::Alive))?;
+        self.dial(now, record)
+    }
+
     fn candidates<'a>(
         &self,
         now: Instant,

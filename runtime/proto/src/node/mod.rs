@@ -109,6 +109,8 @@ pub struct Node {
     started: Instant,
     /// When the own record was last written.
     renewed: Instant,
+    /// When somebody was last dialed because the neighbours do not send what they offer.
+    looked_elsewhere: Instant,
     /// What is to be told on.
     rumors: Rumors,
     /// Nodes that are dialed to find out whether they live, and when, if not yet.
@@ -190,6 +192,7 @@ impl Node {
             record,
             started: now.instant,
             renewed: now.instant,
+            looked_elsewhere: now.instant,
             rumors: Rumors::default(),
             probes: BTreeMap::new(),
             links_stale: false,

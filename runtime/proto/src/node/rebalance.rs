@@ -26,6 +26,8 @@ const SAMPLE_FEELERS: u32 = 20;
 const YOUNG: Duration = Duration::from_secs(60);
 /// Links of its own choice that a node does not let go in a mesh that is not small (faults.md ADV7).
 const OWN_LINKS: usize = 2;
+/// How often somebody is dialed for what no neighbour sends, at most.
+const ELSEWHERE_EVERY: Duration = Duration::from_secs(2);
 /// Neighbours told to all neighbours, at most.
 const MAX_TOLD: usize = 64;
 
@@ -80,6 +82,16 @@ impl Node {
         let by_age = || self.settled().map(|(peer, _)| peer);
         let own = by_age().filter(|peer| self.neighbours[peer].dialed).take(OWN_LINKS);
         by_age().take(1).chain(own).collect()
+    }
+
+    /// All neighbours that offer a message keep it to themselves: somebody else may have it too.
+    pub(super) fn look_elsewhere(&mut self, now: Now) {
+        if now.instant.since(self.looked_elsewhere) < ELSEWHERE_EVERY {
+            return;
+        }
+        self.looked_elsewhere = now.instant;
+        let dial = self.directory.other(now.instant, &self.by_node, &self.members, &mut self.rng);
+        self.outputs.extend(dial.map(Output::Dial));
     }
 
     /// Neighbours that were asked to go and did not.

@@ -229,6 +229,9 @@ impl Node {
                 self.say(peer, &Control::Graft { topic, once, offers: some.to_vec() });
             }
         }
+        if self.trees.take_unanswered() {
+            self.look_elsewhere(now);
+        }
         let offers = self.trees.take_offers(now.instant);
         if !offers.is_empty() {
             // There is a turn in any case: what is owed goes along.

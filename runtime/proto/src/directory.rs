@@ -241,30 +241,26 @@ impl Directory {
         members: &Members,
         rng: &mut fastrand::Rng,
     ) -> Option<Dial> {
-        if self.policy == LinkPolicy::Explicit || self.under_way() >= MAX_DIALS {
-            return None;
+        let dead = self.stranger(now, linked, members, MemberState::Dead, rng);
+        if dead.is_some() || !members.is_sample() {
+            return dead;
         }
-        let mut candidates = self.candidates(now, linked, members, |state| state == MemberState::Dead);
-        if candidates.is_empty() && members.is_sample() {
-            candidates = self.candidates(now, linked, members, |state| state == MemberState::Alive);
-        }
-        let record = rng.choice(candidates)?;
-        self.dial(now, record)
+        self.stranger(now, linked, members, MemberState::Alive, rng)
     }
 
-    /// Returns a dial of somebody who lives and to whom there is no link.
-    pub fn other(
+    /// Returns a dial of somebody in this state to whom there is no link.
+    pub fn stranger(
         &mut self,
         now: Instant,
         linked: &BTreeMap<NodeId, Peer>,
         members: &Members,
+        which: MemberState,
         rng: &mut fastrand::Rng,
     ) -> Option<Dial> {
         if self.policy == LinkPolicy::Explicit || self.under_way() >= MAX_DIALS {
             return None;
         }
-        let record =
-            rng.choice(self.candidates(now, linked, members, |state| state == MemberState::Alive))?;
+        let record = rng.choice(self.candidates(now, linked, members, |state| state == which))?;
         self.dial(now, record)
     }
 

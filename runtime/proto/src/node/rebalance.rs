@@ -90,7 +90,8 @@ impl Node {
             return;
         }
         self.looked_elsewhere = now.instant;
-        let dial = self.directory.other(now.instant, &self.by_node, &self.members, &mut self.rng);
+        let (linked, members) = (&self.by_node, &self.members);
+        let dial = self.directory.stranger(now.instant, linked, members, MemberState::Alive, &mut self.rng);
         self.outputs.extend(dial.map(Output::Dial));
     }
 

@@ -1,10 +1,11 @@
 //! Names of nodes, topics, messages and neighbours.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
 /// A node: its Ed25519 public key, 32 bytes, which is also the identity of every transport.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NodeId(pub [u8; 32]);
 
 /// A topic: BLAKE3 of its name with a context of its own, 32 bytes.
@@ -18,6 +19,28 @@ pub struct MessageId(pub [u8; 32]);
 /// A live neighbour: a small number that the driver gives to a link and that is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Peer(pub u32);
+
+impl NodeId {
+    fn words(&self) -> [u64; 4] {
+        let (words, _) = self.0.as_chunks::<8>();
+        std::array::from_fn(|at| u64::from_be_bytes(words[at]))
+    }
+}
+
+impl Ord for NodeId {
+    /// The order of the bytes. Keys are random, so that the first eight nearly always decide: maps of nodes are
+    /// searched for every frame.
+    fn cmp(&self, other: &NodeId) -> Ordering {
+        let ([first, rest @ ..], [others_first, others_rest @ ..]) = (self.words(), other.words());
+        first.cmp(&others_first).then_with(|| rest.cmp(&others_rest))
+    }
+}
+
+impl PartialOrd for NodeId {
+    fn partial_cmp(&self, other: &NodeId) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl TopicId {
     /// Returns the id of the topic of this name.
@@ -101,4 +124,23 @@ fn unhex(text: &str) -> Result<[u8; 32], ParseIdError> {
         *byte = digit(pair[0])? << 4 | digit(pair[1])?;
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_are_in_the_order_of_their_bytes() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for _ in 0..1000 {
+            let mut a: [u8; 32] = std::array::from_fn(|_| rng.u8(..));
+            let mut b: [u8; 32] = std::array::from_fn(|_| rng.u8(..));
+            let same = rng.usize(..=32);
+            b[..same].copy_from_slice(&a[..same]);
+            assert_eq!(NodeId(a).cmp(&NodeId(b)), a.cmp(&b));
+            (a[31], b[0]) = (b[0], a[31]);
+            assert_eq!(NodeId(a).cmp(&NodeId(b)), a.cmp(&b));
+        }
+    }
 }

@@ -361,7 +361,8 @@ impl Control {
 
     /// Returns the frame with its length in front. Lists have at most [`MAX_ROWS`] rows.
     pub fn encode(&self) -> Bytes {
-        let mut out = vec![0; 4];
+        let mut out = Vec::with_capacity(4 + self.room());
+        out.extend_from_slice(&[0; 4]);
         match self {
             Control::Hello { epoch, heartbeat_ms, samples } => {
                 out.push(HELLO);
@@ -448,6 +449,28 @@ impl Control {
         let len = (out.len() - 4) as u32;
         out[..4].copy_from_slice(&len.to_le_bytes());
         out.into()
+    }
+}
+
+impl Control {
+    /// Returns how many bytes it takes, about: enough for one allocation.
+    fn room(&self) -> usize {
+        match self {
+            Control::Ack { .. } => 1 + 20,
+            Control::Records(records) | Control::Shuffle(records) => {
+                3 + records.iter().map(|record| record.size()).sum::<usize>()
+            }
+            Control::Digest(_) => 1 + 128,
+            Control::Versions { rows, .. } => 1 + 64 + 2 + 40 * rows.len(),
+            Control::Want(nodes) | Control::Links(nodes) => 3 + 32 * nodes.len(),
+            Control::Accusations(rows) => 3 + 136 * rows.len(),
+            Control::Routes(routes) => 3 + 41 * routes.len(),
+            Control::Graft { offers, .. } | Control::IHave { offers, .. } => 1 + 32 + 2 + 53 * offers.len(),
+            Control::Heartbeat { .. } => 5,
+            Control::Ping { .. } | Control::Pong { .. } => 9,
+            Control::Part(_) => 2,
+            _ => 40,
+        }
     }
 }
 

@@ -88,8 +88,10 @@ pub struct Trees {
     /// How long an offered message may take to come by itself before it is asked for.
     graft_after: Duration,
     lazy: BTreeMap<TopicId, BTreeSet<Peer>>,
-    cache: BTreeMap<(Flow, u64), Cached>,
-    cache_order: VecDeque<(Flow, u64)>,
+    /// By flow and first sequence number; there are few flows and many numbers.
+    cache: BTreeMap<Flow, BTreeMap<u64, Cached>>,
+    /// The oldest first.
+    cache_order: VecDeque<Arc<Run>>,
     cache_bytes: usize,
     missing: BTreeMap<(Flow, u64), Missing>,
     offers: BTreeMap<(Peer, TopicId), (Instant, Vec<Offer>)>,
@@ -130,8 +132,9 @@ impl Trees {
     /// have missed them. What was written before its start at `epoch` is not for it.
     pub fn recent(&self, unix_ms: u64, epoch: u64) -> BTreeMap<TopicId, Vec<Offer>> {
         let mut out: BTreeMap<TopicId, Vec<Offer>> = BTreeMap::new();
-        for key in self.cache_order.iter().rev().take(MAX_ROWS) {
-            let Some(Cached { run, hops, .. }) = self.cache.get(key) else { continue };
+        for newest in self.cache_order.iter().rev().take(MAX_ROWS) {
+            let found = self.cache.get(&newest.head().flow).and_then(|flow| flow.get(&newest.seqs().start));
+            let Some(Cached { run, hops, .. }) = found else { continue };
             let (head, seqs) = (run.head(), run.seqs());
             let Some(tree) = tree_of(&head.flow.dest) else { continue };
             if head.sent_ms >= epoch && unix_ms.saturating_sub(head.sent_ms) < RECENT_MS {
@@ -210,7 +213,7 @@ impl Trees {
     /// A run came that had come before. Returns whether to ask `from` to stop pushing this topic: not when the first
     /// copy is old, because one that was made up for elsewhere takes ways that the tree does not mean.
     pub fn on_duplicate(&mut self, now: Instant, from: Peer, flow: &Flow, first: u64) -> bool {
-        let known = self.cache.get(&(*flow, first));
+        let known = self.cache.get(flow).and_then(|flow| flow.get(&first));
         if known.is_some_and(|known| now.since(known.since) > LATE) {
             let late = self.late.entry(from).or_default();
             *late += 1;
@@ -257,7 +260,7 @@ impl Trees {
             let (first, end) = (offer.first, offer.first + u64::from(offer.count));
             // A run that starts earlier may reach into the range; it is at most one batch long.
             let from = first.saturating_sub(crate::batch::MAX_BATCH as u64);
-            let cached = self.cache.range((flow, from)..(flow, end));
+            let cached = self.cache.get(&flow).into_iter().flat_map(|flow| flow.range(from..end));
             let within = cached.map(|(_, cached)| cached).filter(|cached| cached.run.seqs().end > first);
             out.extend(within.map(|cached| (cached.run.clone(), cached.hops)));
         }
@@ -289,7 +292,7 @@ impl Trees {
     /// The neighbour offers what is here. When it is much nearer to the origin, returns the neighbour whose place
     /// it takes in the tree: that one is to be pruned, this one grafted.
     pub fn shortcut(&mut self, from: Peer, tree: TopicId, offer: &Offer) -> Option<Peer> {
-        let cached = self.cache.get_mut(&(offer.flow(dest_of(tree)), offer.first))?;
+        let cached = self.cache.get_mut(&offer.flow(dest_of(tree)))?.get_mut(&offer.first)?;
         let parent = cached.from.filter(|parent| *parent != from)?;
         if offer.hops.saturating_add(SHORTCUT) >= cached.hops.saturating_sub(1) {
             return None;
@@ -412,7 +415,9 @@ impl Trees {
         self.offers.retain(|(to, _), _| *to != peer);
         self.second_to.remove(&peer);
         self.late.remove(&peer);
-        for cached in self.cache.values_mut().filter(|cached| cached.from == Some(peer)) {
+        for cached in
+            self.cache.values_mut().flat_map(BTreeMap::values_mut).filter(|cached| cached.from == Some(peer))
+        {
             cached.from = None;
         }
         for missing in self.missing.values_mut() {
@@ -427,17 +432,27 @@ impl Trees {
     }
 
     fn remember(&mut self, now: Instant, run: &Arc<Run>, hops: u8, from: Option<Peer>) {
-        let key = (run.head().flow, run.seqs().start);
-        if self.cache.insert(key, Cached { run: run.clone(), hops, from, since: now }).is_some() {
+        let flow = self.cache.entry(run.head().flow).or_default();
+        let cached = Cached { run: run.clone(), hops, from, since: now };
+        if flow.insert(run.seqs().start, cached).is_some() {
             return;
         }
-        self.cache_order.push_back(key);
+        self.cache_order.push_back(run.clone());
         self.cache_bytes += run.payload_len() + run.len() * 36;
         while self.cache_bytes > CACHE_BYTES {
             let Some(oldest) = self.cache_order.pop_front() else { return };
-            if let Some(Cached { run, .. }) = self.cache.remove(&oldest) {
-                self.cache_bytes -= run.payload_len() + run.len() * 36;
-            }
+            self.forget_cached(&oldest);
+        }
+    }
+
+    fn forget_cached(&mut self, run: &Run) {
+        let flow = run.head().flow;
+        let Some(cached) = self.cache.get_mut(&flow) else { return };
+        if let Some(Cached { run, .. }) = cached.remove(&run.seqs().start) {
+            self.cache_bytes -= run.payload_len() + run.len() * 36;
+        }
+        if cached.is_empty() {
+            self.cache.remove(&flow);
         }
     }
 }

@@ -22,9 +22,12 @@ const RECORDS: usize = 1 << 16;
 /// Runs that it remembers, those that are under way.
 const RUNS: usize = 1 << 14;
 
-/// Signatures that were found good lately.
+/// Signatures that were found good lately. Small, so that nodes can pass it on to each other.
+#[derive(Debug, Default)]
+pub struct Verified(Box<Memo>);
+
 #[derive(Debug)]
-pub struct Verified {
+struct Memo {
     /// The first half of each digest: finding two with the same takes 2^64 hashes.
     known: BTreeSet<u128>,
     order: VecDeque<u128>,
@@ -33,9 +36,9 @@ pub struct Verified {
     runs: Whole<Run>,
 }
 
-impl Default for Verified {
+impl Default for Memo {
     fn default() -> Self {
-        Verified {
+        Memo {
             known: BTreeSet::new(),
             order: VecDeque::new(),
             capacity: VERIFIED,
@@ -49,12 +52,12 @@ impl Verified {
     /// Makes a memo for many nodes.
     pub fn for_many() -> Verified {
         let (records, runs) = (Whole::with_capacity(RECORDS), Whole::with_capacity(RUNS));
-        Verified { capacity: OF_MANY, records, runs, ..Verified::default() }
+        Verified(Box::new(Memo { capacity: OF_MANY, records, runs, ..Memo::default() }))
     }
 
     /// Says whether whole records and runs are remembered.
     pub(crate) fn is_for_many(&self) -> bool {
-        self.runs.capacity > 0
+        self.0.runs.capacity > 0
     }
 
     pub(crate) fn digest(&self, signer: &NodeId, statement: &[u8], signature: &[u8; 64]) -> u128 {
@@ -67,30 +70,30 @@ impl Verified {
 
     /// Asks `check` unless the answer is known to be yes; a no is not remembered.
     pub(crate) fn check(&mut self, digest: u128, check: impl FnOnce() -> bool) -> bool {
-        if self.known.contains(&digest) {
+        if self.0.known.contains(&digest) {
             return true;
         }
         if !check() {
             return false;
         }
-        if self.order.len() >= self.capacity
-            && let Some(oldest) = self.order.pop_front()
+        if self.0.order.len() >= self.0.capacity
+            && let Some(oldest) = self.0.order.pop_front()
         {
-            self.known.remove(&oldest);
+            self.0.known.remove(&oldest);
         }
-        self.known.insert(digest);
-        self.order.push_back(digest);
+        self.0.known.insert(digest);
+        self.0.order.push_back(digest);
         true
     }
 
     /// Returns the record of these bytes, if it was found good.
     pub(crate) fn record(&self, bytes: &[u8], signature: &[u8; 64]) -> Option<&Arc<Record>> {
-        self.records.find(signature, 0, bytes)
+        self.0.records.find(signature, 0, bytes)
     }
 
     /// Says whether this very record was found good.
     pub(crate) fn has_record(&self, record: &Arc<Record>, signature: &[u8; 64]) -> bool {
-        let found = self.records.at(signature, 0);
+        let found = self.0.records.at(signature, 0);
         found.is_some_and(|known| Arc::ptr_eq(&known.value, record))
     }
 
@@ -98,19 +101,19 @@ impl Verified {
     pub(crate) fn note_record(&mut self, record: &Arc<Record>, signature: &[u8; 64]) {
         if self.is_for_many() {
             let bytes = record.to_bytes().into();
-            self.records.insert(signature, 0, Known { bytes, value: record.clone() });
+            self.0.records.insert(signature, 0, Known { bytes, value: record.clone() });
         }
     }
 
     /// Returns the run of these bytes, if it was found good. `index` is its first place in its batch.
     pub(crate) fn run(&self, bytes: &[u8], signature: &[u8; 64], index: u16) -> Option<&Arc<Run>> {
-        self.runs.find(signature, index, bytes)
+        self.0.runs.find(signature, index, bytes)
     }
 
     /// Remembers a good run.
     pub(crate) fn note_run(&mut self, bytes: Bytes, signature: &[u8; 64], index: u16, run: &Arc<Run>) {
         if self.is_for_many() {
-            self.runs.insert(signature, index, Known { bytes, value: run.clone() });
+            self.0.runs.insert(signature, index, Known { bytes, value: run.clone() });
         }
     }
 }
@@ -179,7 +182,8 @@ mod tests {
 
     #[test]
     fn a_record_is_known_by_all_its_bytes_and_gives_way_to_another() {
-        let mut memo = Verified { records: Whole::with_capacity(1), ..Verified::for_many() };
+        let mut memo = Verified::for_many();
+        memo.0.records = Whole::with_capacity(1);
         let (ada, bob) = (record("ada"), record("bob"));
         assert!(ada.is_signed_by_memo(&mut memo) && memo.has_record(&ada, ada.signature()));
 

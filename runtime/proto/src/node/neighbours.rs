@@ -150,3 +150,57 @@ fn first(rows: Rows, len: usize) -> Option<usize> {
     let row = rows.trailing_zeros() as usize;
     (row < len).then_some(row)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::id::NodeId;
+
+    fn neighbours(peers: impl IntoIterator<Item = u32>) -> Neighbours {
+        let mut all = Neighbours::default();
+        for peer in peers {
+            let node = NodeId([peer as u8; 32]);
+            all.insert(Peer(peer), Neighbour::new(Instant(0), node, true, Duration::from_secs(1)));
+        }
+        all
+    }
+
+    fn ready(all: &mut Neighbours) -> Vec<u32> {
+        std::iter::from_fn(|| all.take_ready()).map(|peer| peer.0).collect()
+    }
+
+    #[test]
+    fn who_has_something_to_be_sent_is_named_once_in_the_order_of_the_links() {
+        let mut all = neighbours((0..MAX_LINKS as u32).rev());
+        assert_eq!(ready(&mut all), (0..MAX_LINKS as u32).collect::<Vec<_>>(), "the newcomers");
+
+        for peer in [40, 63, 3] {
+            all.get_mut(&Peer(peer)).expect("it is there").say_encoded(Default::default());
+        }
+        all.get_mut(&Peer(9)).expect("it is there");
+        all.remove(&Peer(40));
+
+        assert_eq!(ready(&mut all), [3, 63]);
+        assert_eq!(ready(&mut all), []);
+    }
+
+    #[test]
+    fn an_acknowledgement_is_due_until_it_is_said() {
+        let mut all = neighbours(0..3);
+        let lane = crate::policy::Class::Normal;
+        let neighbour = all.get_mut(&Peer(1)).expect("it is there");
+        let number = neighbour.receive(lane, 10_000).expect("the window is open");
+        neighbour.settle(lane, number);
+        ready(&mut all);
+        let at = |us| Now { instant: Instant(us), unix_ms: 0 };
+
+        all.send_acks(at(1));
+        let due = all.ack_due().expect("10,000 bytes are worth one");
+        all.send_acks(Now { instant: due, unix_ms: 0 });
+
+        assert!(due > Instant(1));
+        assert_eq!((all.ack_due(), ready(&mut all)), (None, vec![1]));
+    }
+}

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use mesh_plugin_host::manifest::GrantWish;
 use mesh_plugin_host::sign::Signed;
 use mesh_plugin_host::{
-    Carry, Engine, EngineError, Grants, Inspection, Kind, Kv, LoadError, Loaded, PolicySet, PolicySlot,
-    PrepareError, PreparedHandler, PreparedQos, PreparedRouting, PreparedTopology, Revision, Settings, State,
-    builtin, inspect, limits, load, prepare_handler, prepare_qos, prepare_routing, prepare_topology,
+    Engine, EngineError, Grants, Inspection, Kind, Kv, LoadError, Loaded, PolicySet, PolicySlot,
+    PrepareError, PreparedHandler, PreparedQos, PreparedRouting, PreparedTopology, Revision, Settings,
+    StartWith, State, builtin, inspect, limits, load, prepare_handler, prepare_qos, prepare_routing,
+    prepare_topology,
 };
 use mesh_proto::NodeId;
 use tokio::sync::mpsc;
@@ -321,17 +322,17 @@ impl Plugins {
             installed.loaded = Some(loaded);
         }
         let state = store.get(Table::Meta, state_key(kind.slot()).as_bytes())?;
-        let carry = match state.as_deref().and_then(unpack_state) {
-            Some((of, state)) if of == digest => Carry::From(state),
-            _ => Carry::Reset,
+        let start_with = match state.as_deref().and_then(unpack_state) {
+            Some((of, state)) if of == digest => StartWith::From(state),
+            _ => StartWith::Reset,
         };
         let done = match ready {
-            Ready::Routing(prepared) => self.set.swap_routing(*prepared, unix_ms(), carry).map(|_| ()),
-            Ready::Qos(prepared) => self.set.swap_qos(*prepared, unix_ms(), carry).map(|_| ()),
-            Ready::Topology(prepared) => self.set.swap_topology(*prepared, unix_ms(), carry).map(|_| ()),
+            Ready::Routing(prepared) => self.set.swap_routing(*prepared, unix_ms(), start_with).map(|_| ()),
+            Ready::Qos(prepared) => self.set.swap_qos(*prepared, unix_ms(), start_with).map(|_| ()),
+            Ready::Topology(prepared) => self.set.swap_topology(*prepared, unix_ms(), start_with).map(|_| ()),
             Ready::Handler(prepared) => {
                 let (answer, _) = tokio::sync::oneshot::channel();
-                self.handler.hand(Job::Swap { prepared, carry, dry_run: false, answer });
+                self.handler.hand(Job::Swap { prepared, start_with, dry_run: false, answer });
                 Ok(())
             }
         };

@@ -20,7 +20,7 @@ use crate::engine::Engine;
 use crate::load::{Grants, LoadError, load};
 use crate::set::{PolicySet, PolicySlot, prepare_qos, prepare_routing, prepare_topology};
 use crate::settings::Settings;
-use crate::slot::{Carry, PrepareError, State, SwapError};
+use crate::slot::{PrepareError, StartWith, State, SwapError};
 
 /// Messages of a batch that are measured; for parents, candidates.
 pub const BATCHES: [usize; 5] = [1, 16, 64, 256, 1024];
@@ -142,11 +142,11 @@ fn components(engine: &Engine) -> Result<PolicySet, BenchError> {
     let none = Settings::new();
     let mut set = PolicySet::new(engine);
     let routing = load(engine, builtin::LATENCY, Grants::NONE)?;
-    set.swap_routing(prepare_routing(&routing, &none)?, 0, Carry::Reset)?;
+    set.swap_routing(prepare_routing(&routing, &none)?, 0, StartWith::Reset)?;
     let qos = load(engine, builtin::CLASS_FAIR, Grants::NONE)?;
-    set.swap_qos(prepare_qos(&qos, &none)?, 0, Carry::Reset)?;
+    set.swap_qos(prepare_qos(&qos, &none)?, 0, StartWith::Reset)?;
     let topology = load(engine, builtin::STEADY, Grants::NONE)?;
-    set.swap_topology(prepare_topology(&topology, &none)?, 0, Carry::Reset)?;
+    set.swap_topology(prepare_topology(&topology, &none)?, 0, StartWith::Reset)?;
     Ok(set)
 }
 
@@ -240,7 +240,7 @@ fn swap_with(engine: &Engine, state_bytes: usize) -> Result<SwapRow, BenchError>
     let mut set = PolicySet::new(engine);
     set.observe(0, &wide_view(state_bytes));
     let state = State { version: 1, bytes: 0u64.to_le_bytes().to_vec() };
-    set.swap_routing(prepare_routing(&versions[0], &none)?, 0, Carry::From(state))?;
+    set.swap_routing(prepare_routing(&versions[0], &none)?, 0, StartWith::From(state))?;
     let mut batch = RouteBatch::default();
     messages().iter().take(64).for_each(|m| batch.push(m.dest, m.ingress, m.size, m.class));
     let mut verdicts = Vec::new();
@@ -251,7 +251,7 @@ fn swap_with(engine: &Engine, state_bytes: usize) -> Result<SwapRow, BenchError>
             set.route(round as u64, &batch, &mut verdicts);
         }
         let begun = Instant::now();
-        let report = set.swap_routing(next, round as u64, Carry::Keep)?;
+        let report = set.swap_routing(next, round as u64, StartWith::Keep)?;
         set.route(round as u64, &batch, &mut verdicts);
         with_first_batch = with_first_batch.max(begun.elapsed());
         carried = report.state_bytes;

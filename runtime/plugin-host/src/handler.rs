@@ -17,7 +17,7 @@ use crate::policy::{check_state, life_cycle, wrong_kind};
 use crate::sandbox::{self, Host, Kv};
 use crate::settings::{Refusal, Settings, clip, lend};
 use crate::slot::{
-    Carry, Guest, PrepareError, Prepared, Refused, Sealed, Slot, SlotEvent, SlotStatus, State, SwapError,
+    Guest, PrepareError, Prepared, Refused, Sealed, Slot, SlotEvent, SlotStatus, StartWith, State, SwapError,
     SwapReport, Withdrawn,
 };
 use crate::wit::common;
@@ -213,9 +213,9 @@ impl HandlerSlot {
         &mut self,
         new: PreparedHandler,
         now_ms: u64,
-        carry: Carry,
+        start_with: StartWith,
     ) -> Result<(SwapReport, Vec<Effect>), SwapError> {
-        let report = self.slot.swap(new, now_ms, carry, &())?;
+        let report = self.slot.swap(new, now_ms, start_with, &())?;
         Ok((report, self.slot.take_configured().unwrap_or_default()))
     }
 
@@ -227,9 +227,9 @@ impl HandlerSlot {
         &mut self,
         new: PreparedHandler,
         now_ms: u64,
-        carry: Carry,
+        start_with: StartWith,
     ) -> Result<SwapReport, SwapError> {
-        self.slot.rehearse_swap(new, now_ms, carry, &())
+        self.slot.rehearse_swap(new, now_ms, start_with, &())
     }
 
     /// Goes back to the handler before the last swap; as with [`HandlerSlot::swap`], its effects replace all

@@ -52,7 +52,7 @@ pub use set::{
 };
 pub use settings::{Refusal, Settings, Value};
 pub use slot::{
-    Carry, FaultRecord, Guest, LogLevel, LogLine, OperateError, PrepareError, Prepared, Refused, SlotEvent,
-    SlotState, SlotStatus, State, SwapError, SwapReport, Withdrawn,
+    FaultRecord, Guest, LogLevel, LogLine, OperateError, PrepareError, Prepared, Refused, SlotEvent,
+    SlotState, SlotStatus, StartWith, State, SwapError, SwapReport, Withdrawn,
 };
 pub use terms::{BadLimit, Bounds, Lowered, NoSuchMode, OnFailure, Terms};

@@ -15,7 +15,7 @@ use crate::load::{Loaded, Revision};
 use crate::policy::{HOT, Qos, Routing, Topology};
 use crate::settings::Settings;
 use crate::slot::{
-    Carry, PrepareError, Prepared, Slot, SlotEvent, SlotStatus, State, SwapError, SwapReport, Withdrawn,
+    PrepareError, Prepared, Slot, SlotEvent, SlotStatus, StartWith, State, SwapError, SwapReport, Withdrawn,
 };
 use crate::terms::OnFailure;
 
@@ -126,17 +126,22 @@ impl PolicySet {
         &mut self,
         new: PreparedRouting,
         now_ms: u64,
-        carry: Carry,
+        start_with: StartWith,
     ) -> Result<SwapReport, SwapError> {
-        self.routing.swap(new, now_ms, carry, &self.view)
+        self.routing.swap(new, now_ms, start_with, &self.view)
     }
 
     /// Lets `new` decide on classes from the next batch on.
     ///
     /// # Errors
     /// Why it did not happen; what decided before goes on.
-    pub fn swap_qos(&mut self, new: PreparedQos, now_ms: u64, carry: Carry) -> Result<SwapReport, SwapError> {
-        self.qos.swap(new, now_ms, carry, &())
+    pub fn swap_qos(
+        &mut self,
+        new: PreparedQos,
+        now_ms: u64,
+        start_with: StartWith,
+    ) -> Result<SwapReport, SwapError> {
+        self.qos.swap(new, now_ms, start_with, &())
     }
 
     /// Lets `new` score parents from the next evaluation on.
@@ -147,9 +152,9 @@ impl PolicySet {
         &mut self,
         new: PreparedTopology,
         now_ms: u64,
-        carry: Carry,
+        start_with: StartWith,
     ) -> Result<SwapReport, SwapError> {
-        self.topology.swap(new, now_ms, carry, &())
+        self.topology.swap(new, now_ms, start_with, &())
     }
 
     /// Does everything that [`PolicySet::swap_routing`] does but the switch.
@@ -160,9 +165,9 @@ impl PolicySet {
         &mut self,
         new: PreparedRouting,
         now_ms: u64,
-        carry: Carry,
+        start_with: StartWith,
     ) -> Result<SwapReport, SwapError> {
-        self.routing.rehearse_swap(new, now_ms, carry, &self.view)
+        self.routing.rehearse_swap(new, now_ms, start_with, &self.view)
     }
 
     /// Does everything that [`PolicySet::swap_qos`] does but the switch.
@@ -173,9 +178,9 @@ impl PolicySet {
         &mut self,
         new: PreparedQos,
         now_ms: u64,
-        carry: Carry,
+        start_with: StartWith,
     ) -> Result<SwapReport, SwapError> {
-        self.qos.rehearse_swap(new, now_ms, carry, &())
+        self.qos.rehearse_swap(new, now_ms, start_with, &())
     }
 
     /// Does everything that [`PolicySet::swap_topology`] does but the switch.
@@ -186,9 +191,9 @@ impl PolicySet {
         &mut self,
         new: PreparedTopology,
         now_ms: u64,
-        carry: Carry,
+        start_with: StartWith,
     ) -> Result<SwapReport, SwapError> {
-        self.topology.rehearse_swap(new, now_ms, carry, &())
+        self.topology.rehearse_swap(new, now_ms, start_with, &())
     }
 
     /// Goes back to what decided before the last swap, with the active one's state if that is taken, else

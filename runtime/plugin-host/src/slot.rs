@@ -36,7 +36,7 @@ pub use operate::OperateError;
 pub use prepared::Prepared;
 use quarantine::{Probation, Quarantine};
 pub use report::{
-    Carry, FaultRecord, PrepareError, SlotEvent, SlotState, SlotStatus, SwapError, SwapReport, Withdrawn,
+    FaultRecord, PrepareError, SlotEvent, SlotState, SlotStatus, StartWith, SwapError, SwapReport, Withdrawn,
 };
 use stats::Stats;
 pub(crate) use times::Times;

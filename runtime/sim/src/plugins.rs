@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use mesh_plugin_host::{
-    Carry, Engine, Grants, Kind, Loaded, PolicySet, PolicySlot, PrepareError, Settings, SlotEvent, SwapError,
-    builtin, limits, load, prepare_qos, prepare_routing, prepare_topology,
+    Engine, Grants, Kind, Loaded, PolicySet, PolicySlot, PrepareError, Settings, SlotEvent, StartWith,
+    SwapError, builtin, limits, load, prepare_qos, prepare_routing, prepare_topology,
 };
 use mesh_proto::policy::native::Native;
 use mesh_proto::policy::{Asker, Candidates, Load, Policies, QosBatch, RouteBatch, Shares, View};
@@ -179,13 +179,13 @@ impl Slots {
         let swapped = match slot {
             PolicySlot::Route => prepare_routing(loaded, settings)
                 .map_err(Unready::Prepare)
-                .and_then(|new| set.swap_routing(new, now_ms, Carry::Keep).map_err(Unready::Swap)),
+                .and_then(|new| set.swap_routing(new, now_ms, StartWith::Keep).map_err(Unready::Swap)),
             PolicySlot::Qos => prepare_qos(loaded, settings)
                 .map_err(Unready::Prepare)
-                .and_then(|new| set.swap_qos(new, now_ms, Carry::Keep).map_err(Unready::Swap)),
+                .and_then(|new| set.swap_qos(new, now_ms, StartWith::Keep).map_err(Unready::Swap)),
             PolicySlot::Topology => prepare_topology(loaded, settings)
                 .map_err(Unready::Prepare)
-                .and_then(|new| set.swap_topology(new, now_ms, Carry::Keep).map_err(Unready::Swap)),
+                .and_then(|new| set.swap_topology(new, now_ms, StartWith::Keep).map_err(Unready::Swap)),
         };
         swapped.map(drop).map_err(|error| error.of(source))
     }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use mesh_plugin_host::handler::Effect;
 use mesh_plugin_host::{
-    Carry, Kind, Loaded, OnFailure, OperateError, PolicySlot, PrepareError, Revision, SlotEvent, SlotStatus,
-    SwapError, SwapReport, Terms,
+    Kind, Loaded, OnFailure, OperateError, PolicySlot, PrepareError, Revision, SlotEvent, SlotStatus,
+    StartWith, SwapError, SwapReport, Terms,
 };
 use mesh_proto::TopicId;
 use mesh_proto::node::{Input, Publish};
@@ -158,12 +158,12 @@ impl Driver {
     }
 
     fn switch(&mut self, ready: Ready, request: SwapRequest, answer: Answer<Reply>) {
-        let carry = carry(&request);
+        let start_with = start_with(&request);
         let outcome = match ready {
             Ready::Handler(prepared) => {
                 let dry_run = request.dry_run;
                 let (swapped, outcome) = oneshot::channel();
-                self.parts.plugins.handler.hand(Job::Swap { prepared, carry, dry_run, answer: swapped });
+                self.parts.plugins.handler.hand(Job::Swap { prepared, start_with, dry_run, answer: swapped });
                 return self.await_handler(outcome, !dry_run, answer);
             }
             policy => self.swap_policy(policy, &request),
@@ -180,15 +180,15 @@ impl Driver {
         ready: Ready,
         request: &SwapRequest,
     ) -> Result<SwapReport, SwapError> {
-        let (now_ms, dry_run, carry) = (unix_ms(), request.dry_run, carry(request));
+        let (now_ms, dry_run, start_with) = (unix_ms(), request.dry_run, start_with(request));
         let set = &mut self.parts.plugins.set;
         match ready {
-            Ready::Routing(prepared) if dry_run => set.rehearse_routing(*prepared, now_ms, carry),
-            Ready::Routing(prepared) => set.swap_routing(*prepared, now_ms, carry),
-            Ready::Qos(prepared) if dry_run => set.rehearse_qos(*prepared, now_ms, carry),
-            Ready::Qos(prepared) => set.swap_qos(*prepared, now_ms, carry),
-            Ready::Topology(prepared) if dry_run => set.rehearse_topology(*prepared, now_ms, carry),
-            Ready::Topology(prepared) => set.swap_topology(*prepared, now_ms, carry),
+            Ready::Routing(prepared) if dry_run => set.rehearse_routing(*prepared, now_ms, start_with),
+            Ready::Routing(prepared) => set.swap_routing(*prepared, now_ms, start_with),
+            Ready::Qos(prepared) if dry_run => set.rehearse_qos(*prepared, now_ms, start_with),
+            Ready::Qos(prepared) => set.swap_qos(*prepared, now_ms, start_with),
+            Ready::Topology(prepared) if dry_run => set.rehearse_topology(*prepared, now_ms, start_with),
+            Ready::Topology(prepared) => set.swap_topology(*prepared, now_ms, start_with),
             Ready::Handler(_) => unreachable!("a handler's slot is its thread's"),
         }
     }
@@ -463,10 +463,10 @@ pub(super) fn policy_slot(kind: Kind) -> Option<PolicySlot> {
     PolicySlot::from_name(kind.slot())
 }
 
-fn carry(request: &SwapRequest) -> Carry {
+fn start_with(request: &SwapRequest) -> StartWith {
     match request.old_state {
-        OldState::Keep => Carry::Keep,
-        OldState::Reset => Carry::Reset,
+        OldState::Keep => StartWith::Keep,
+        OldState::Reset => StartWith::Reset,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::limits::SETUP;
 use crate::load::{Grants, Kind, Loaded, load};
 use crate::set::{PolicySet, PolicySlot, prepare_qos, prepare_routing, prepare_topology};
 use crate::settings::Settings;
-use crate::slot::Carry;
+use crate::slot::StartWith;
 
 /// Messages of a call that are measured; for parents, candidates.
 const BATCHES: [usize; 3] = [1, 64, 1024];
@@ -88,11 +88,11 @@ fn policy(
     settings: &Settings,
 ) -> Result<PluginBench, BenchError> {
     let mut set = PolicySet::new(engine);
-    let carry = Carry::Reset;
+    let start_with = StartWith::Reset;
     match slot {
-        PolicySlot::Route => set.swap_routing(prepare_routing(loaded, settings)?, 0, carry)?,
-        PolicySlot::Qos => set.swap_qos(prepare_qos(loaded, settings)?, 0, carry)?,
-        PolicySlot::Topology => set.swap_topology(prepare_topology(loaded, settings)?, 0, carry)?,
+        PolicySlot::Route => set.swap_routing(prepare_routing(loaded, settings)?, 0, start_with)?,
+        PolicySlot::Qos => set.swap_qos(prepare_qos(loaded, settings)?, 0, start_with)?,
+        PolicySlot::Topology => set.swap_topology(prepare_topology(loaded, settings)?, 0, start_with)?,
     };
     let (messages, view) = (messages(), view());
     let mut native = Native::default();

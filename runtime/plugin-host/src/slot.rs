@@ -96,8 +96,11 @@ pub trait Guest: Sealed + Sized + Send + 'static {
     /// Makes the calls of its kind once, with made-up input.
     #[doc(hidden)]
     fn rehearse(&mut self, limit: Duration) -> Result<(), Fault>;
+    /// Tells it the context; by default there is nothing to tell.
     #[doc(hidden)]
-    fn resume(&mut self, limit: Duration, now_ms: u64, context: &Self::Context) -> Result<(), Fault>;
+    fn resume(&mut self, _limit: Duration, _now_ms: u64, _context: &Self::Context) -> Result<(), Fault> {
+        Ok(())
+    }
     #[doc(hidden)]
     fn engine(&self) -> &Engine;
     #[doc(hidden)]

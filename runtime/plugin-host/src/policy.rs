@@ -7,10 +7,15 @@ use crate::fault::Fault;
 use crate::limits::{POLICY_CALL, STATE_BYTES};
 use crate::load::{Kind, Loaded};
 
+mod admission;
+mod carry;
 mod qos;
 mod routing;
 mod topology;
 
+pub use admission::Admission;
+pub(crate) use admission::is_small;
+pub use carry::Carry;
 pub use qos::Qos;
 pub use routing::Routing;
 pub use topology::Topology;

@@ -371,6 +371,11 @@ impl<G: Guest> Slot<G> {
         self.configured.take()
     }
 
+    /// Says whether the slot belongs to a plugin, also while that is away and somebody answers in its place.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.active.is_some() || self.quarantine.is_some() || self.vacant != OnFailure::Fallback
+    }
+
     pub(crate) fn revision(&self) -> Option<&Revision> {
         self.active.as_ref().map(|bound| bound.origin.loaded.revision())
     }

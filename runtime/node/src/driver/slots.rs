@@ -92,7 +92,8 @@ impl Driver {
         }
         self.parts.plugins.check_binding(installed, unix_ms(), request.allow_downgrade)?;
         let digest = installed.revision.digest;
-        let terms = Terms { on_failure: request.on_failure.unwrap_or_default().into(), ..Terms::default() };
+        let on_failure = request.on_failure.map_or_else(|| OnFailure::of(slot), OnFailure::from);
+        let terms = Terms { on_failure, ..Terms::default() };
         let source = self.parts.plugins.source(&self.parts.store, &digest, &request.settings, terms);
         source.map_err(|error| unreadable(&error))?.ok_or_else(gone)
     }
@@ -183,12 +184,8 @@ impl Driver {
         let (now_ms, dry_run, start_with) = (unix_ms(), request.dry_run, start_with(request));
         let set = &mut self.parts.plugins.set;
         match ready {
-            Ready::Routing(prepared) if dry_run => set.rehearse_routing(*prepared, now_ms, start_with),
-            Ready::Routing(prepared) => set.swap_routing(*prepared, now_ms, start_with),
-            Ready::Qos(prepared) if dry_run => set.rehearse_qos(*prepared, now_ms, start_with),
-            Ready::Qos(prepared) => set.swap_qos(*prepared, now_ms, start_with),
-            Ready::Topology(prepared) if dry_run => set.rehearse_topology(*prepared, now_ms, start_with),
-            Ready::Topology(prepared) => set.swap_topology(*prepared, now_ms, start_with),
+            Ready::Policy(prepared) if dry_run => set.rehearse(*prepared, now_ms, start_with),
+            Ready::Policy(prepared) => set.swap(*prepared, now_ms, start_with),
             Ready::Handler(_) => unreachable!("a handler's slot is its thread's"),
         }
     }
@@ -454,7 +451,7 @@ fn rehearsed(status: &SlotStatus, new: Option<&Revision>) -> Reply {
 pub(super) fn slot_named(text: &str) -> Result<Kind, ApiError> {
     crate::plugins::SLOTS.into_iter().find(|kind| kind.slot() == text).ok_or_else(|| {
         ApiError::new(&code::NO_SUCH_SLOT, format!("there is no slot '{text}'"))
-            .fact("slots", "route, qos, topology, beacon")
+            .fact("slots", crate::plugins::SLOTS.map(Kind::slot).join(", "))
             .help("meshctl plugin list")
     })
 }

@@ -14,7 +14,9 @@ use mesh_plugin_host::{
     builtin, limits, load, prepare_qos, prepare_routing, prepare_topology,
 };
 use mesh_proto::policy::native::Native;
-use mesh_proto::policy::{Asker, Candidates, Load, Policies, QosBatch, RouteBatch, Shares, View};
+use mesh_proto::policy::{
+    Asker, Candidates, CarryBatch, Load, Place, Policies, QosBatch, Room, RouteBatch, Shares, View, Visitor,
+};
 
 use crate::report::{FaultFigures, PluginFigures};
 use crate::scenario::{FaultKind, Scenario};
@@ -290,5 +292,17 @@ impl Policies for Asked {
 
     fn score(&mut self, now_ms: u64, asker: &Asker, candidates: &Candidates, scores: &mut Vec<u32>) {
         self.0.borrow_mut().score(now_ms, asker, candidates, scores);
+    }
+
+    fn guards(&self) -> bool {
+        self.0.borrow().guards()
+    }
+
+    fn admit(&mut self, now_ms: u64, place: &Place, visitors: &[Visitor], answers: &mut Vec<bool>) {
+        self.0.borrow_mut().admit(now_ms, place, visitors, answers);
+    }
+
+    fn carry(&mut self, now_ms: u64, room: &Room, batch: &CarryBatch, worths: &mut Vec<u8>) {
+        self.0.borrow_mut().carry(now_ms, room, batch, worths);
     }
 }

@@ -111,7 +111,7 @@ pub fn batch(rows: usize) -> RouteBatch {
 pub fn set_with(first: PreparedRouting) -> PolicySet {
     let mut set = PolicySet::new(&engine());
     set.observe(0, &view());
-    set.swap_routing(first, 0, StartWith::Reset).expect("the first one is taken");
+    set.swap(first, 0, StartWith::Reset).expect("the first one is taken");
     set.take_events();
     set
 }

@@ -111,7 +111,7 @@ fn a_swap_ends_a_pause() {
     let mut set = set_with(good());
     set.pause(ROUTE, 1).unwrap();
 
-    set.swap_routing(good(), 2, StartWith::Keep).unwrap();
+    set.swap(good(), 2, StartWith::Keep).unwrap();
 
     assert!(!set.status(ROUTE).paused);
     assert_eq!(ask(&mut set, 3, 1), 0);
@@ -120,7 +120,7 @@ fn a_swap_ends_a_pause() {
 #[test]
 fn a_quarantine_ends_by_itself_each_time_after_twice_as_long() {
     let mut set = set_with(good());
-    set.swap_routing(faulty(5), 0, StartWith::Reset).unwrap();
+    set.swap(faulty(5), 0, StartWith::Reset).unwrap();
     let mut now_ms = wear_out(&mut set, 1_000);
     let mut waits = Vec::new();
     for _ in 0..3 {
@@ -142,7 +142,7 @@ fn a_quarantine_ends_by_itself_each_time_after_twice_as_long() {
 #[test]
 fn a_quarantine_is_for_good_after_too_many_and_forgotten_after_a_good_while() {
     let mut set = set_with(good());
-    set.swap_routing(faulty(5), 0, StartWith::Reset).unwrap();
+    set.swap(faulty(5), 0, StartWith::Reset).unwrap();
     wear_out(&mut set, 0);
     while let Some(until) = set.status(ROUTE).retry_at_ms {
         set.look(until);
@@ -192,7 +192,7 @@ fn what_hangs_when_it_is_to_come_back_is_stopped_after_the_time_of_a_call() {
 #[test]
 fn an_operator_ends_a_quarantine_and_a_rollback_brings_the_other_one_back() {
     let mut set = set_with(good());
-    set.swap_routing(faulty(5), 0, StartWith::Reset).unwrap();
+    set.swap(faulty(5), 0, StartWith::Reset).unwrap();
     let now_ms = wear_out(&mut set, 0);
 
     set.resume(ROUTE, now_ms + 1).unwrap();
@@ -220,12 +220,8 @@ fn a_failure_is_answered_as_the_operator_wants() {
     ] {
         let mut set = PolicySet::new(&engine());
         set.observe(0, &view());
-        set.swap_routing(
-            prepared("trap-decide", 0).with_terms(on_failure(mode)).unwrap(),
-            0,
-            StartWith::Reset,
-        )
-        .unwrap();
+        set.swap(prepared("trap-decide", 0).with_terms(on_failure(mode)).unwrap(), 0, StartWith::Reset)
+            .unwrap();
         let mut verdicts = Vec::new();
         for now_ms in 1..10 {
             let before = set.status(ROUTE).fallbacks;
@@ -243,8 +239,7 @@ fn a_failure_is_answered_as_the_operator_wants() {
 #[test]
 fn without_a_fallback_the_revision_before_does_not_come_back() {
     let mut set = set_with(good());
-    set.swap_routing(faulty(5).with_terms(on_failure(OnFailure::FailClosed)).unwrap(), 0, StartWith::Reset)
-        .unwrap();
+    set.swap(faulty(5).with_terms(on_failure(OnFailure::FailClosed)).unwrap(), 0, StartWith::Reset).unwrap();
 
     let end = wear_out(&mut set, 0);
 
@@ -291,7 +286,7 @@ fn a_failing_qos_policy_is_answered_as_the_operator_wants() {
     ] {
         let policy = prepare_qos(&loaded, &settings([("mode", text("unknown-class"))])).unwrap();
         let mut set = PolicySet::new(&engine());
-        set.swap_qos(policy.with_terms(on_failure(mode)).unwrap(), 0, StartWith::Reset).unwrap();
+        set.swap(policy.with_terms(on_failure(mode)).unwrap(), 0, StartWith::Reset).unwrap();
         let mut classes = Vec::new();
         for now_ms in 1..16 {
             let before = set.status(PolicySlot::Qos).fallbacks;
@@ -311,7 +306,7 @@ fn a_failing_topology_policy_is_answered_as_the_operator_wants() {
     for (mode, same) in [(OnFailure::FailClosed, 0), (OnFailure::FailOpen, MAX_SCORE)] {
         let policy = prepare_topology(&loaded, &settings([("mode", text("trap"))])).unwrap();
         let mut set = PolicySet::new(&engine());
-        set.swap_topology(policy.with_terms(on_failure(mode)).unwrap(), 0, StartWith::Reset).unwrap();
+        set.swap(policy.with_terms(on_failure(mode)).unwrap(), 0, StartWith::Reset).unwrap();
         let mut scores = Vec::new();
         while set.status(PolicySlot::Topology).quarantined.is_none() {
             let before = set.status(PolicySlot::Topology).faults;

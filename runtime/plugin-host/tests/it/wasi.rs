@@ -25,7 +25,7 @@ fn set_with(mode: &str) -> PolicySet {
     let mut set = PolicySet::new(&engine());
     set.observe(0, &view());
     let prepared = prepare_routing(&routing(), &settings([("mode", text(mode))])).unwrap();
-    set.swap_routing(prepared, 0, StartWith::Reset).unwrap();
+    set.swap(prepared, 0, StartWith::Reset).unwrap();
     set.take_events();
     set
 }

@@ -8,20 +8,16 @@ use toml::Spanned;
 
 use super::cases::{self, Check, ClassName};
 
-/// One case.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Case {
-    name: String,
-    #[serde(default)]
-    settings: toml::Table,
-    refused: Option<Spanned<String>>,
-    /// The node's name.
-    #[serde(default = "somebody")]
-    node: String,
-    configured: Option<Spanned<Vec<EffectRow>>>,
-    #[serde(default)]
-    events: Vec<Spanned<EventRow>>,
+cases::case! {
+    /// One case.
+    pub struct Case {
+        /// The node's name.
+        #[serde(default = "somebody")]
+        node: String,
+        configured: Option<Spanned<Vec<EffectRow>>>,
+        #[serde(default)]
+        events: Vec<Spanned<EventRow>>,
+    }
 }
 
 fn somebody() -> String {
@@ -73,10 +69,6 @@ struct EffectRow {
 }
 
 impl cases::Case for Case {
-    fn head(&self) -> (&str, &toml::Table, Option<&Spanned<String>>) {
-        (&self.name, &self.settings, self.refused.as_ref())
-    }
-
     fn validate(&self) -> Result<(), (usize, String)> {
         let mut effects: Vec<&Spanned<Vec<EffectRow>>> = self.configured.iter().collect();
         for event in &self.events {

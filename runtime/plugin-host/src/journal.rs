@@ -241,6 +241,7 @@ impl Journal {
         let applied = match clamp.applied {
             Overrule::NextHop(row) => row,
             Overrule::Class(class) => class.into(),
+            Overrule::Worth(worth) => worth.into(),
         };
         let (of, rows) = (self.last, clamp.rows.end - clamp.rows.start);
         let head = Head { kind: CLAMP, by: 0, cost_ns: 0, now_ms };

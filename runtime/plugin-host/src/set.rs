@@ -384,6 +384,7 @@ impl Policies for PolicySet {
             let journal = match clamp.applied {
                 Overrule::NextHop(_) => self.routing.journal_mut(),
                 Overrule::Class(_) => self.qos.journal_mut(),
+                Overrule::Worth(_) => None,
             };
             if let Some(journal) = journal {
                 journal.clamped(now_ms, clamp);

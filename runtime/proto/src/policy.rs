@@ -336,6 +336,8 @@ pub enum Overrule {
     NextHop(u32),
     /// It took this class.
     Class(u8),
+    /// It took this worth: the run is one that is never refused.
+    Worth(u8),
 }
 
 /// The rules that a node asks. Calls are synchronous and come one at a time.
@@ -363,8 +365,8 @@ pub trait Policies {
         let _ = flows;
     }
 
-    /// Tells what the host did not follow of the last answers to [`Policies::route`] and
-    /// [`Policies::classify`]: for those who keep a journal.
+    /// Tells what the host did not follow of the last answers to [`Policies::route`],
+    /// [`Policies::classify`] and [`Policies::carry`]: for those who keep a journal. [`Clamp::applied`] says which.
     fn clamped(&mut self, now_ms: u64, clamps: &[Clamp]) {
         let _ = (now_ms, clamps);
     }
@@ -396,8 +398,8 @@ pub trait Policies {
         native::admit(visitors, answers);
     }
 
-    /// Fills `worths` with one a row: [`REFUSE`], or what it is worth to keep, 1 to 255. Asked once a turn in which
-    /// something has to wait.
+    /// Fills `worths` with one a row: [`REFUSE`], or what it is worth to keep, 1 to 255. Asked at the end of a
+    /// turn in which something has to wait.
     fn carry(&mut self, now_ms: u64, room: &Room, batch: &CarryBatch, worths: &mut Vec<u8>) {
         let _ = (now_ms, room);
         native::carry(batch, worths);

@@ -25,6 +25,7 @@ use crate::seen::{Seen, Window};
 use crate::time::{Instant, Now};
 use crate::tuning::Tuning;
 
+mod carry;
 mod control;
 mod decide;
 mod decided;
@@ -38,19 +39,20 @@ mod publish;
 mod question;
 mod rebalance;
 mod receive;
+mod shelf;
 mod tick;
 mod ways;
 
 pub use decided::{Decided, Fate, Judged};
-pub use hold::HELD_BYTES;
 pub use io::{Config, Counters, Disconnect, Gauges, Input, NeighbourInfo, Output, Publish, Transmit, Write};
 pub use publish::PublishError;
 pub use question::MAX_QUESTION;
+pub use shelf::HELD_BYTES;
 
-use hold::Held;
 use link::Neighbour;
 use neighbours::Neighbours;
 use publish::Accepting;
+use shelf::Held;
 
 /// Links at a time, at most.
 pub const MAX_LINKS: usize = 64;
@@ -136,6 +138,7 @@ pub struct Node {
     seen: Seen,
     verified: Verified,
     held: Held,
+    carrying: carry::Carrying,
     subscriptions: BTreeSet<TopicId>,
     next_seq: BTreeMap<Dest, u64>,
     drafts: Vec<crate::run::Draft>,
@@ -210,6 +213,7 @@ impl Node {
             seen: Seen::default(),
             verified: Verified::default(),
             held: Held::new(now.unix_ms),
+            carrying: carry::Carrying::default(),
             subscriptions: BTreeSet::new(),
             next_seq: BTreeMap::new(),
             drafts: Vec::new(),
@@ -401,8 +405,8 @@ impl Node {
             ("cached bytes", cached, crate::broadcast::CACHE_BYTES + crate::run::MAX_PAYLOAD),
             ("control bytes", control, link::CONTROL_BYTES + crate::frame::MAX_CONTROL_FRAME),
             ("queued bytes", queued, crate::queue::LANE_BYTES + crate::frame::MAX_FRAME),
-            ("held messages", held, hold::HELD_MESSAGES * self.tuning.members),
-            ("held bytes", held_bytes, hold::HELD_TOTAL_BYTES + crate::run::MAX_RUN_BYTES),
+            ("held messages", held, shelf::HELD_MESSAGES * self.tuning.members),
+            ("held bytes", held_bytes, shelf::HELD_TOTAL_BYTES + crate::run::MAX_RUN_BYTES),
         ];
         rows.extend(self.hierarchy().into_iter().flat_map(|hierarchy| hierarchy.gauges()));
         Gauges { rows }

@@ -82,6 +82,21 @@ impl CarryBatch {
         self.dest.is_empty()
     }
 
+    /// Removes all rows and keeps the memory.
+    pub fn clear(&mut self) {
+        let words = [
+            &mut self.dest,
+            &mut self.messages,
+            &mut self.bytes,
+            &mut self.age_ms,
+            &mut self.left_ms,
+            &mut self.waiting_messages,
+            &mut self.waiting_bytes,
+        ];
+        words.into_iter().for_each(Vec::clear);
+        [&mut self.class, &mut self.is_own, &mut self.is_durable].into_iter().for_each(Vec::clear);
+    }
+
     /// Appends one row.
     pub fn push(&mut self, row: CarryRow) {
         self.dest.push(row.dest);

@@ -1,6 +1,7 @@
 //! The protocol between nodes, in virtual time.
 
 mod broadcast;
+mod carry;
 mod chaos;
 mod durable;
 mod hierarchy;

@@ -198,7 +198,7 @@ to the bit: if they are not, it keeps something that it does not save, or takes 
 calls. Those of another revision may differ in the share that --max-differing allows. The message names the first ones."
 
     NO_SUCH_SLOT "MESH-P101" 3 "no slot has this name"
-"The slots are route, qos, topology and beacon. 'meshctl plugin list' shows what runs in them."
+"The slots are route, qos, topology, admission, carry and beacon. 'meshctl plugin list' shows what runs in them."
 
     NO_SUCH_PLUGIN "MESH-P102" 3 "no such plugin is installed"
 "Plugins are given by name, NAME@VERSION, or the first six or more digits of the digest.
@@ -428,8 +428,8 @@ by an empty one, because that would forget what was pinned. Repair the file, or 
 or move this one with --replace."
 
     NO_JOURNAL "MESH-P194" 3 "there is no journal to read"
-"The policy slots route, qos and topology keep a journal of their last decisions, unless the node was started with
---journal 0. Handlers keep none."
+"The policy slots route, qos, topology, admission and carry keep a journal of their last decisions, unless the node
+was started with --journal 0. Handlers keep none."
 
     NOT_A_TRACE "MESH-P195" 2 "the file is no recording of decisions"
 "The file was not written by 'meshctl plugin record', is damaged, was cut off, or is of a version that this program does

@@ -418,8 +418,15 @@ impl Driver {
         for transport in &self.parts.transports {
             transport.close(id, code, &text);
         }
-        if matches!(reason, Disconnect::Violation(_)) {
-            self.tell(EventKind::LinkViolation { node: Some(node.to_string()), addr, violation: text });
+        match reason {
+            Disconnect::Violation(_) => {
+                self.tell(EventKind::LinkViolation { node: Some(node.to_string()), addr, violation: text });
+            }
+            Disconnect::NotAdmitted => {
+                let name = self.name_of(&node);
+                self.tell(EventKind::LinkDenied { node, name, addr, reason: text });
+            }
+            _ => {}
         }
     }
 

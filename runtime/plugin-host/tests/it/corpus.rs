@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use mesh_plugin_host::handler::{Effect, Event, Outcome};
 use mesh_plugin_host::{
-    Carry, Grants, HandlerSlot, Kind, Kv, Loaded, PolicySet, PolicySlot, inspect, load, prepare_handler,
+    Grants, HandlerSlot, Kind, Kv, Loaded, PolicySet, PolicySlot, StartWith, inspect, load, prepare_handler,
     prepare_qos, prepare_routing, prepare_topology,
 };
 use mesh_proto::policy::{Candidates, Class, Load, Policies, QosBatch, Shares};
@@ -82,14 +82,14 @@ fn every_slot_has_a_component_of_each_version_and_all_are_named_here() {
 fn the_routing_policy_that_was_kept_answers_row_0_and_counts_in_its_state() {
     let mut set = PolicySet::new(&engine());
     set.observe(0, &view());
-    set.swap_routing(prepare_routing(&kept("routing@0.1.0"), &settings([])).unwrap(), 0, Carry::Reset)
+    set.swap_routing(prepare_routing(&kept("routing@0.1.0"), &settings([])).unwrap(), 0, StartWith::Reset)
         .unwrap();
 
     assert_eq!([ask(&mut set, 1, 4), ask(&mut set, 2, 5)], [0, 0]);
 
     assert_eq!(counter(&mut set), 9);
     assert_eq!(set.status(PolicySlot::Route).faults, 0);
-    set.swap_routing(prepare_routing(&kept("routing@0.1.0"), &settings([])).unwrap(), 3, Carry::Keep)
+    set.swap_routing(prepare_routing(&kept("routing@0.1.0"), &settings([])).unwrap(), 3, StartWith::Keep)
         .unwrap();
     assert_eq!(counter(&mut set), 9, "its state is taken over");
 }
@@ -97,7 +97,7 @@ fn the_routing_policy_that_was_kept_answers_row_0_and_counts_in_its_state() {
 #[test]
 fn the_qos_policy_that_was_kept_leaves_classes_and_divides_as_it_did() {
     let mut set = PolicySet::new(&engine());
-    set.swap_qos(prepare_qos(&kept("qos@0.1.0"), &settings([])).unwrap(), 0, Carry::Reset).unwrap();
+    set.swap_qos(prepare_qos(&kept("qos@0.1.0"), &settings([])).unwrap(), 0, StartWith::Reset).unwrap();
     let mut batch = QosBatch::default();
     for class in Class::ALL {
         batch.push(class, 256, 0, 0);
@@ -115,7 +115,7 @@ fn the_qos_policy_that_was_kept_leaves_classes_and_divides_as_it_did() {
 #[test]
 fn the_topology_policy_that_was_kept_scores_the_battery() {
     let mut set = PolicySet::new(&engine());
-    set.swap_topology(prepare_topology(&kept("topology@0.1.0"), &settings([])).unwrap(), 0, Carry::Reset)
+    set.swap_topology(prepare_topology(&kept("topology@0.1.0"), &settings([])).unwrap(), 0, StartWith::Reset)
         .unwrap();
     let candidates = Candidates { battery: vec![42, 255], ..candidates() };
     let mut scores = Vec::new();
@@ -130,7 +130,7 @@ fn the_topology_policy_that_was_kept_scores_the_battery() {
 fn the_handler_that_was_kept_subscribes_puts_and_reads() {
     let mut slot = HandlerSlot::new(&engine(), [1; 32], "ada", Kv::new());
     let prepared = prepare_handler(&kept("handler@0.1.0"), slot.identity(), &settings([])).unwrap();
-    let (_, effects) = slot.swap(prepared, 0, Carry::Keep).unwrap();
+    let (_, effects) = slot.swap(prepared, 0, StartWith::Keep).unwrap();
     assert_eq!(effects, [Effect::Subscribe("hostile".into())]);
     let mut done = |name: &str, payload: &[u8]| {
         let event = Event::Command { name: name.into(), payload: payload.to_vec() };

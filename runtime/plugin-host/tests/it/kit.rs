@@ -4,7 +4,7 @@
 use mesh_hostile::{Hostile, Shape};
 use mesh_plugin_host::handler::{Effect, Event, Outcome};
 use mesh_plugin_host::{
-    Carry, Fault, Grants, HandlerSlot, Kv, Loaded, PolicySet, PolicySlot, SlotState, SlotStatus, builtin,
+    Fault, Grants, HandlerSlot, Kv, Loaded, PolicySet, PolicySlot, SlotState, SlotStatus, StartWith, builtin,
     limits, load, prepare_handler, prepare_qos, prepare_routing,
 };
 use mesh_proto::policy::{Class, DROP, HOLD, LOCAL, Load, Policies, QosBatch, RouteBatch, Shares};
@@ -231,7 +231,7 @@ fn set() -> PolicySet {
     let mut set = PolicySet::new(&engine());
     set.observe(0, &view());
     let good = load(&engine(), builtin::LATENCY, Grants::NONE).unwrap();
-    set.swap_routing(prepare_routing(&good, &settings([])).unwrap(), 0, Carry::Reset).unwrap();
+    set.swap_routing(prepare_routing(&good, &settings([])).unwrap(), 0, StartWith::Reset).unwrap();
     assert_eq!(route(&mut set, 1), BUILT_IN);
     set
 }
@@ -240,7 +240,7 @@ fn check_routing(plugin: Hostile, loaded: &Loaded) {
     let name = plugin.name();
     let Some(prepared) = check_unready(plugin, prepare_routing(loaded, &settings([]))) else { return };
     let mut set = set();
-    set.swap_routing(prepared, 1, Carry::Reset).unwrap();
+    set.swap_routing(prepared, 1, StartWith::Reset).unwrap();
     let own = match expected(plugin) {
         Expected::Routes(verdicts) => verdicts,
         _ => [0; 4],
@@ -263,7 +263,7 @@ fn check_qos(plugin: Hostile, loaded: &Loaded) {
     let name = plugin.name();
     let Some(prepared) = check_unready(plugin, prepare_qos(loaded, &settings([]))) else { return };
     let mut set = PolicySet::new(&engine());
-    set.swap_qos(prepared, 0, Carry::Reset).unwrap();
+    set.swap_qos(prepared, 0, StartWith::Reset).unwrap();
     let mut batch = QosBatch::default();
     batch.push(Class::High, 1, 0, 0);
     batch.push(Class::Bulk, 1, 0, 0);
@@ -301,7 +301,7 @@ fn check_handler(plugin: Hostile, loaded: &Loaded) {
     let mut slot = HandlerSlot::new(&engine(), [1; 32], "ada", Kv::new());
     let prepared = prepare_handler(loaded, slot.identity(), &settings([]));
     let Some(prepared) = check_unready(plugin, prepared) else { return };
-    slot.swap(prepared, 0, Carry::Keep).unwrap();
+    slot.swap(prepared, 0, StartWith::Keep).unwrap();
 
     let outcomes: Vec<Outcome> = (1..=8).map(|turn| command(&mut slot, turn * STEP_MS, "act")).collect();
 
@@ -319,7 +319,7 @@ fn check_handler(plugin: Hostile, loaded: &Loaded) {
     }
     let good = load(&engine(), builtin::BEACON, Grants::ALL).unwrap();
     let good = prepare_handler(&good, slot.identity(), &settings([])).unwrap();
-    slot.swap(good, 10 * STEP_MS, Carry::Reset).unwrap();
+    slot.swap(good, 10 * STEP_MS, StartWith::Reset).unwrap();
     assert!(
         matches!(command(&mut slot, 10 * STEP_MS, "list"), Outcome::Done(_)),
         "{name}: the next one handles"
@@ -333,11 +333,11 @@ fn fresh_memory_shows_nothing_of_others() {
     let curious = load(&engine(), &Hostile::StateShowsMemory.component(), Grants::NONE).unwrap();
     for _ in 0..8 {
         let mut set = set();
-        set.swap_routing(prepare_routing(&secret, &settings([])).unwrap(), 1, Carry::Reset).unwrap();
+        set.swap_routing(prepare_routing(&secret, &settings([])).unwrap(), 1, StartWith::Reset).unwrap();
         assert_eq!(route(&mut set, STEP_MS), [0; 4]);
         drop(set);
         let mut set = self::set();
-        set.swap_routing(prepare_routing(&curious, &settings([])).unwrap(), 1, Carry::Reset).unwrap();
+        set.swap_routing(prepare_routing(&curious, &settings([])).unwrap(), 1, StartWith::Reset).unwrap();
 
         let state = set.peek_state(PolicySlot::Route).unwrap().unwrap();
 
@@ -351,7 +351,7 @@ fn fresh_memory_shows_nothing_of_others() {
 fn what_is_no_number_has_the_same_bits_everywhere() {
     let loaded = load(&engine(), &Hostile::StateShowsAFloat.component(), Grants::NONE).unwrap();
     let mut set = set();
-    set.swap_routing(prepare_routing(&loaded, &settings([])).unwrap(), 1, Carry::Reset).unwrap();
+    set.swap_routing(prepare_routing(&loaded, &settings([])).unwrap(), 1, StartWith::Reset).unwrap();
 
     route(&mut set, STEP_MS);
 

@@ -13,6 +13,10 @@ use crate::time::Instant;
 pub const BACKOFF_MIN: Duration = Duration::from_millis(250);
 /// The longest pause between two dials of one address.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// A link that is lost sooner counts as a dial that failed: the far end may not want it.
+pub const SHORT_LINK: Duration = Duration::from_secs(5);
+/// Whom the admission policy does not want is not dialed for so long, or until another one is there.
+pub const DENIED_FOR: Duration = Duration::from_secs(60);
 /// Dials under way at a time, at most.
 pub const MAX_DIALS: usize = 8;
 /// Nodes that links are kept to whatever the bounds say, at most.
@@ -68,9 +72,10 @@ struct Attempt {
     failures: u32,
     next: Instant,
     under_way: bool,
+    is_denied: bool,
 }
 
-const FRESH: Attempt = Attempt { failures: 0, next: Instant(0), under_way: false };
+const FRESH: Attempt = Attempt { failures: 0, next: Instant(0), under_way: false, is_denied: false };
 
 /// A dial to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,16 +131,24 @@ impl Directory {
         self.kept.contains(node)
     }
 
+    /// Says whether the address that this node was last found at is one that it was given.
+    pub fn is_seed(&self, node: &NodeId) -> bool {
+        self.seeds.values().any(|seed| seed.node == Some(*node))
+    }
+
     /// Returns whom to link to.
     pub fn policy(&self) -> LinkPolicy {
         self.policy
     }
 
-    /// A dial reached a node.
+    /// A dial reached a node. How often others have failed is forgotten only when the link lasts.
     pub fn on_up(&mut self, node: NodeId, addr: Option<&str>) {
-        self.attempts.remove(&node);
+        if let Some(attempt) = self.attempts.get_mut(&node) {
+            attempt.under_way = false;
+        }
         if let Some(seed) = addr.and_then(|addr| self.seeds.get_mut(addr)) {
-            *seed = Seed { node: Some(node), attempt: FRESH };
+            seed.node = Some(node);
+            seed.attempt.under_way = false;
         }
     }
 
@@ -149,13 +162,30 @@ impl Directory {
         }
     }
 
-    /// A link was lost: the next attempt comes soon, but not from all its neighbours at once.
-    pub fn on_down(&mut self, now: Instant, node: NodeId, rng: &mut fastrand::Rng) {
+    /// The admission policy does not want this node, whether to dial it or as a neighbour.
+    pub fn on_denied(&mut self, now: Instant, node: &NodeId) {
+        if let Some(attempt) = self.attempts.get_mut(node) {
+            *attempt = Attempt { next: now + DENIED_FOR, under_way: false, is_denied: true, ..*attempt };
+        }
+    }
+
+    /// Lets the dials be tried again that the admission policy did not want; says whether there are any.
+    pub fn forgive_denied(&mut self) -> bool {
+        let before = self.attempts.len();
+        self.attempts.retain(|_, attempt| !attempt.is_denied);
+        self.attempts.len() < before
+    }
+
+    /// A link was lost: the next attempt comes soon, but not from all its neighbours at once; later each time when
+    /// none of them lasts.
+    pub fn on_down(&mut self, now: Instant, node: NodeId, lasted: Duration, rng: &mut fastrand::Rng) {
         let seeds =
             self.seeds.values_mut().filter(|seed| seed.node == Some(node)).map(|seed| &mut seed.attempt);
         let attempt = self.attempts.entry(node).or_insert(FRESH);
         for attempt in seeds.chain([attempt]) {
-            *attempt = FRESH;
+            if lasted >= SHORT_LINK {
+                *attempt = FRESH;
+            }
             back_off(attempt, now, rng);
         }
     }
@@ -163,6 +193,11 @@ impl Directory {
     /// Returns how many dials of this node have failed one after the other.
     pub fn failures(&self, node: &NodeId) -> u32 {
         self.attempts.get(node).map_or(0, |attempt| attempt.failures)
+    }
+
+    /// Returns when this node may be dialed next.
+    pub fn next_dial(&self, node: &NodeId) -> Instant {
+        self.attempts.get(node).map_or(Instant(0), |attempt| attempt.next)
     }
 
     /// Somebody has moved, or wants to be linked to: that is worth an attempt at once.
@@ -303,7 +338,7 @@ fn back_off(attempt: &mut Attempt, now: Instant, rng: &mut fastrand::Rng) {
     let half = u64::try_from(pause.as_micros() / 2).unwrap_or(u64::MAX);
     attempt.next = now + Duration::from_micros(half + rng.u64(0..=half));
     attempt.failures += 1;
-    attempt.under_way = false;
+    (attempt.under_way, attempt.is_denied) = (false, false);
 }
 
 #[cfg(test)]
@@ -347,6 +382,50 @@ mod tests {
 
         assert!(pauses[2] < Duration::from_millis(600));
         assert!(pauses[9] >= BACKOFF_MAX / 2 && pauses[9] <= BACKOFF_MAX);
+    }
+
+    #[test]
+    fn a_link_that_does_not_last_is_made_ever_more_slowly_and_one_that_does_is_not() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut directory = Directory::new(NodeId([0; 32]), LinkPolicy::Auto { min: 1, max: 1 });
+        let members = members(1);
+        let record = members.records().next().expect("one is known");
+        let mut pause_after = |now: Instant, lasted: Duration| {
+            assert!(directory.dial(now, record).is_some());
+            directory.on_up(record.node, None);
+            directory.on_down(now + lasted, record.node, lasted, &mut rng);
+            directory.next_dial(&record.node).since(now + lasted)
+        };
+
+        let mut now = Instant(0);
+        for _ in 0..10 {
+            now = now + Duration::from_secs(60);
+            pause_after(now, SHORT_LINK / 2);
+        }
+        now = now + Duration::from_secs(60);
+        assert!(pause_after(now, SHORT_LINK / 2) >= BACKOFF_MAX / 2);
+        now = now + Duration::from_secs(60);
+        assert!(pause_after(now, SHORT_LINK) <= BACKOFF_MIN);
+    }
+
+    #[test]
+    fn who_is_denied_is_not_dialed_for_a_while_or_until_it_is_forgiven() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut directory = Directory::new(NodeId([0; 32]), LinkPolicy::Auto { min: 1, max: 1 });
+        let members = members(1);
+        let record = members.records().next().expect("one is known");
+        let mut deny = |directory: &mut Directory, now| {
+            assert!(directory.dial(now, record).is_some());
+            directory.on_denied(now, &record.node);
+            assert_eq!(directory.under_way(), 0);
+            assert!(directory.dials(now, &BTreeMap::new(), &members, 2, &mut rng).is_empty());
+        };
+
+        deny(&mut directory, Instant(0));
+        deny(&mut directory, Instant(0) + DENIED_FOR);
+        assert!(directory.forgive_denied());
+        assert!(!directory.forgive_denied());
+        deny(&mut directory, Instant(0) + DENIED_FOR);
     }
 
     // MN-01, PM-80: the bound on links is one on dials too; one without any link uses all hands.

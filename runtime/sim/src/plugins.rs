@@ -287,6 +287,7 @@ impl Policies for Asked {
     fn score(&mut self, now_ms: u64, asker: &Asker, candidates: &Candidates, scores: &mut Vec<u32>) {
         self.0.borrow_mut().score(now_ms, asker, candidates, scores);
     }
+
     fn guards(&self) -> bool {
         self.0.borrow().guards()
     }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::link::Neighbour;
 use super::{Disconnect, MAX_LINKS, Node, Output, Pending};
 use crate::broadcast::{MAX_MISSING, MESH, tree_of};
+use crate::directory::SHORT_LINK;
 use crate::frame::{Control, MAX_ROWS, Offer, Violation};
 use crate::id::{NodeId, Peer, TopicId};
 use crate::queue::{Drained, Item};
@@ -26,8 +27,12 @@ impl Node {
     pub(super) fn on_link_lost(&mut self, now: Now, peer: Peer) {
         let Some(neighbour) = self.neighbours.get(&peer) else { return };
         let (node, in_peace) = (neighbour.node, neighbour.ends_in_peace() || !neighbour.is_greeted());
+        let is_short = now.instant.since(neighbour.since) < SHORT_LINK;
         self.on_link_down(now, peer);
         if !in_peace {
+            if !is_short {
+                self.directory.on_moved(&node);
+            }
             self.probe(now, node);
         }
     }
@@ -78,7 +83,8 @@ impl Node {
         }
         self.table.drop_link(peer);
         self.trees.drop_link(peer);
-        self.directory.on_down(now.instant, neighbour.node, &mut self.rng);
+        let lasted = now.instant.since(neighbour.since);
+        self.directory.on_down(now.instant, neighbour.node, lasted, &mut self.rng);
         self.view_stale = true;
         self.ways_changed = true;
         if neighbour.is_greeted() {
@@ -200,7 +206,7 @@ impl Node {
         self.watch_silence(now.instant);
         self.on_links_changed(now);
         self.greet_back(now, peer, node, epoch);
-        self.relieve(now, peer);
+        self.knock_first(now, peer);
     }
 
     /// What a new neighbour is told: this node, what it knows, the ways it has, and the broadcasts of late.

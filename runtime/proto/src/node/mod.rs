@@ -25,6 +25,7 @@ use crate::seen::{Seen, Window};
 use crate::time::{Instant, Now};
 use crate::tuning::Tuning;
 
+mod admission;
 mod carry;
 mod control;
 mod decide;
@@ -135,6 +136,7 @@ pub struct Node {
     /// When the last turn asked to be woken.
     wanted: Instant,
     place: Option<hierarchy::Place>,
+    door: admission::Door,
     seen: Seen,
     verified: Verified,
     held: Held,
@@ -210,6 +212,7 @@ impl Node {
             sweeps: 0,
             wanted: now.instant,
             place: None,
+            door: admission::Door::default(),
             seen: Seen::default(),
             verified: Verified::default(),
             held: Held::new(now.unix_ms),
@@ -249,10 +252,12 @@ impl Node {
     /// Takes in everything that happened up to `now`; asks the policies once for the whole batch.
     pub fn handle(&mut self, now: Now, inputs: impl IntoIterator<Item = Input>, policies: &mut dyn Policies) {
         self.pardon_after_sleep(now);
+        self.guard(policies);
         for input in inputs {
             self.on_input(now, input);
         }
         self.on_time(now, policies);
+        self.ask_leave(now, policies);
         self.seal_drafts(now);
         self.retry_held(now);
         self.decide(now, policies);
@@ -509,6 +514,7 @@ impl Node {
                 self.ways_changed = true;
                 self.due.divide_now(now.instant);
                 self.on_hierarchy_news(now);
+                self.knock_all(now);
             }
         }
     }

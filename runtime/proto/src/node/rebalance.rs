@@ -293,7 +293,8 @@ impl Node {
         self.orphans = orphans.into_iter().collect();
     }
 
-    /// A neighbour vanished: it is tried once more, and accused when that fails.
+    /// A neighbour vanished: it is tried once more, and accused when that fails. One that vanishes time and again as
+    /// soon as it is there may not want this node, and is not pressed.
     pub(super) fn probe(&mut self, now: Now, node: NodeId) {
         let can_dial = self.directory.policy() != LinkPolicy::Explicit
             && self.members.record(&node).is_some_and(|record| !record.facts.addrs.is_empty());
@@ -301,9 +302,9 @@ impl Node {
             self.accuse(now, node);
             return;
         }
-        let at = now.instant + PROBE_WITHIN.mul_f64(self.rng.f64());
+        let soon = now.instant + PROBE_WITHIN.mul_f64(self.rng.f64());
+        let at = soon.max(self.directory.next_dial(&node));
         self.probes.insert(node, Some(at));
-        self.directory.on_moved(&node);
         self.due.probe = Some(self.due.probe.map_or(at, |due| due.min(at)));
     }
 

@@ -1,5 +1,6 @@
 //! The protocol between nodes, in virtual time.
 
+mod admission;
 mod broadcast;
 mod carry;
 mod chaos;

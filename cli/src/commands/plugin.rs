@@ -17,7 +17,7 @@ use crate::output::human::{BAD, DIM, GOOD, WARN, styled};
 /// The slots that there are, for people.
 macro_rules! slots {
     () => {
-        "route, qos, topology or beacon"
+        "route, qos, topology, admission, carry or beacon"
     };
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 
-use super::{Ran, handler, qos, routing, topology};
+use super::{Ran, admission, carry, handler, qos, routing, topology};
 
 /// Cases of one file.
 const MAX_CASES: usize = 10_000;
@@ -195,6 +195,8 @@ impl File<'_> {
             Kind::Routing => self.run_as::<routing::Case>(loaded),
             Kind::Qos => self.run_as::<qos::Case>(loaded),
             Kind::Topology => self.run_as::<topology::Case>(loaded),
+            Kind::Admission => self.run_as::<admission::Case>(loaded),
+            Kind::Carry => self.run_as::<carry::Case>(loaded),
             Kind::Handler => self.run_as::<handler::Case>(loaded),
         }
     }
@@ -300,6 +302,17 @@ impl From<ClassName> for Class {
             ClassName::Bulk => Class::Bulk,
         }
     }
+}
+
+/// What an id may be, for people.
+pub const ID: &str = "at most 64 hex digits, two a byte";
+
+/// Reads an id; what is missing is zeros.
+pub fn id_of(text: &str) -> Option<[u8; 32]> {
+    let is_id =
+        text.len() <= 64 && text.len().is_multiple_of(2) && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let digit = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+    is_id.then(|| std::array::from_fn(|at| digit(2 * at).unwrap_or(0)))
 }
 
 #[cfg(test)]

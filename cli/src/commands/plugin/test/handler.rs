@@ -6,7 +6,7 @@ use mesh_plugin_host::{Engine, HandlerSlot, Kv, Loaded, PrepareError, Settings, 
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::cases::{self, Check, ClassName};
+use super::cases::{self, Check, ClassName, ID, id_of};
 
 cases::case! {
     /// One case.
@@ -123,9 +123,7 @@ impl EventRow {
         ];
         one_kind(&kinds, &keys)?;
         match &self.origin {
-            Some(origin) if id_of(origin).is_none() => {
-                Err("origin is at most 64 hex digits, two a byte".into())
-            }
+            Some(origin) if id_of(origin).is_none() => Err(format!("origin is {ID}")),
             _ if self.expect.is_some() && self.failure.is_some() => {
                 Err("expect and failure exclude each other".into())
             }
@@ -168,14 +166,6 @@ impl EventRow {
 
 fn bytes(text: &Option<String>) -> Vec<u8> {
     text.clone().unwrap_or_default().into_bytes()
-}
-
-// At most 64 hex digits, two a byte; what is missing is zeros.
-fn id_of(text: &str) -> Option<[u8; 32]> {
-    let is_id =
-        text.len() <= 64 && text.len().is_multiple_of(2) && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let digit = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    is_id.then(|| std::array::from_fn(|at| digit(2 * at).unwrap_or(0)))
 }
 
 /// Checks that of some kinds there is one, and of the keys beside it only those that belong to it.

@@ -125,6 +125,12 @@ Look at the network of this machine, and whether the others run."
 back the moment it is heard. A node that is stopped with 'meshctl down' leaves instead. 'meshctl members' lists
 them."
 
+    NOT_LET_IN "MESH-N115" 1 "another node does not let this one in"
+"The admission policy of the other node closes every link to this one. Its operator lets this node in by a setting of that
+policy ('meshctl plugin show admission' there), or ends it with 'meshctl plugin rollback admission'. Messages go by way of
+others as long as this node has a link to anybody. It tries again ever more seldom, up to every half minute; 'meshctl
+peers' shows who refuses."
+
     KEY_MISSING "MESH-I101" 6 "the key file is missing"
 "The data directory belongs to a node whose key file is gone. A new identity is never made over an old one,
 because other nodes know this node by its key. Restore the file, or use an empty --data-dir for a new node."

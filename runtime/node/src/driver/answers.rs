@@ -180,6 +180,7 @@ impl Driver {
 
     fn problems(&self, handler: Option<&SlotStatus>) -> Vec<Warning> {
         let mut problems = self.member_problems();
+        problems.extend(self.refusal_problem());
         if let Some(reason) = &self.degraded {
             problems.push(Warning {
                 code: code::STORE_FULL.id.to_owned(),
@@ -226,7 +227,11 @@ impl Driver {
             rows.push(PeerInfo {
                 node: record.node,
                 name: Some(record.facts.name.clone()),
-                state: if is_dialing { PeerState::Dialing } else { PeerState::Known },
+                state: match is_dialing {
+                    _ if self.refusals.has(&record.node) => PeerState::Refused,
+                    true => PeerState::Dialing,
+                    false => PeerState::Known,
+                },
                 addr: record.facts.addrs.first().cloned(),
                 transport: None,
                 path: reachable.then_some(PathKind::Mesh),

@@ -9,7 +9,6 @@ use crate::journal::approach_name;
 
 /// What a policy was asked.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "few of them live at a time, and each is looked at once")]
 pub(crate) enum Asked {
     Route(RouteBatch),
     Classify(QosBatch),

@@ -358,9 +358,9 @@ impl Plugins {
         }
     }
 
-    /// A slot whose plugin does not start is left to whom its operator wants.
+    /// A slot whose plugin does not start, or was withdrawn, is left to whom its operator wants.
     fn leave_vacant(&mut self, kind: Kind, binding: &Binding) {
-        if let (Some(slot), Some(_)) = (PolicySlot::from_name(kind.slot()), &binding.digest) {
+        if let Some(slot) = PolicySlot::from_name(kind.slot()) {
             self.set.leave_vacant(slot, binding.terms().on_failure);
         }
     }

@@ -65,6 +65,12 @@ impl Kind {
         slot
     }
 
+    /// Says whether it keeps something out, so that its slot is closed without it unless an operator says otherwise
+    /// (faults.md W20).
+    pub fn is_guard(self) -> bool {
+        self == Kind::Admission
+    }
+
     /// Returns the WIT package of its world, such as `mesh:routing@0.1.0`.
     pub fn world(self) -> &'static str {
         let [.., world, _] = self.names();

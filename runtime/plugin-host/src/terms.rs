@@ -27,10 +27,9 @@ impl OnFailure {
     /// All of them.
     pub const ALL: [OnFailure; 3] = [OnFailure::Fallback, OnFailure::FailClosed, OnFailure::FailOpen];
 
-    /// Returns what holds for a kind unless its operator says otherwise: without its guard a door stays shut
-    /// (faults.md W20).
+    /// Returns what holds for a kind unless its operator says otherwise: without its guard a door stays shut.
     pub fn of(kind: Kind) -> OnFailure {
-        if kind == Kind::Admission { OnFailure::FailClosed } else { OnFailure::Fallback }
+        if kind.is_guard() { OnFailure::FailClosed } else { OnFailure::Fallback }
     }
 
     /// Returns `fallback`, `fail-closed` or `fail-open`.

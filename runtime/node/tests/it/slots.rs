@@ -12,7 +12,7 @@ use mesh_node::api::{
 };
 use mesh_node::message::{Delivery, Filter, SendOptions};
 use mesh_node::{EventStream, LinkPolicy, Mesh};
-use mesh_plugin_host::journal::Event;
+use mesh_plugin_host::journal::{Entry, Event};
 use mesh_proto::NodeId;
 use mesh_proto::policy::Class;
 
@@ -91,6 +91,16 @@ async fn row(mesh: &Mesh, slot: &str) -> PluginRow {
     rows.into_iter().next().expect("every slot has a row")
 }
 
+/// Returns the journal of a slot, as a client gets it.
+async fn journal(mesh: &Mesh, slot: &str) -> Vec<Event> {
+    let request = Request::PluginJournal { slot: slot.to_owned(), from: Some(0) };
+    let Reply::Journal(page) = call(mesh, request).await else { panic!("a journal") };
+    let text = serde_json::to_string(&page.page.entries).expect("it is text");
+    let read: Vec<Entry> = serde_json::from_str(&text).expect("it is read again");
+    assert_eq!(read, page.page.entries);
+    read.into_iter().map(|entry| entry.event).collect()
+}
+
 /// Waits for what a filter finds among the events.
 async fn told<T>(events: &mut EventStream, find: impl Fn(EventKind) -> Option<T>) -> T {
     within(async {
@@ -128,6 +138,13 @@ async fn a_guest_list_keeps_no_link_to_a_stranger_and_tells_of_it() {
     })
     .await;
     assert!(counter(&door, "links_not_admitted").await >= 1);
+    let is_denied = |event: &Event| match event {
+        Event::Admit(call) => {
+            call.visitors().iter().zip(&call.answers).any(|(visitor, may)| visitor.name == "stranger" && !may)
+        }
+        _ => false,
+    };
+    assert!(journal(&door, "admission").await.iter().any(is_denied));
     let mut inbox = door.subscribe(Filter::Inbox { from_offset: None }).await.expect("subscribed");
     friend.send(door.id(), vec!["hello".into()], SendOptions::default()).await.expect("sent");
     let Some(Delivery::Batch(messages)) = within(inbox.next()).await else { panic!("a gap") };
@@ -203,13 +220,11 @@ async fn what_a_carry_policy_refuses_is_counted_and_what_it_keeps_arrives() {
     let payloads: Vec<&[u8]> = messages.iter().map(|message| &message.payload[..]).collect();
     assert_eq!(payloads, [b"normal"]);
     assert_eq!(counter(&b, "dropped_not_carried").await, 2);
-    let journal = Request::PluginJournal { slot: "carry".into(), from: Some(0) };
-    let Reply::Journal(page) = call(&b, journal).await else { panic!("a journal") };
     let refused = |event: &Event| match event {
         Event::Carry(call) => call.answers.iter().filter(|worth| **worth == 0).count(),
         _ => 0,
     };
-    assert_eq!(page.page.entries.iter().map(|entry| refused(&entry.event)).sum::<usize>(), 2);
+    assert_eq!(journal(&b, "carry").await.iter().map(refused).sum::<usize>(), 2);
     for mesh in [a, b, c] {
         mesh.shutdown().await;
     }

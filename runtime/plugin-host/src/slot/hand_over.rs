@@ -177,7 +177,8 @@ impl<G: Guest> Slot<G> {
     }
 
     /// Takes out what must not decide any more: nothing of it can come back by a rollback. What decided before
-    /// goes on where the active one is taken out, with the state it left with, or else the native built-in.
+    /// goes on where the active one is taken out, with the state it left with, or else the native built-in; but a
+    /// slot that is closed without its plugin, unless an operator says otherwise, stays closed.
     pub(crate) fn withdraw(
         &mut self,
         is_withdrawn: &dyn Fn(&Revision) -> bool,
@@ -186,7 +187,7 @@ impl<G: Guest> Slot<G> {
     ) -> Option<Withdrawn> {
         let goes = |bound: &Bound<G>| is_withdrawn(bound.revision());
         let was_quarantined = self.quarantine.take_if(|bad| is_withdrawn(bad.revision())).is_some();
-        if was_quarantined && self.active.is_none() {
+        if was_quarantined && self.active.is_none() && !G::KIND.is_guard() {
             self.vacant = OnFailure::Fallback;
         }
         if self.previous.as_ref().and_then(Option::as_ref).is_some_and(goes) {
@@ -199,6 +200,9 @@ impl<G: Guest> Slot<G> {
         self.active = back.and_then(|mut bound| bound.resume(hot, now_ms, context).ok().map(|()| bound));
         self.after_switch(now_ms, With::Unknown);
         self.write_due(now_ms, context);
+        if self.active.is_none() && G::KIND.is_guard() {
+            self.vacant = bad.origin.terms.on_failure;
+        }
         let revision = bad.revision().clone();
         let successor = self.revision().cloned();
         tracing::error!(slot = G::KIND.slot(), plugin = %revision, "plugin withdrawn");

@@ -219,6 +219,27 @@ fn a_vacant_door_is_shut_when_it_is_to_be() {
     assert_eq!(ask(&mut set, 1), SHUT);
 }
 
+/// W20: who revokes the key of a guard does not open the door that it kept.
+#[test]
+fn a_guard_that_is_withdrawn_leaves_the_door_shut_until_its_slot_is_given_back() {
+    for is_quarantined in [false, true] {
+        let mut set = set_with(prepared(&bad(), if is_quarantined { "trap" } else { "" }));
+        (1..9).for_each(|now_ms| drop(ask(&mut set, now_ms)));
+        assert_eq!(set.status(SLOT).quarantined.is_some(), is_quarantined);
+
+        set.withdraw(&|_| true, 10);
+
+        assert!(set.guards() && set.status(SLOT).active.is_none());
+        assert_eq!(ask(&mut set, 11), SHUT);
+        set.remove(SLOT, 12).unwrap();
+        assert!(!set.guards());
+    }
+    let open = Terms { on_failure: OnFailure::Fallback, ..Terms::default() };
+    let mut set = set_with(prepared(&bad(), "").with_terms(open).unwrap());
+    set.withdraw(&|_| true, 1);
+    assert!(!set.guards());
+}
+
 #[test]
 fn an_admission_plugin_fits_its_own_slot_only() {
     let error = prepare_carry(&guest_list(), &settings([])).expect_err("it is another kind");

@@ -13,8 +13,8 @@ use crate::time::Instant;
 pub const BACKOFF_MIN: Duration = Duration::from_millis(250);
 /// The longest pause between two dials of one address.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
-/// A link that is lost sooner counts as a dial that failed: the far end may not want it.
-pub const SHORT_LINK: Duration = Duration::from_secs(5);
+/// A link that the far end ends sooner is short: it may not be wanted there.
+pub const SHORT_LINK: Duration = Duration::from_secs(1);
 /// Whom the admission policy does not want is not dialed for so long, or until another one is there.
 pub const DENIED_FOR: Duration = Duration::from_secs(60);
 /// Dials under way at a time, at most.
@@ -70,12 +70,15 @@ impl LinkPolicy {
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     failures: u32,
+    /// Links that were short, one after the other.
+    short: u32,
     next: Instant,
     under_way: bool,
     is_denied: bool,
 }
 
-const FRESH: Attempt = Attempt { failures: 0, next: Instant(0), under_way: false, is_denied: false };
+const FRESH: Attempt =
+    Attempt { failures: 0, short: 0, next: Instant(0), under_way: false, is_denied: false };
 
 /// A dial to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,14 +144,13 @@ impl Directory {
         self.policy
     }
 
-    /// A dial reached a node. How often others have failed is forgotten only when the link lasts.
+    /// A dial reached a node. How often links to it were short is forgotten only when one lasts.
     pub fn on_up(&mut self, node: NodeId, addr: Option<&str>) {
-        if let Some(attempt) = self.attempts.get_mut(&node) {
-            attempt.under_way = false;
+        if let Some(attempt) = self.attempts.remove(&node).filter(|attempt| attempt.short > 0) {
+            self.attempts.insert(node, Attempt { short: attempt.short, ..FRESH });
         }
         if let Some(seed) = addr.and_then(|addr| self.seeds.get_mut(addr)) {
-            seed.node = Some(node);
-            seed.attempt.under_way = false;
+            *seed = Seed { node: Some(node), attempt: Attempt { short: seed.attempt.short, ..FRESH } };
         }
     }
 
@@ -176,16 +178,14 @@ impl Directory {
         self.attempts.len() < before
     }
 
-    /// A link was lost: the next attempt comes soon, but not from all its neighbours at once; later each time when
-    /// none of them lasts.
-    pub fn on_down(&mut self, now: Instant, node: NodeId, lasted: Duration, rng: &mut fastrand::Rng) {
+    /// A link was lost: the next attempt comes soon, but not from all its neighbours at once; and the later the more
+    /// links were `short` one after the other, this one included. That is 0 when it was not.
+    pub fn on_down(&mut self, now: Instant, node: NodeId, short: u32, rng: &mut fastrand::Rng) {
         let seeds =
             self.seeds.values_mut().filter(|seed| seed.node == Some(node)).map(|seed| &mut seed.attempt);
         let attempt = self.attempts.entry(node).or_insert(FRESH);
         for attempt in seeds.chain([attempt]) {
-            if lasted >= SHORT_LINK {
-                *attempt = FRESH;
-            }
+            *attempt = Attempt { failures: short.saturating_sub(1), short, ..FRESH };
             back_off(attempt, now, rng);
         }
     }
@@ -193,6 +193,19 @@ impl Directory {
     /// Returns how many dials of this node have failed one after the other.
     pub fn failures(&self, node: &NodeId) -> u32 {
         self.attempts.get(node).map_or(0, |attempt| attempt.failures)
+    }
+
+    /// Returns how many links to this node were short, one after the other.
+    pub fn short(&self, node: &NodeId) -> u32 {
+        let seeds = self.seeds.values().filter(|seed| seed.node == Some(*node)).map(|seed| &seed.attempt);
+        seeds.chain(self.attempts.get(node)).map(|attempt| attempt.short).max().unwrap_or(0)
+    }
+
+    /// This node may be dialed at once.
+    pub fn hurry(&mut self, node: &NodeId) {
+        if let Some(attempt) = self.attempts.get_mut(node) {
+            attempt.next = Instant(0);
+        }
     }
 
     /// Returns when this node may be dialed next.
@@ -390,22 +403,19 @@ mod tests {
         let mut directory = Directory::new(NodeId([0; 32]), LinkPolicy::Auto { min: 1, max: 1 });
         let members = members(1);
         let record = members.records().next().expect("one is known");
-        let mut pause_after = |now: Instant, lasted: Duration| {
+        let mut pause_after = |now: Instant, is_short: bool| {
             assert!(directory.dial(now, record).is_some());
             directory.on_up(record.node, None);
-            directory.on_down(now + lasted, record.node, lasted, &mut rng);
-            directory.next_dial(&record.node).since(now + lasted)
+            let short = if is_short { directory.short(&record.node) + 1 } else { 0 };
+            directory.on_down(now, record.node, short, &mut rng);
+            directory.next_dial(&record.node).since(now)
         };
 
-        let mut now = Instant(0);
-        for _ in 0..10 {
-            now = now + Duration::from_secs(60);
-            pause_after(now, SHORT_LINK / 2);
-        }
-        now = now + Duration::from_secs(60);
-        assert!(pause_after(now, SHORT_LINK / 2) >= BACKOFF_MAX / 2);
-        now = now + Duration::from_secs(60);
-        assert!(pause_after(now, SHORT_LINK) <= BACKOFF_MIN);
+        let mut minutes = (0..).map(|n| Instant(60_000_000 * n));
+        let mut next = || minutes.next().expect("there is always another minute");
+        let last = (0..10).map(|_| pause_after(next(), true)).last();
+        assert!(last >= Some(BACKOFF_MAX / 2));
+        assert!(pause_after(next(), false) <= BACKOFF_MIN);
     }
 
     #[test]

@@ -28,13 +28,18 @@ impl Node {
         let Some(neighbour) = self.neighbours.get(&peer) else { return };
         let (node, in_peace) = (neighbour.node, neighbour.ends_in_peace() || !neighbour.is_greeted());
         let is_short = now.instant.since(neighbour.since) < SHORT_LINK;
-        self.on_link_down(now, peer);
-        if !in_peace {
-            if !is_short {
-                self.directory.on_moved(&node);
-            }
-            self.probe(now, node);
+        let short = if is_short { self.directory.short(&node) + 1 } else { 0 };
+        self.end_link(now, peer, short);
+        if in_peace {
+            return;
         }
+        match short {
+            0 => self.directory.on_moved(&node),
+            1 => self.directory.hurry(&node),
+            // Time and again: it may not want this node, and is not pressed.
+            _ => {}
+        }
+        self.probe(now, node);
     }
 
     pub(super) fn on_link_up(&mut self, now: Now, peer: Peer, node: NodeId, dialed: Option<String>) {
@@ -76,6 +81,11 @@ impl Node {
     }
 
     pub(super) fn on_link_down(&mut self, now: Now, peer: Peer) {
+        self.end_link(now, peer, 0);
+    }
+
+    /// A link is no more, the last of so many `short` ones to the same node.
+    fn end_link(&mut self, now: Now, peer: Peer, short: u32) {
         let Some(mut neighbour) = self.neighbours.remove(&peer) else { return };
         self.by_node.remove(&neighbour.node);
         if !self.directory.keeps(&neighbour.node) {
@@ -83,8 +93,7 @@ impl Node {
         }
         self.table.drop_link(peer);
         self.trees.drop_link(peer);
-        let lasted = now.instant.since(neighbour.since);
-        self.directory.on_down(now.instant, neighbour.node, lasted, &mut self.rng);
+        self.directory.on_down(now.instant, neighbour.node, short, &mut self.rng);
         self.view_stale = true;
         self.ways_changed = true;
         if neighbour.is_greeted() {

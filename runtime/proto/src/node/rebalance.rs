@@ -293,8 +293,7 @@ impl Node {
         self.orphans = orphans.into_iter().collect();
     }
 
-    /// A neighbour vanished: it is tried once more, and accused when that fails. One that vanishes time and again as
-    /// soon as it is there may not want this node, and is not pressed.
+    /// A neighbour vanished: it is tried once more, and accused when that fails.
     pub(super) fn probe(&mut self, now: Now, node: NodeId) {
         let can_dial = self.directory.policy() != LinkPolicy::Explicit
             && self.members.record(&node).is_some_and(|record| !record.facts.addrs.is_empty());

@@ -1,8 +1,7 @@
 //! What waits for nodes that cannot be reached: a shelf for each of them. Says what gives way when there is no room;
 //! asks nobody and sends nothing.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::PublishError;
@@ -25,12 +24,12 @@ pub(super) struct Waiting {
     pub(super) key: Option<HeldKey>,
 }
 
-/// The place of a run on its shelf. In this order runs give way, but for those that stand in the store too.
+/// A board of a shelf. In this order boards are cleared when room runs out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
+struct Board {
+    /// Its runs stand in the store too.
     is_stored: bool,
     worth: u8,
-    arrival: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,7 +52,8 @@ impl Size {
 
 #[derive(Debug, Default)]
 struct Shelf {
-    items: BTreeMap<Rank, Waiting>,
+    /// Runs with the numbers of their arrival, in that order. No board is empty.
+    boards: BTreeMap<Board, VecDeque<(u64, Waiting)>>,
     size: Size,
     /// The lowest key of those that stand in the store alone, because there was no room here.
     spilled: Option<HeldKey>,
@@ -63,13 +63,56 @@ impl Shelf {
     /// Takes what gives way first: of what stands here alone the least worth, and the oldest of it. What was
     /// acknowledged as stored gives way last, and the newest first: it is only put aside.
     fn take_least(&mut self) -> Option<Waiting> {
-        let first = *self.items.first_key_value()?.0;
-        let rank = if first.is_stored {
-            *self.items.range(..=Rank { arrival: u64::MAX, ..first }).next_back()?.0
-        } else {
-            first
-        };
-        self.items.remove(&rank)
+        let mut board = self.boards.first_entry()?;
+        let is_stored = board.key().is_stored;
+        let runs = board.get_mut();
+        let (_, least) = if is_stored { runs.pop_back() } else { runs.pop_front() }?;
+        if runs.is_empty() {
+            board.remove();
+        }
+        self.size.subtract(&least.run);
+        Some(least)
+    }
+
+    fn len(&self) -> usize {
+        self.boards.values().map(VecDeque::len).sum()
+    }
+
+    /// Takes everything, the greatest worth first and equal ones as they came.
+    fn clear(mut self) -> Vec<Waiting> {
+        let mut out = Vec::with_capacity(self.len());
+        let worths: BTreeSet<u8> = self.boards.keys().map(|board| board.worth).collect();
+        for worth in worths.into_iter().rev() {
+            let mut board = |is_stored| {
+                let runs = self.boards.remove(&Board { is_stored, worth });
+                runs.unwrap_or_default().into_iter().peekable()
+            };
+            let (mut alone, mut stored) = (board(false), board(true));
+            while let Some((_, waiting)) = match (alone.peek(), stored.peek()) {
+                (Some((one, _)), Some((other, _))) if other < one => stored.next(),
+                (None, _) => stored.next(),
+                _ => alone.next(),
+            } {
+                out.push(waiting);
+            }
+        }
+        out
+    }
+
+    /// Takes what `is_dead`.
+    fn take_dead(&mut self, is_dead: impl Fn(&Run) -> bool) -> Vec<Waiting> {
+        let mut out = Vec::new();
+        for runs in self.boards.values_mut() {
+            if runs.iter().any(|(_, waiting)| is_dead(&waiting.run)) {
+                let (dead, alive): (VecDeque<_>, _) =
+                    std::mem::take(runs).into_iter().partition(|(_, waiting)| is_dead(&waiting.run));
+                *runs = alive;
+                out.extend(dead.into_iter().map(|(_, waiting)| waiting));
+            }
+        }
+        self.boards.retain(|_, runs| !runs.is_empty());
+        out.iter().for_each(|waiting| self.size.subtract(&waiting.run));
+        out
     }
 }
 
@@ -143,16 +186,15 @@ impl Held {
         shelf.size.add(&waiting.run);
         self.size.add(&waiting.run);
         self.arrivals += 1;
-        let rank = Rank { is_stored: waiting.key.is_some(), worth, arrival: self.arrivals };
-        shelf.items.insert(rank, waiting);
+        let board = Board { is_stored: waiting.key.is_some(), worth };
+        shelf.boards.entry(board).or_default().push_back((self.arrivals, waiting));
         let mut out = Vec::new();
-        while shelf.items.len() > 1
-            && (shelf.size.messages > HELD_MESSAGES
-                || shelf.size.bytes > HELD_BYTES
-                || self.size.bytes > HELD_TOTAL_BYTES)
+        while (shelf.size.messages > HELD_MESSAGES
+            || shelf.size.bytes > HELD_BYTES
+            || self.size.bytes > HELD_TOTAL_BYTES)
+            && shelf.len() > 1
         {
             let Some(gone) = shelf.take_least() else { break };
-            shelf.size.subtract(&gone.run);
             self.size.subtract(&gone.run);
             out.push(gone);
         }
@@ -165,9 +207,8 @@ impl Held {
         let Some(shelf) = self.shelves.remove(node) else { return Default::default() };
         self.size.messages -= shelf.size.messages;
         self.size.bytes -= shelf.size.bytes;
-        let mut items: Vec<(Rank, Waiting)> = shelf.items.into_iter().collect();
-        items.sort_by_key(|(rank, _)| (Reverse(rank.worth), rank.arrival));
-        (items.into_iter().map(|(_, waiting)| waiting).collect(), shelf.spilled)
+        let spilled = shelf.spilled;
+        (shelf.clear(), spilled)
     }
 
     /// Notes that a message stands in the store alone.
@@ -202,13 +243,10 @@ impl Held {
         let is_dead = |run: &Run| run.head().expiry_ms <= unix_ms;
         let mut out = Vec::new();
         for shelf in self.shelves.values_mut() {
-            for (_, waiting) in shelf.items.extract_if(.., |_, waiting| is_dead(&waiting.run)) {
-                shelf.size.subtract(&waiting.run);
-                self.size.subtract(&waiting.run);
-                out.push(waiting);
-            }
+            out.append(&mut shelf.take_dead(is_dead));
         }
-        self.shelves.retain(|_, shelf| !shelf.items.is_empty() || shelf.spilled.is_some());
+        out.iter().for_each(|waiting| self.size.subtract(&waiting.run));
+        self.shelves.retain(|_, shelf| !shelf.boards.is_empty() || shelf.spilled.is_some());
         for (_, items) in self.in_doubt.values_mut() {
             let dead = items.extract_if(.., |item| is_dead(&item.run));
             out.extend(dead.map(|item| Waiting { run: item.run, hops: item.hops, key: item.key }));

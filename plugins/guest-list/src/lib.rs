@@ -25,6 +25,8 @@ pub struct GuestList {
     labels: Vec<(String, String)>,
     max_strangers: u32,
     wait_for_record: bool,
+    /// Links that there are after the answers of this call so far.
+    links: u32,
     admitted: u64,
     denied: u64,
 }
@@ -37,6 +39,7 @@ impl Default for GuestList {
             labels: Vec::new(),
             max_strangers: 0,
             wait_for_record: true,
+            links: 0,
             admitted: 0,
             denied: 0,
         }
@@ -56,8 +59,14 @@ impl Admission for GuestList {
         settings.finish()
     }
 
-    fn admit(&mut self, place: &Place, visitor: &Visitor) -> bool {
-        let is_in = self.judge(place, visitor);
+    fn begin(&mut self, place: &Place, _visitors: &[Visitor]) {
+        self.links = place.links;
+    }
+
+    fn admit(&mut self, _place: &Place, visitor: &Visitor) -> bool {
+        let others = self.links.saturating_sub(u32::from(visitor.approach == Approach::Standing));
+        let is_in = self.judge(visitor, others);
+        self.links = others.saturating_add(u32::from(is_in));
         let count = if is_in { &mut self.admitted } else { &mut self.denied };
         *count = count.saturating_add(1);
         is_in
@@ -80,14 +89,15 @@ impl Admission for GuestList {
 }
 
 impl GuestList {
-    fn judge(&self, place: &Place, visitor: &Visitor) -> bool {
+    /// Answers for a visitor beside whom there are so many links.
+    fn judge(&self, visitor: &Visitor, others: u32) -> bool {
         if self.deny.iter().any(|entry| entry.means(visitor)) {
             return false;
         }
         let has_label = |(key, value): &(String, String)| visitor.label(key) == Some(value);
         let is_guest =
             self.allow.iter().any(|entry| entry.means(visitor)) && self.labels.iter().all(has_label);
-        is_guest || self.may_turn_out_a_guest(visitor) || self.has_room(place, visitor)
+        is_guest || self.may_turn_out_a_guest(visitor) || others < self.max_strangers
     }
 
     /// Says whether nothing is known of a visitor yet that could make a guest of it.
@@ -96,14 +106,6 @@ impl GuestList {
         let by_name = self.allow.iter().any(|entry| matches!(entry, Entry::Name(_)));
         let by_key = || self.allow.iter().any(|entry| entry.means(visitor));
         self.wait_for_record && is_unknown && (by_name || by_key())
-    }
-
-    /// A stranger that is there already stays: it came when there was room.
-    fn has_room(&self, place: &Place, visitor: &Visitor) -> bool {
-        match visitor.approach {
-            Approach::Standing => self.max_strangers > 0,
-            Approach::Inbound | Approach::Outbound => place.links < self.max_strangers,
-        }
     }
 }
 
@@ -251,17 +253,22 @@ mod tests {
     }
 
     #[test]
-    fn strangers_come_in_while_there_are_few_links_and_then_stay() {
+    fn strangers_come_in_while_there_are_few_links_and_give_way_when_there_are_more() {
         let mut policy = list([("allow", text("site-*")), ("max_strangers", 2.into())]);
-        let stranger = |approach| Visitor { approach, ..visitor("x", 0, &[]) };
-        let place = |links| Place { links, ..Place::default() };
+        let of = |name, approach| Visitor { approach, ..visitor(name, 0, &[]) };
+        let mut ask = |links, visitors: &[Visitor]| -> Vec<bool> {
+            let place = Place { links, ..Place::default() };
+            policy.begin(&place, visitors);
+            visitors.iter().map(|visitor| policy.admit(&place, visitor)).collect()
+        };
+        let (inbound, outbound) = (of("x", Approach::Inbound), of("x", Approach::Outbound));
+        let (standing, guest) = (of("x", Approach::Standing), of("site-1", Approach::Inbound));
 
-        assert!(policy.admit(&place(1), &stranger(Approach::Inbound)));
-        assert!(!policy.admit(&place(2), &stranger(Approach::Inbound)));
-        assert!(!policy.admit(&place(2), &stranger(Approach::Outbound)));
-        assert!(policy.admit(&place(9), &stranger(Approach::Standing)));
-        let mut strict = list([("allow", text("site-*"))]);
-        assert!(!strict.admit(&place(1), &stranger(Approach::Standing)));
+        assert_eq!(ask(1, &[inbound.clone(), outbound.clone()]), [true, false]);
+        assert_eq!(ask(0, &[guest.clone(), guest, outbound]), [true, true, false]);
+        assert_eq!(ask(2, &[standing.clone()]), [true]);
+        // Of four links two are to stay: whoever is asked about first goes.
+        assert_eq!(ask(4, &vec![standing; 4]), [false, false, true, true]);
     }
 
     #[test]

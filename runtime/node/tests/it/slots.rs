@@ -51,19 +51,22 @@ async fn counter(mesh: &Mesh, name: &str) -> u64 {
     counters.0[name]
 }
 
-/// Puts a plugin into a slot, with settings that are text.
-async fn bind(mesh: &Mesh, slot: &str, plugin: &str, settings: &[(&str, &str)]) {
-    let text = |(name, value): &(&str, &str)| ((*name).to_owned(), Setting::Text((*value).to_owned()));
+/// Puts a plugin into a slot.
+async fn bind<const N: usize>(mesh: &Mesh, slot: &str, plugin: &str, settings: [(&str, Setting); N]) {
     let swap = Request::PluginSwap(SwapRequest {
         slot: slot.to_owned(),
         plugin: plugin.to_owned(),
-        settings: settings.iter().map(text).collect(),
+        settings: settings.map(|(name, value)| (name.to_owned(), value)).into(),
         old_state: OldState::Reset,
         dry_run: false,
         allow_downgrade: true,
         on_failure: None,
     });
     let Reply::Swapped(_) = call(mesh, swap).await else { panic!("swapped") };
+}
+
+fn text(value: &str) -> Setting {
+    Setting::Text(value.to_owned())
 }
 
 async fn install(mesh: &Mesh, plugin: Hostile) -> String {
@@ -117,7 +120,7 @@ async fn told<T>(events: &mut EventStream, find: impl Fn(EventKind) -> Option<T>
 #[tokio::test]
 async fn a_guest_list_keeps_no_link_to_a_stranger_and_tells_of_it() {
     let door = explicit("door").start().await.expect("it starts");
-    bind(&door, "admission", "built-in/guest-list", &[("allow", "friend-*")]).await;
+    bind(&door, "admission", "built-in/guest-list", [("allow", text("friend-*"))]).await;
     let mut events = door.events();
 
     let friend = joined("friend-1", &door).await;
@@ -154,6 +157,32 @@ async fn a_guest_list_keeps_no_link_to_a_stranger_and_tells_of_it() {
     }
 }
 
+#[tokio::test]
+async fn as_many_strangers_come_in_as_there_is_room_for() {
+    let door = explicit("door").start().await.expect("it starts");
+    let settings = [
+        ("allow", text("nobody")),
+        ("max_strangers", Setting::Integer(1)),
+        ("wait_for_record", Setting::Flag(false)),
+    ];
+    bind(&door, "admission", "built-in/guest-list", settings).await;
+    let mut events = door.events();
+
+    let first = joined("first", &door).await;
+    linked(&door, &first).await;
+    let second = joined("second", &door).await;
+    let denied = told(&mut events, |event| match event {
+        EventKind::LinkDenied { node, .. } => Some(node),
+        _ => None,
+    })
+    .await;
+
+    assert_eq!((denied, neighbours(&door).await), (second.id(), BTreeSet::from([first.id()])));
+    for mesh in [door, first, second] {
+        mesh.shutdown().await;
+    }
+}
+
 /// W20: the guard traps: nobody new comes in, who was there stays, and the operator's way back opens the door.
 #[tokio::test]
 async fn w20_a_door_whose_guard_fails_stays_shut_and_keeps_the_links_that_it_has() {
@@ -162,7 +191,7 @@ async fn w20_a_door_whose_guard_fails_stays_shut_and_keeps_the_links_that_it_has
     linked(&door, &old).await;
     let mut events = door.events();
     let trap = install(&door, Hostile::TrapInAdmit).await;
-    bind(&door, "admission", &trap, &[]).await;
+    bind(&door, "admission", &trap, []).await;
 
     // The link that there is is asked about, and again by each fresh instance.
     let successor = told(&mut events, |event| match event {
@@ -200,9 +229,9 @@ async fn what_a_carry_policy_refuses_is_counted_and_what_it_keeps_arrives() {
     linked(&b, &a).await;
     linked(&b, &c).await;
     let mut inbox = c.subscribe(Filter::Inbox { from_offset: None }).await.expect("subscribed");
-    bind(&b, "carry", "built-in/short-memory", &[("least_class", "normal")]).await;
+    bind(&b, "carry", "built-in/short-memory", [("least_class", text("normal"))]).await;
     let hold = install(&b, Hostile::HoldEverything).await;
-    bind(&b, "route", &hold, &[]).await;
+    bind(&b, "route", &hold, []).await;
 
     for (class, payload) in [(Class::Low, "low"), (Class::Normal, "normal"), (Class::Low, "low again")] {
         let options = SendOptions { class, ..SendOptions::default() };
@@ -237,9 +266,9 @@ async fn both_slots_are_bound_again_after_a_restart_and_are_operated_as_the_othe
     let mesh = start().await.expect("it starts");
     assert_eq!(row(&mesh, "admission").await.plugin, "native/everybody");
     assert_eq!(row(&mesh, "carry").await.plugin, "native/by-class");
-    bind(&mesh, "admission", "built-in/guest-list", &[("allow", "a")]).await;
-    bind(&mesh, "admission", "built-in/guest-list", &[("allow", "b")]).await;
-    bind(&mesh, "carry", "built-in/short-memory", &[]).await;
+    bind(&mesh, "admission", "built-in/guest-list", [("allow", text("a"))]).await;
+    bind(&mesh, "admission", "built-in/guest-list", [("allow", text("b"))]).await;
+    bind(&mesh, "carry", "built-in/short-memory", []).await;
     let pause =
         Request::PluginOperate { operation: Operation::Pause { slot: "carry".into() }, dry_run: false };
     let Reply::Operated(_) = call(&mesh, pause).await else { panic!("paused") };

@@ -119,7 +119,10 @@ impl Node {
     }
 
     fn ask_each(&self, now: Now, policies: &mut dyn Policies, visitors: Vec<Visitor>) -> Vec<bool> {
-        let place = self.place_here();
+        let mut place = self.place_here();
+        // Whoever stands at the door has no link before the answer.
+        let at_the_door = visitors.iter().filter(|visitor| visitor.approach == Approach::Inbound).count();
+        place.links = place.links.saturating_sub(u32::try_from(at_the_door).unwrap_or(u32::MAX));
         let (mut all, mut answers) = (Vec::with_capacity(visitors.len()), Vec::new());
         for some in visitors.chunks(MAX_VISITORS) {
             policies.admit(now.unix_ms, &place, some, &mut answers);

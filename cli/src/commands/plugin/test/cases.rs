@@ -378,6 +378,40 @@ mod tests {
     }
 
     #[test]
+    fn visitors_and_runs_are_asked_about_and_named_by_their_numbers() {
+        for (component, rows, want) in [
+            (
+                builtin::GUEST_LIST,
+                "settings = { deny = \"eve\" }\n\
+                 visitors = [{ name = \"bob\", expect = true }, { name = \"eve\", expect = true }]",
+                "\"x\", visitor 2: expected true, got false",
+            ),
+            (
+                builtin::SHORT_MEMORY,
+                "runs = [{ class = \"low\", expect = 55 }, { age_ms = 9_999_999, expect = 1 }]",
+                "\"x\", run 2: expected 1, got refuse",
+            ),
+        ] {
+            let ran = run(component, &format!("[[case]]\nname = \"x\"\n{rows}\n")).unwrap();
+
+            let failures: Vec<String> = ran.failures.iter().map(ToString::to_string).collect();
+            assert_eq!(failures, [want]);
+        }
+    }
+
+    #[test]
+    fn visitors_that_no_node_would_show_are_refused_with_their_place() {
+        let many = "{}, ".repeat(65);
+        for (visitors, why) in [("{ node = \"abc\" }", "hex"), (many.as_str(), "at most 64")] {
+            let text = format!("[[case]]\nname = \"x\"\nvisitors = [{visitors}]\n");
+            let error = run(builtin::GUEST_LIST, &text).unwrap_err();
+
+            assert!(error.is(&code::BAD_CASES) && error.message.starts_with("tests/x.toml:3:"), "{error}");
+            assert!(error.message.contains(why), "{error}");
+        }
+    }
+
+    #[test]
     fn a_failure_that_was_not_expected_is_told_with_the_line_of_its_event() {
         let text = "[[case]]\nname = \"x\"\nevents = [\n  { timer = 77 },\n  { command = \"no such\" },\n]\n";
 

@@ -8,20 +8,15 @@ use wit_bindgen_core::Files;
 use wit_bindgen_core::wit_parser::Resolve;
 
 /// The slots' packages with the interfaces that get short names: a plugin has one of each.
-const WORLDS: [(&str, &[(&str, &str)]); 4] = [
-    ("routing", &[("mesh:routing/policy@0.1.0", "policy")]),
-    ("qos", &[("mesh:qos/policy@0.1.0", "policy")]),
-    ("topology", &[("mesh:topology/policy@0.1.0", "policy")]),
-    (
-        "handler",
-        &[
-            ("mesh:handler/events@0.1.0", "events"),
-            ("mesh:handler/log@0.1.0", "log"),
-            ("mesh:handler/kv@0.1.0", "kv"),
-        ],
-    ),
+const PACKAGES: [(&str, &[&str]); 6] = [
+    ("routing", &["policy"]),
+    ("qos", &["policy"]),
+    ("topology", &["policy"]),
+    ("admission", &["policy"]),
+    ("carry", &["policy"]),
+    ("handler", &["events", "log", "kv"]),
 ];
-const TYPES: (&str, &str) = ("mesh:types/common@0.1.0", "common");
+const VERSION: &str = "0.1.0";
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -30,7 +25,7 @@ fn main() -> Result<()> {
     let out = variable("OUT_DIR")?.join("c");
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed={}", wit.display());
-    for (package, interfaces) in WORLDS {
+    for (package, interfaces) in PACKAGES {
         let dir = out.join(package);
         fs::create_dir_all(&dir)?;
         for (name, bytes) in generate(&wit, package, interfaces)?.iter() {
@@ -44,17 +39,20 @@ fn variable(name: &str) -> Result<PathBuf> {
     Ok(env::var_os(name).ok_or_else(|| format!("cargo sets {name}"))?.into())
 }
 
-fn generate(wit: &Path, package: &str, interfaces: &[(&str, &str)]) -> Result<Files> {
+fn generate(wit: &Path, package: &str, interfaces: &[&str]) -> Result<Files> {
     let mut resolve = Resolve::default();
     resolve.push_dir(wit.join("types"))?;
     let (id, _) = resolve.push_dir(wit.join(package))?;
     let world = resolve.select_world(&[id], None)?;
-    let names = interfaces.iter().chain([&TYPES]);
+    let short = |package: &str, interface: &str| {
+        (format!("mesh:{package}/{interface}@{VERSION}"), interface.to_owned())
+    };
+    let names = interfaces.iter().map(|interface| short(package, interface));
     let opts = Opts {
         // `meshctl plugin build` describes the world by itself.
         no_object_file: true,
         rename_world: Some("plugin".into()),
-        rename: names.map(|(long, short)| ((*long).to_owned(), (*short).to_owned())).collect(),
+        rename: names.chain([short("types", "common")]).collect(),
         ..Opts::default()
     };
     let mut files = Files::default();

@@ -10,7 +10,8 @@ mod component;
 const TARGET: &str = "wasm32-unknown-unknown";
 /// As `manifest::SECTION`.
 const SECTION: &str = "meshwork:plugin";
-const PLUGINS: [&str; 6] = ["latency", "latency-next", "class-fair", "steady", "beacon", "faulty"];
+const PLUGINS: [&str; 8] =
+    ["latency", "latency-next", "class-fair", "steady", "guest-list", "short-memory", "beacon", "faulty"];
 
 fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"))

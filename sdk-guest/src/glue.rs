@@ -7,6 +7,8 @@ use std::marker::PhantomData;
 
 use crate::{Refusal, Settings, Value};
 
+mod admission_glue;
+mod carry_glue;
 mod handler_glue;
 mod panic_note;
 mod qos_glue;
@@ -37,6 +39,26 @@ pub mod topology {
     wit_bindgen::generate!({
         path: ["../wit/types", "../wit/topology"],
         world: "mesh:topology/topology",
+        pub_export_macro: true,
+        export_macro_name: "__export",
+        with: { "mesh:types/common@0.1.0": crate::glue::common },
+    });
+}
+
+pub mod admission {
+    wit_bindgen::generate!({
+        path: ["../wit/types", "../wit/admission"],
+        world: "mesh:admission/admission",
+        pub_export_macro: true,
+        export_macro_name: "__export",
+        with: { "mesh:types/common@0.1.0": crate::glue::common },
+    });
+}
+
+pub mod carry {
+    wit_bindgen::generate!({
+        path: ["../wit/types", "../wit/carry"],
+        world: "mesh:carry/carry",
         pub_export_macro: true,
         export_macro_name: "__export",
         with: { "mesh:types/common@0.1.0": crate::glue::common },

@@ -28,6 +28,8 @@
 //! # fn main() {}
 //! ```
 
+pub mod admission;
+pub mod carry;
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
 pub mod glue;

@@ -4,8 +4,14 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-const SHAPES: [(&str, &str); 4] =
-    [("routing", "Routing"), ("qos", "Qos"), ("handler", "Handler"), ("component", "Component")];
+const SHAPES: [(&str, &str); 6] = [
+    ("routing", "Routing"),
+    ("qos", "Qos"),
+    ("admission", "Admission"),
+    ("carry", "Carry"),
+    ("handler", "Handler"),
+    ("component", "Component"),
+];
 
 fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("wat");

@@ -19,7 +19,7 @@ pub const CHECK: Stage = Stage { name: "wit", run: check };
 const REFERENCE: &str = "docs/plugins/wit.md";
 
 /// In the order in which they are read; the first is what the others use.
-const PACKAGES: [&str; 5] = ["types", "routing", "qos", "topology", "handler"];
+const PACKAGES: [&str; 7] = ["types", "routing", "qos", "topology", "admission", "carry", "handler"];
 
 const HEAD: &str = "\
 # The interfaces, type by type

@@ -72,7 +72,7 @@ fn line(kind: &EventKind, word: &str) -> String {
         EventKind::PeerDown { .. } | EventKind::PluginStruck { .. } | EventKind::MessagesDropped { .. } => {
             WARN
         }
-        EventKind::PluginPaused { .. } => WARN,
+        EventKind::PluginPaused { .. } | EventKind::LinkDenied { .. } => WARN,
         EventKind::PluginRolledBack { .. } | EventKind::MemberSuspect { .. } | EventKind::Gap { .. } => WARN,
         _ => human::BOLD,
     };
@@ -113,6 +113,9 @@ fn details(kind: &EventKind) -> String {
         }
         EventKind::LinkViolation { node, addr, violation } => {
             format!("{} {addr}: {violation}", node.as_deref().unwrap_or("unknown"))
+        }
+        EventKind::LinkDenied { node, name, addr, reason } => {
+            format!("{} {addr}: {reason}", called(node, name))
         }
         EventKind::MessagesDropped { reason, class, count } => {
             format!("{count} {} messages: {reason}", class.name())

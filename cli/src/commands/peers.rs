@@ -82,6 +82,7 @@ fn state(state: PeerState) -> String {
         PeerState::Up => styled(GOOD, "up"),
         PeerState::Dialing => styled(WARN, "dialing"),
         PeerState::Known => styled(DIM, "known"),
+        PeerState::Refused => styled(WARN, "refused"),
     }
 }
 

@@ -14,6 +14,13 @@ use super::Context;
 use crate::output::Show;
 use crate::output::human::{BAD, DIM, GOOD, WARN, styled};
 
+/// The slots that there are, for people.
+macro_rules! slots {
+    () => {
+        "route, qos, topology, admission, carry or beacon"
+    };
+}
+
 mod bench;
 mod bindings;
 mod build;
@@ -48,6 +55,9 @@ mod wit;
 pub use local::{cache_dir, compiler};
 
 use stop::unless_stopped;
+
+/// What an argument says of itself that is a slot.
+const SLOT: &str = concat!("The slot: ", slots!());
 
 /// Policies and handlers: install, swap, roll back.
 #[derive(Debug, Args)]
@@ -135,7 +145,7 @@ Examples:
   meshctl plugin rollback route
   meshctl plugin rollback route --dry-run")]
     Rollback {
-        /// The slot: route, qos, topology or beacon.
+        #[arg(help = SLOT)]
         slot: String,
     },
     /// Delete a revision that no slot uses.
@@ -324,5 +334,19 @@ pub fn state_word(state: PluginState) -> String {
         PluginState::Standby => styled(DIM, "standby"),
         PluginState::Quarantined => styled(BAD, "quarantined"),
         PluginState::Installed => styled(WARN, "installed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_plugin_host::Kind;
+
+    use super::SLOT;
+
+    #[test]
+    fn help_names_every_slot_in_the_order_of_the_kinds() {
+        let [others @ .., last] = Kind::ALL.map(Kind::slot);
+
+        assert_eq!(SLOT, format!("The slot: {} or {last}", others.join(", ")));
     }
 }

@@ -2,9 +2,10 @@
 
 use clap::Args;
 use mesh_node::api::{
-    ApiError, MemberCounts, PluginRow, PluginState, Queued, Reach, ReachState, Request, Status as Report,
-    StoreKind, TuningInfo,
+    ApiError, Counters, MemberCounts, PluginRow, PluginState, Queued, Reach, ReachState, Request,
+    Status as Report, StoreKind, TuningInfo,
 };
+use serde::Serialize;
 
 use super::Context;
 use super::plugin::state_word;
@@ -23,44 +24,96 @@ pub struct Status {}
 impl Status {
     /// Asks and prints.
     pub async fn run(self, context: &Context) -> Result<(), ApiError> {
-        let report: Report = context.connect().await?.call(&Request::Status).await?;
-        context.out.print(Some(report.node), &report)
+        let mut node = context.connect().await?;
+        let status: Report = node.call(&Request::Status).await?;
+        let vetoes = Vetoes::of(&node.call(&Request::Counters).await?);
+        context.out.print(Some(status.node), &Told { status, vetoes })
     }
 }
 
-impl Show for Report {
+/// How a node is.
+#[derive(Debug, Serialize)]
+struct Told {
+    #[serde(flatten)]
+    status: Report,
+    vetoes: Vetoes,
+}
+
+/// What the policies in `admission` and `carry` kept out since the start.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+struct Vetoes {
+    /// Links.
+    not_admitted: u64,
+    /// Dials of nodes that were heard of.
+    not_dialed: u64,
+    /// Messages for nodes that could not be reached.
+    not_carried: u64,
+}
+
+impl Vetoes {
+    fn of(counters: &Counters) -> Vetoes {
+        let count = |name: &str| counters.0.get(name).copied().unwrap_or_default();
+        Vetoes {
+            not_admitted: count("links_not_admitted"),
+            not_dialed: count("dials_not_admitted"),
+            not_carried: count("dropped_not_carried"),
+        }
+    }
+
+    fn text(&self) -> String {
+        let parts = [
+            (self.not_admitted, "links not let in"),
+            (self.not_dialed, "dials not made"),
+            (self.not_carried, "messages not kept"),
+        ];
+        let text: Vec<String> = parts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{} {what}", human::count(*count)))
+            .collect();
+        if text.is_empty() { "nothing".to_owned() } else { text.join(", ") }
+    }
+}
+
+impl Show for Told {
     const SCHEMA: &'static str = "status";
 
     fn view(&self) -> View {
+        let Told { status, vetoes } = self;
         let pairs = View::Pairs(vec![
-            Pair::new("name", "name", &self.name),
-            Pair::new("node", "identity", self.node),
-            Pair::new("version", "version", &self.version),
-            Pair::new("uptime_s", "up for", format!("{}, pid {}", human::duration(self.uptime_s), self.pid)),
-            Pair::new("data_dir", "store", store(self)),
-            Pair::new("listening", "listening", human::or_dash(joined(&self.listening))),
+            Pair::new("name", "name", &status.name),
+            Pair::new("node", "identity", status.node),
+            Pair::new("version", "version", &status.version),
+            Pair::new(
+                "uptime_s",
+                "up for",
+                format!("{}, pid {}", human::duration(status.uptime_s), status.pid),
+            ),
+            Pair::new("data_dir", "store", store(status)),
+            Pair::new("listening", "listening", human::or_dash(joined(&status.listening))),
             Pair::new(
                 "peers_up",
                 "peers",
-                format!("{} up, {} known nodes in all", self.peers_up, self.nodes_known),
+                format!("{} up, {} known nodes in all", status.peers_up, status.nodes_known),
             ),
-            Pair::new("members", "members", members(&self.members)),
-            Pair::new("reach", "reach", reach(&self.reach)),
-            Pair::new("tuning", "tuning", tuning(&self.tuning)),
-            Pair::new("held", "held", queued(&self.held)),
-            Pair::new("inbox", "inbox", queued(&self.inbox)),
-            Pair::new("queued_bytes", "queued", by_class(self)),
-            Pair::new("policies", "policies", policies(&self.policies)),
-            Pair::new("rss_bytes", "memory", human::bytes(self.rss_bytes)),
+            Pair::new("members", "members", members(&status.members)),
+            Pair::new("reach", "reach", reach(&status.reach)),
+            Pair::new("tuning", "tuning", tuning(&status.tuning)),
+            Pair::new("held", "held", queued(&status.held)),
+            Pair::new("inbox", "inbox", queued(&status.inbox)),
+            Pair::new("queued_bytes", "queued", by_class(status)),
+            Pair::new("policies", "policies", policies(&status.policies)),
+            Pair::new("vetoes", "vetoed", vetoes.text()),
+            Pair::new("rss_bytes", "memory", human::bytes(status.rss_bytes)),
         ]);
-        match problems(self) {
+        match problems(status) {
             Some(problems) => View::Parts(vec![View::Text(problems), pairs]),
             None => pairs,
         }
     }
 
     fn names(&self) -> Vec<String> {
-        vec![self.name.clone()]
+        vec![self.status.name.clone()]
     }
 }
 

@@ -158,5 +158,8 @@ fn the_wit_of_a_component_is_read_from_its_bytes() {
     assert!(ran.stdout.contains("import mesh:handler/kv@0.1.0;"), "{}", ran.stdout);
     assert!(ran.stdout.contains("export mesh:handler/events@0.1.0;"), "{}", ran.stdout);
     assert_eq!((missing["code"].as_str(), missing["exit"].as_i64()), (Some("MESH-P102"), Some(3)));
-    assert!(missing["help"].to_string().contains("route, qos, topology, beacon"), "{missing}");
+    assert!(
+        missing["help"].to_string().contains("route, qos, topology, admission, carry, beacon"),
+        "{missing}"
+    );
 }

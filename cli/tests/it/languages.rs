@@ -20,7 +20,7 @@ const JS: Language = Language { name: "js", probe: "npx --offline --yes componen
 const PYTHON: Language = Language { name: "python", probe: "componentize-py --version" };
 const C: Language = Language { name: "c", probe: "clang --version && wasm-ld --version" };
 
-const SLOTS: [&str; 4] = ["route", "qos", "topology", "beacon"];
+const SLOTS: [&str; 6] = ["route", "qos", "topology", "admission", "carry", "beacon"];
 
 fn tools() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("../tools")
@@ -79,6 +79,8 @@ fn every_slot_answers(language: &Language, place: &Place) {
         match slot {
             "qos" => qos_is_as_in_rust(place, &file),
             "topology" => topology_is_as_in_rust(place, &file),
+            "admission" => admission_is_as_in_rust(place, &file),
+            "carry" => carry_is_as_in_rust(place, &file),
             "beacon" => the_handler_is_as_in_rust(place, &file),
             _ => routing_is_as_in_rust(place, &file),
         }
@@ -126,6 +128,51 @@ fn topology_is_as_in_rust(place: &Place, file: &str) {
 
     // Room for 600 points, nearness for 400, the parent for 50.
     assert_eq!(last(place, file, &["score", "1", asker, &candidates]), json!([1000, 500, 400, 550, 300]));
+}
+
+fn admission_is_as_in_rust(place: &Place, file: &str) {
+    let key = [7; 32].map(|byte: u8| byte.to_string()).join(", ");
+    let visitor = |name: &str, labels: &str, health: &str, approach: &str| {
+        let (name, labels) = (format!("name: \"{name}\""), format!("labels: [{labels}]"));
+        format!("{{node: [{key}], {name}, {labels}, health: {health}, approach: {approach}}}")
+    };
+    let visitors = [
+        visitor("bob", "", "alive", "inbound"),
+        visitor("carol", "{key: \"team\", value: \"red\"}", "suspect", "standing"),
+        visitor("dave", "{key: \"team\", value: \"blue\"}", "alive", "outbound"),
+        visitor("", "", "unknown", "inbound"),
+    ];
+    let visitors = format!("[{}]", visitors.join(", "));
+    let place_row = "{links: 1, least: 2, most: 8, members: 3}";
+    let admit = ["admit", "1", place_row, &visitors];
+    let listed = [&["--set", "names=alice, bob", "--set", "labels=team=red"][..], &admit].concat();
+    let refused = place.error(&["plugin", "call", file, "--set", "labels=team", "save"]);
+
+    // Who is listed by name or label, who has said nothing yet, and everybody while nobody is listed.
+    assert_eq!(last(place, file, &listed), json!([true, true, false, true]));
+    assert_eq!(last(place, file, &admit), json!([true, true, true, true]));
+    assert_eq!(refused["code"], "MESH-P111");
+    assert_eq!(last(place, file, &["load-state", "3", "[1]"]), json!({ "error": { "unknown-version": 3 } }));
+}
+
+fn carry_is_as_in_rust(place: &Place, file: &str) {
+    let room = "{messages: 0, bytes: 0, most-bytes: 268435456, most-messages-each: 100000, \
+                most-bytes-each: 67108864}";
+    let same = ["dest", "messages", "waiting-messages", "waiting-bytes"]
+        .map(|name| format!("{name}: [1, 1, 1, 1, 1, 1]"));
+    let batch = format!(
+        "{{class: [0, 2, 2, 4, 3, 3], bytes: [1, 1, 65537, 4294967295, 1, 1], age-ms: [0, 0, 0, 0, 3600001, 3600001], \
+         left-ms: [1, 60000, 60001, 60001, 4294967295, 4294967295], is-own: [0, 0, 0, 1, 0, 0], \
+         is-durable: [0, 0, 0, 0, 1, 0], {}}}",
+        same.join(", ")
+    );
+    let carry = ["carry", "1", room, &batch];
+
+    // By class, sooner when there is little time; what is too large or too old is refused when others wrote it.
+    assert_eq!(last(place, file, &carry), json!([255, 190, 0, 50, 100, 0]));
+    let lax = [&["--set", "max_kib=65", "--set", "max_age_s=7200", "--set", "soon_s=0"][..], &carry].concat();
+    assert_eq!(last(place, file, &lax), json!([250, 150, 150, 50, 100, 100]));
+    assert_eq!(last(place, file, &["load-state", "3", "[1]"]), json!({ "error": { "unknown-version": 3 } }));
 }
 
 fn the_handler_is_as_in_rust(place: &Place, file: &str) {

@@ -3,8 +3,10 @@
 // The lint knows test functions, not their helpers.
 #![allow(clippy::unwrap_used)]
 
+mod admission;
 mod author;
 mod call;
+mod carry;
 mod crash;
 mod documented;
 mod explain;

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use mesh_plugin_host::builtin;
+use mesh_plugin_host::{Kind, builtin};
 use serde_json::Value;
 
 use crate::harness::{DEADLINE, Place, refusal, write};
@@ -180,7 +180,7 @@ fn traps_logs_and_figures_tell_what_happened() {
         stats["histogram"].as_array().unwrap().iter().map(|class| class["count"].as_u64().unwrap()).sum();
     assert_eq!(Some(counted), stats["timed_calls"].as_u64());
     assert!(stats["memory_most_bytes"].as_u64().unwrap() >= 64 << 10, "{stats}");
-    assert_eq!(place.json(&["-N", "alice", "plugin", "stats"]).as_array().unwrap().len(), 4);
+    assert_eq!(place.json(&["-N", "alice", "plugin", "stats"]).as_array().unwrap().len(), Kind::ALL.len());
     assert_eq!(refusal(&place, &["-N", "alice", "plugin", "traps", "nowhere"]), refused("MESH-P101", 3));
 }
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use mesh_plugin_host::handler::{Effect, Event, Failure, Handled, Outcome};
 use mesh_plugin_host::{
-    Carry, Engine, HandlerSlot, Kv, LogLine, OperateError, PreparedHandler, Revision, SlotEvent, SlotStatus,
-    SwapError, SwapReport, Withdrawn,
+    Engine, HandlerSlot, Kv, LogLine, OperateError, PreparedHandler, Revision, SlotEvent, SlotStatus,
+    StartWith, SwapError, SwapReport, Withdrawn,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -36,7 +36,7 @@ pub(crate) enum Job {
     },
     Swap {
         prepared: Box<PreparedHandler>,
-        carry: Carry,
+        start_with: StartWith,
         dry_run: bool,
         answer: Swapped,
     },
@@ -185,13 +185,13 @@ impl Thread {
             Job::Command { name, payload, answer } => {
                 self.handle(Event::Command { name, payload }, Some(answer));
             }
-            Job::Swap { prepared, carry, dry_run, answer } => {
+            Job::Swap { prepared, start_with, dry_run, answer } => {
                 if dry_run {
-                    let report = self.slot.rehearse(*prepared, unix_ms(), carry);
+                    let report = self.slot.rehearse(*prepared, unix_ms(), start_with);
                     let _ = answer.send(report.map(|report| (report, Box::new(self.slot.status()))));
                     return;
                 }
-                let done = self.slot.swap(*prepared, unix_ms(), carry);
+                let done = self.slot.swap(*prepared, unix_ms(), start_with);
                 self.switched(done, answer);
             }
             Job::Rollback { answer } => {

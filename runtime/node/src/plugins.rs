@@ -9,9 +9,9 @@ use bytes::Bytes;
 use mesh_plugin_host::manifest::GrantWish;
 use mesh_plugin_host::sign::Signed;
 use mesh_plugin_host::{
-    Carry, Engine, EngineError, Grants, Inspection, Kind, Kv, LoadError, Loaded, PolicySet, PolicySlot,
-    PrepareError, PreparedHandler, PreparedQos, PreparedRouting, PreparedTopology, Revision, Settings, State,
-    builtin, inspect, limits, load, prepare_handler, prepare_qos, prepare_routing, prepare_topology,
+    Engine, EngineError, Grants, Inspection, Kind, Kv, LoadError, Loaded, PolicySet, PolicySlot,
+    PrepareError, PreparedHandler, PreparedPolicy, Revision, Settings, StartWith, State, builtin, inspect,
+    limits, load, prepare, prepare_handler,
 };
 use mesh_proto::NodeId;
 use tokio::sync::mpsc;
@@ -42,7 +42,16 @@ const STATE_PREFIX: &str = "state/";
 const MIN_DIGEST: usize = 6;
 
 /// The slots, in the order users see them.
-pub(crate) const SLOTS: [Kind; 4] = [Kind::Routing, Kind::Qos, Kind::Topology, Kind::Handler];
+pub(crate) const SLOTS: [Kind; 6] = Kind::ALL;
+/// What a node has without installing it, among it whatever its slots are bound to at the first start.
+const BUILT_IN: [&[u8]; 6] = [
+    builtin::LATENCY,
+    builtin::CLASS_FAIR,
+    builtin::STEADY,
+    builtin::GUEST_LIST,
+    builtin::SHORT_MEMORY,
+    builtin::BEACON,
+];
 
 /// Why the plugins of a node cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -112,9 +121,7 @@ pub(crate) struct Terms {
 
 /// Something ready to be put into its slot.
 pub(crate) enum Ready {
-    Routing(Box<PreparedRouting>),
-    Qos(Box<PreparedQos>),
-    Topology(Box<PreparedTopology>),
+    Policy(Box<PreparedPolicy>),
     Handler(Box<PreparedHandler>),
 }
 
@@ -169,15 +176,11 @@ impl Source {
         };
         let (settings, terms) = (&self.settings, self.terms);
         let ready = match self.kind {
-            Kind::Routing => Ready::Routing(Box::new(prepare_routing(&loaded, settings)?.with_terms(terms)?)),
-            Kind::Qos => Ready::Qos(Box::new(prepare_qos(&loaded, settings)?.with_terms(terms)?)),
-            Kind::Topology => {
-                Ready::Topology(Box::new(prepare_topology(&loaded, settings)?.with_terms(terms)?))
-            }
             Kind::Handler => {
                 let prepared = prepare_handler(&loaded, self.identity, settings)?;
                 Ready::Handler(Box::new(prepared.with_terms(terms)?))
             }
+            _ => Ready::Policy(Box::new(prepare(&loaded, settings)?.with_terms(terms)?)),
         };
         Ok((ready, loaded))
     }
@@ -266,7 +269,7 @@ impl Plugins {
     }
 
     fn add_built_in(&mut self) -> Result<(), StartError> {
-        for bytes in [builtin::LATENCY, builtin::CLASS_FAIR, builtin::STEADY, builtin::BEACON] {
+        for bytes in BUILT_IN {
             let inspection = inspect(bytes)?;
             let Some(kind) = inspection.kind else { continue };
             let installed = Installed::new(&inspection, kind, "built in", unix_ms());
@@ -282,8 +285,10 @@ impl Plugins {
         {
             return Ok(binding);
         }
-        // Parents are weighed as the operator's weights say, which the native built-in goes by.
-        let is_first = |i: &&Installed| i.is_built_in && i.kind == kind && kind != Kind::Topology;
+        // Parents are weighed as the operator's weights say, which the native built-in goes by; and nobody is kept
+        // out, nor anything refused, unless an operator wants it.
+        let starts_native = matches!(kind, Kind::Topology | Kind::Admission | Kind::Carry);
+        let is_first = |i: &&Installed| i.is_built_in && i.kind == kind && !starts_native;
         let built_in = self.installed.values().find(is_first);
         Ok(Binding::first(built_in.map(|i| &i.revision)))
     }
@@ -321,17 +326,15 @@ impl Plugins {
             installed.loaded = Some(loaded);
         }
         let state = store.get(Table::Meta, state_key(kind.slot()).as_bytes())?;
-        let carry = match state.as_deref().and_then(unpack_state) {
-            Some((of, state)) if of == digest => Carry::From(state),
-            _ => Carry::Reset,
+        let start_with = match state.as_deref().and_then(unpack_state) {
+            Some((of, state)) if of == digest => StartWith::From(state),
+            _ => StartWith::Reset,
         };
         let done = match ready {
-            Ready::Routing(prepared) => self.set.swap_routing(*prepared, unix_ms(), carry).map(|_| ()),
-            Ready::Qos(prepared) => self.set.swap_qos(*prepared, unix_ms(), carry).map(|_| ()),
-            Ready::Topology(prepared) => self.set.swap_topology(*prepared, unix_ms(), carry).map(|_| ()),
+            Ready::Policy(prepared) => self.set.swap(*prepared, unix_ms(), start_with).map(|_| ()),
             Ready::Handler(prepared) => {
                 let (answer, _) = tokio::sync::oneshot::channel();
-                self.handler.hand(Job::Swap { prepared, carry, dry_run: false, answer });
+                self.handler.hand(Job::Swap { prepared, start_with, dry_run: false, answer });
                 Ok(())
             }
         };
@@ -355,9 +358,9 @@ impl Plugins {
         }
     }
 
-    /// A slot whose plugin does not start is left to whom its operator wants.
+    /// A slot whose plugin does not start, or was withdrawn, is left to whom its operator wants.
     fn leave_vacant(&mut self, kind: Kind, binding: &Binding) {
-        if let (Some(slot), Some(_)) = (PolicySlot::from_name(kind.slot()), &binding.digest) {
+        if let Some(slot) = PolicySlot::from_name(kind.slot()) {
             self.set.leave_vacant(slot, binding.terms().on_failure);
         }
     }
@@ -375,7 +378,7 @@ impl Plugins {
 
     /// Returns the bytes of an installed component.
     pub(crate) fn bytes(&self, store: &Store, digest: &[u8; 32]) -> Result<Option<Bytes>, StoreError> {
-        for bytes in [builtin::LATENCY, builtin::CLASS_FAIR, builtin::STEADY, builtin::BEACON] {
+        for bytes in BUILT_IN {
             if blake3::hash(bytes).as_bytes() == digest {
                 return Ok(Some(Bytes::from_static(bytes)));
             }
@@ -509,12 +512,7 @@ pub(crate) fn plugin_ref(slot: &str, revision: Option<&Revision>) -> PluginRef {
             revision: revision.digest_text(),
         },
         None => {
-            let plugin = match slot {
-                "route" => "native/fastest",
-                "qos" => "native/as-asked",
-                "topology" => "native/weighted",
-                _ => "native/none",
-            };
+            let plugin = PolicySlot::from_name(slot).map_or("native/none", PolicySlot::native_name);
             let version = env!("CARGO_PKG_VERSION").to_owned();
             PluginRef { plugin: plugin.to_owned(), version, revision: "native".to_owned() }
         }

@@ -1,11 +1,13 @@
 //! A plugin asked directly, outside of any slot: its own answers under the limits of a node, without clamps,
 //! without a stand-in and without strikes. For tests of plugins.
 
-use mesh_proto::policy::{Asker, Candidates, Load, QosBatch, RouteBatch, Shares, View};
+use mesh_proto::policy::{
+    Asker, Candidates, CarryBatch, Load, Place, QosBatch, Room, RouteBatch, Shares, View, Visitor,
+};
 
 use crate::fault::Fault;
 use crate::handler::{Effect, Event, Failure, Handler, Identity};
-use crate::policy::{HOT, Qos, Routing, Topology};
+use crate::policy::{Admission, Carry, HOT, Qos, Routing, Topology};
 use crate::slot::{Guest, Prepared};
 
 /// One instance that nobody else asks.
@@ -80,6 +82,26 @@ impl Alone<Topology> {
     /// What it did wrong.
     pub fn score(&mut self, now_ms: u64, asker: &Asker, candidates: &Candidates) -> Result<Vec<u32>, Fault> {
         self.instance.score(HOT, now_ms, asker, candidates)
+    }
+}
+
+impl Alone<Admission> {
+    /// Returns for each visitor whether there may be a link to it.
+    ///
+    /// # Errors
+    /// What it did wrong.
+    pub fn admit(&mut self, now_ms: u64, place: &Place, visitors: &[Visitor]) -> Result<Vec<bool>, Fault> {
+        self.instance.admit(HOT, now_ms, place, visitors)
+    }
+}
+
+impl Alone<Carry> {
+    /// Returns what each run is worth.
+    ///
+    /// # Errors
+    /// What it did wrong.
+    pub fn worth(&mut self, now_ms: u64, room: &Room, batch: &CarryBatch) -> Result<Vec<u8>, Fault> {
+        self.instance.worth(HOT, now_ms, room, batch)
     }
 }
 

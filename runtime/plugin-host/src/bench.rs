@@ -11,18 +11,22 @@ pub use one::{CallRow, PluginBench, plugin};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use mesh_proto::NodeId;
 use mesh_proto::policy::native::Native;
-use mesh_proto::policy::{Asker, Candidates, Class, LOCAL, Policies, QosBatch, RouteBatch, View};
+use mesh_proto::policy::{
+    Approach, Asker, Candidates, CarryBatch, CarryRow, Class, LOCAL, Place, Policies, QosBatch, Room,
+    RouteBatch, View, Visitor,
+};
 
 use crate::builtin;
 use crate::call::CallError;
 use crate::engine::Engine;
 use crate::load::{Grants, LoadError, load};
-use crate::set::{PolicySet, PolicySlot, prepare_qos, prepare_routing, prepare_topology};
+use crate::set::{PolicySet, PolicySlot, prepare, prepare_routing};
 use crate::settings::Settings;
-use crate::slot::{Carry, PrepareError, State, SwapError};
+use crate::slot::{PrepareError, StartWith, State, SwapError};
 
-/// Messages of a batch that are measured; for parents, candidates.
+/// Messages of a batch that are measured; candidates, visitors or runs, where those are decided on.
 pub const BATCHES: [usize; 5] = [1, 16, 64, 256, 1024];
 const ROUNDS: usize = 201;
 /// Rounds of one comparison stop after this time, but not before there are enough for a median: interpreted plugins
@@ -38,7 +42,7 @@ const DESTINATIONS: u32 = 256;
 /// The price of one decision.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BenchRow {
-    /// `route`, `qos` or `topology`.
+    /// `route`, `qos`, `topology`, `admission` or `carry`.
     pub slot: &'static str,
     /// Messages of a call.
     pub batch: usize,
@@ -141,12 +145,12 @@ pub fn swap(engine: &Engine) -> Result<Vec<SwapRow>, BenchError> {
 fn components(engine: &Engine) -> Result<PolicySet, BenchError> {
     let none = Settings::new();
     let mut set = PolicySet::new(engine);
-    let routing = load(engine, builtin::LATENCY, Grants::NONE)?;
-    set.swap_routing(prepare_routing(&routing, &none)?, 0, Carry::Reset)?;
-    let qos = load(engine, builtin::CLASS_FAIR, Grants::NONE)?;
-    set.swap_qos(prepare_qos(&qos, &none)?, 0, Carry::Reset)?;
-    let topology = load(engine, builtin::STEADY, Grants::NONE)?;
-    set.swap_topology(prepare_topology(&topology, &none)?, 0, Carry::Reset)?;
+    let policies =
+        [builtin::LATENCY, builtin::CLASS_FAIR, builtin::STEADY, builtin::GUEST_LIST, builtin::SHORT_MEMORY];
+    for policy in policies {
+        let loaded = load(engine, policy, Grants::NONE)?;
+        set.swap(prepare(&loaded, &none)?, 0, StartWith::Reset)?;
+    }
     Ok(set)
 }
 
@@ -172,6 +176,7 @@ fn round(slot: PolicySlot, batch: usize, messages: &[Message], policies: &mut im
     let (mut routes, mut verdicts) = (RouteBatch::default(), Vec::new());
     let (mut asked, mut classes) = (QosBatch::default(), Vec::new());
     let mut scores = Vec::new();
+    let (mut admitted, mut worths) = (Vec::new(), Vec::new());
     let mut folded = 0u64;
     let begun = Instant::now();
     for chunk in messages.chunks_exact(batch) {
@@ -195,6 +200,14 @@ fn round(slot: PolicySlot, batch: usize, messages: &[Message], policies: &mut im
             PolicySlot::Topology => {
                 policies.score(1, &ASKER, &candidates(chunk), &mut scores);
                 folded += scores.iter().map(|&score| u64::from(score)).sum::<u64>();
+            }
+            PolicySlot::Admission => {
+                policies.admit(1, &PLACE, &visitors(chunk), &mut admitted);
+                folded += admitted.iter().map(|&answer| u64::from(answer)).sum::<u64>();
+            }
+            PolicySlot::Carry => {
+                policies.carry(1, &ROOM, &runs(chunk), &mut worths);
+                folded += worths.iter().map(|&worth| u64::from(worth)).sum::<u64>();
             }
         }
     }
@@ -233,6 +246,48 @@ fn candidates(messages: &[Message]) -> Candidates {
     }
 }
 
+const PLACE: Place = Place { links: 4, least: 4, most: 8, members: DESTINATIONS };
+
+/// As many visitors as there are messages, each with a name and a label.
+fn visitors(messages: &[Message]) -> Vec<Visitor> {
+    let visitor = |message: &Message| Visitor {
+        node: NodeId([message.dest as u8; 32]),
+        name: format!("node-{}", message.dest),
+        labels: vec![("region".to_owned(), "eu".to_owned())],
+        health: None,
+        approach: Approach::Inbound,
+    };
+    messages.iter().map(visitor).collect()
+}
+
+const ROOM: Room = Room {
+    messages: 1_000,
+    bytes: 1 << 20,
+    most_bytes: 64 << 20,
+    most_messages_each: 10_000,
+    most_bytes_each: 16 << 20,
+};
+
+/// As many runs as there are messages, of one message each.
+fn runs(messages: &[Message]) -> CarryBatch {
+    let mut batch = CarryBatch::default();
+    for message in messages {
+        batch.push(CarryRow {
+            dest: message.dest,
+            class: message.class,
+            messages: 1,
+            bytes: message.size,
+            age_ms: message.age_ms,
+            left_ms: 60_000,
+            is_own: message.ingress == LOCAL,
+            is_durable: message.tag & 1 == 0,
+            waiting_messages: message.dest,
+            waiting_bytes: message.size,
+        });
+    }
+    batch
+}
+
 fn swap_with(engine: &Engine, state_bytes: usize) -> Result<SwapRow, BenchError> {
     let none = Settings::new();
     let versions =
@@ -240,7 +295,7 @@ fn swap_with(engine: &Engine, state_bytes: usize) -> Result<SwapRow, BenchError>
     let mut set = PolicySet::new(engine);
     set.observe(0, &wide_view(state_bytes));
     let state = State { version: 1, bytes: 0u64.to_le_bytes().to_vec() };
-    set.swap_routing(prepare_routing(&versions[0], &none)?, 0, Carry::From(state))?;
+    set.swap(prepare_routing(&versions[0], &none)?, 0, StartWith::From(state))?;
     let mut batch = RouteBatch::default();
     messages().iter().take(64).for_each(|m| batch.push(m.dest, m.ingress, m.size, m.class));
     let mut verdicts = Vec::new();
@@ -251,7 +306,7 @@ fn swap_with(engine: &Engine, state_bytes: usize) -> Result<SwapRow, BenchError>
             set.route(round as u64, &batch, &mut verdicts);
         }
         let begun = Instant::now();
-        let report = set.swap_routing(next, round as u64, Carry::Keep)?;
+        let report = set.swap(next, round as u64, StartWith::Keep)?;
         set.route(round as u64, &batch, &mut verdicts);
         with_first_batch = with_first_batch.max(begun.elapsed());
         carried = report.state_bytes;

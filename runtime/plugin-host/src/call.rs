@@ -228,6 +228,8 @@ fn pre(loaded: &Loaded) -> &InstancePre<Host> {
         World::Routing(pre) => pre.instance_pre(),
         World::Qos(pre) => pre.instance_pre(),
         World::Topology(pre) => pre.instance_pre(),
+        World::Admission(pre) => pre.instance_pre(),
+        World::Carry(pre) => pre.instance_pre(),
         World::Handler(pre) => pre.instance_pre(),
     }
 }

@@ -12,7 +12,7 @@
 
 use std::fmt;
 
-use mesh_proto::policy::{ABSTAIN, CLASS_DROP, Class, DROP, HOLD, Shares};
+use mesh_proto::policy::{ABSTAIN, CLASS_DROP, Class, DROP, HOLD, REFUSE, Shares};
 
 /// What a policy answered to one call, as it came back: the host's clamps come later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,10 @@ pub enum Answers<'a> {
     Shares(Shares),
     /// Of a topology policy: a score for each candidate.
     Scores(&'a [u32]),
+    /// Of an admission policy: whether there may be a link, for each visitor.
+    Admissions(&'a [bool]),
+    /// Of a carry policy: what each run is worth.
+    Worths(&'a [u8]),
     /// None: it failed.
     Fault,
 }
@@ -48,6 +52,14 @@ pub enum Choice {
     Shares(Shares),
     /// This score.
     Score(u32),
+    /// There may be a link.
+    Admit,
+    /// There may be none.
+    Deny,
+    /// Keep it; it is worth so much.
+    Worth(u8),
+    /// Do not keep it.
+    Refuse,
     /// There is no such row.
     Missing,
     /// The policy failed.
@@ -70,7 +82,8 @@ impl Answers<'_> {
     pub fn len(&self) -> usize {
         match self {
             Answers::Routes(column) | Answers::Scores(column) => column.len(),
-            Answers::Classes(column) => column.len(),
+            Answers::Classes(column) | Answers::Worths(column) => column.len(),
+            Answers::Admissions(column) => column.len(),
             Answers::Shares(_) | Answers::Fault => 1,
         }
     }
@@ -86,6 +99,8 @@ impl Answers<'_> {
             Answers::Routes(column) => column.get(row).map_or(Choice::Missing, |&answer| route(answer)),
             Answers::Classes(column) => column.get(row).map_or(Choice::Missing, |&answer| class(answer)),
             Answers::Scores(column) => column.get(row).map_or(Choice::Missing, |&score| Choice::Score(score)),
+            Answers::Admissions(column) => column.get(row).map_or(Choice::Missing, |&answer| link(answer)),
+            Answers::Worths(column) => column.get(row).map_or(Choice::Missing, |&answer| worth(answer)),
             Answers::Shares(shares) if row == 0 => Choice::Shares(*shares),
             Answers::Shares(_) => Choice::Missing,
             Answers::Fault => Choice::Fault,
@@ -120,6 +135,14 @@ fn class(answer: u8) -> Choice {
     }
 }
 
+fn link(answer: bool) -> Choice {
+    if answer { Choice::Admit } else { Choice::Deny }
+}
+
+fn worth(answer: u8) -> Choice {
+    if answer == REFUSE { Choice::Refuse } else { Choice::Worth(answer) }
+}
+
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -131,6 +154,10 @@ impl fmt::Display for Choice {
             Choice::NoClass(number) => write!(f, "class {number}, which does not exist"),
             Choice::Shares(shares) => write!(f, "{:?} up to {:?}", shares.guaranteed, shares.burst),
             Choice::Score(score) => write!(f, "score {score}"),
+            Choice::Admit => f.write_str("admit"),
+            Choice::Deny => f.write_str("deny"),
+            Choice::Worth(worth) => write!(f, "worth {worth}"),
+            Choice::Refuse => f.write_str("refuse"),
             Choice::Missing => f.write_str("no answer"),
             Choice::Fault => f.write_str("a fault"),
         }
@@ -154,6 +181,8 @@ mod tests {
             Answers::Classes(&[0, CLASS_DROP]),
             Answers::Shares(Shares::default()),
             Answers::Scores(&[1000]),
+            Answers::Admissions(&[true, false]),
+            Answers::Worths(&[0, 255]),
             Answers::Routes(&[]),
             Answers::Fault,
         ] {
@@ -170,6 +199,12 @@ mod tests {
             (Answers::Routes(&[3]), Answers::Routes(&[]), "row 0: neighbour 3, then no answer"),
             (Answers::Classes(&[2, 2]), Answers::Classes(&[2, 4]), "row 1: normal, then bulk"),
             (Answers::Scores(&[7]), Answers::Scores(&[9]), "row 0: score 7, then score 9"),
+            (
+                Answers::Admissions(&[true, true]),
+                Answers::Admissions(&[true, false]),
+                "row 1: admit, then deny",
+            ),
+            (Answers::Worths(&[0, 9]), Answers::Worths(&[1, 9]), "row 0: refuse, then worth 1"),
             (Answers::Classes(&[1]), Answers::Fault, "row 0: high, then a fault"),
             (
                 Answers::Shares(Shares::default()),

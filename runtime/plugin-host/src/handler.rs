@@ -11,16 +11,15 @@ use wasmtime::Store;
 use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::input::Input;
-use crate::limits::{self, HANDLER_CALL, SETUP};
+use crate::limits::{self, HANDLER_CALL};
 use crate::load::{Kind, Loaded, Revision, World};
-use crate::policy::{check_state, life_cycle, wrong_kind};
+use crate::policy::{life_cycle, wrong_kind};
 use crate::sandbox::{self, Host, Kv};
 use crate::settings::{Refusal, Settings, clip, lend};
 use crate::slot::{
-    Carry, Guest, PrepareError, Prepared, Refused, Sealed, Slot, SlotEvent, SlotStatus, State, SwapError,
+    Guest, PrepareError, Prepared, Sealed, Slot, SlotEvent, SlotStatus, StartWith, State, SwapError,
     SwapReport, Withdrawn,
 };
-use crate::wit::common;
 use crate::wit::handler::{self, calls};
 
 mod operate;
@@ -213,9 +212,9 @@ impl HandlerSlot {
         &mut self,
         new: PreparedHandler,
         now_ms: u64,
-        carry: Carry,
+        start_with: StartWith,
     ) -> Result<(SwapReport, Vec<Effect>), SwapError> {
-        let report = self.slot.swap(new, now_ms, carry, &())?;
+        let report = self.slot.swap(new, now_ms, start_with, &())?;
         Ok((report, self.slot.take_configured().unwrap_or_default()))
     }
 
@@ -227,9 +226,9 @@ impl HandlerSlot {
         &mut self,
         new: PreparedHandler,
         now_ms: u64,
-        carry: Carry,
+        start_with: StartWith,
     ) -> Result<SwapReport, SwapError> {
-        self.slot.rehearse_swap(new, now_ms, carry, &())
+        self.slot.rehearse_swap(new, now_ms, start_with, &())
     }
 
     /// Goes back to the handler before the last swap; as with [`HandlerSlot::swap`], its effects replace all
@@ -514,10 +513,6 @@ impl Guest for Handler {
     fn rehearse(&mut self, limit: Duration) -> Result<(), Fault> {
         let event = calls::Event::Command(calls::Command { name: "", payload: &[] });
         self.call(limit, |guest, store| guest.call_handle(store, 0, 0, event)).map(drop)
-    }
-
-    fn resume(&mut self, _limit: Duration, _now_ms: u64, (): &()) -> Result<(), Fault> {
-        Ok(())
     }
 
     life_cycle!();

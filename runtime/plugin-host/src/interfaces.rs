@@ -31,8 +31,15 @@ macro_rules! package {
 /// What all slots share.
 pub const TYPES: WitPackage = package!("types");
 /// Every package, [`TYPES`] first.
-pub const ALL: [WitPackage; 5] =
-    [TYPES, package!("routing"), package!("qos"), package!("topology"), package!("handler")];
+pub const ALL: [WitPackage; 7] = [
+    TYPES,
+    package!("routing"),
+    package!("qos"),
+    package!("topology"),
+    package!("admission"),
+    package!("carry"),
+    package!("handler"),
+];
 
 /// Returns the package of a kind's slot; it uses [`TYPES`].
 pub fn of_kind(kind: Kind) -> WitPackage {
@@ -99,11 +106,13 @@ pub fn imported_functions(bytes: &[u8]) -> Result<Vec<(String, Vec<String>)>, Wi
 
 /// The oldest host that has a function of an interface, or the whole interface where no function is named.
 /// Additions to an interface get a row of their own with the host that brought them.
-const SINCE: [(&str, &str, &str); 8] = [
+const SINCE: [(&str, &str, &str); 10] = [
     ("mesh:types/common", "", "0.1.0"),
     ("mesh:routing/policy", "", "0.1.0"),
     ("mesh:qos/policy", "", "0.1.0"),
     ("mesh:topology/policy", "", "0.1.0"),
+    ("mesh:admission/policy", "", "0.1.0"),
+    ("mesh:carry/policy", "", "0.1.0"),
     ("mesh:handler/events", "", "0.1.0"),
     ("mesh:handler/log", "", "0.1.0"),
     ("mesh:handler/kv", "", "0.1.0"),

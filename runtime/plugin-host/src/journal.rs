@@ -6,7 +6,10 @@
 
 use std::collections::VecDeque;
 
-use mesh_proto::policy::{Asker, Candidates, Clamp, Load, Overrule, QosBatch, RouteBatch, Shares, View};
+use mesh_proto::policy::{
+    Asker, Candidates, CarryBatch, Clamp, Load, Overrule, Place, QosBatch, Room, RouteBatch, Shares, View,
+    Visitor,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::load::Revision;
@@ -14,15 +17,23 @@ use crate::settings::Settings;
 use crate::slot::State;
 use crate::trial::Decided;
 
+mod admitted;
+mod carried;
 mod column;
 mod entry;
+mod read;
 pub mod replay;
 mod ring;
 
-use column::{Column, Reader};
+pub(crate) use admitted::approach_name;
+pub use admitted::{Admitted, Key};
+pub use carried::Carried;
+use column::Column;
 pub use entry::{
-    Binding, By, Classified, Divided, Entry, Event, Overruled, Routed, Scored, Seen, Start, Told, Tried, With,
+    Binding, By, Classified, Divided, Entry, Event, Overruled, Routed, Scored, Seen, Shown, Start, Told,
+    Tried, With,
 };
+use read::read;
 use ring::Ring;
 
 /// Bindings that a journal can name at a time; with more, the oldest entries give way.
@@ -45,6 +56,8 @@ const SCORE: u8 = 5;
 const CLAMP: u8 = 6;
 const LOST: u8 = 7;
 const TRIED: u8 = 8;
+const ADMIT: u8 = 9;
+const CARRY: u8 = 10;
 
 /// A part of a journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -236,11 +249,67 @@ impl Journal {
         self.call(SCORE, now_ms, told, &columns);
     }
 
+    /// What visitors say of themselves is text, which stands end to end in one column with its lengths in another.
+    pub(crate) fn admitted(
+        &mut self,
+        now_ms: u64,
+        told: Told,
+        (place, visitors): (&Place, &[Visitor]),
+        answers: &[bool],
+    ) {
+        let place = [place.links, place.least, place.most, place.members];
+        let nodes: Vec<u8> = visitors.iter().flat_map(|visitor| visitor.node.0).collect();
+        let labels = || visitors.iter().flat_map(|visitor| &visitor.labels);
+        let texts = || {
+            let names = visitors.iter().map(|visitor| &visitor.name);
+            names.chain(labels().flat_map(|(key, value)| [key, value]))
+        };
+        let counts: Vec<u32> = visitors.iter().map(|visitor| visitor.labels.len() as u32).collect();
+        let lengths: Vec<u32> = texts().map(|text| text.len() as u32).collect();
+        let text: Vec<u8> = texts().flat_map(|text| text.bytes()).collect();
+        let health: Vec<u8> = visitors.iter().map(admitted::health).collect();
+        let approach: Vec<u8> = visitors.iter().map(|visitor| visitor.approach as u8).collect();
+        let answers: Vec<u8> = answers.iter().copied().map(u8::from).collect();
+        let columns = [
+            Column::Words(&place),
+            Column::Bytes(&nodes),
+            Column::Words(&counts),
+            Column::Words(&lengths),
+            Column::Bytes(&text),
+            Column::Bytes(&health),
+            Column::Bytes(&approach),
+            Column::Bytes(&answers),
+        ];
+        self.call(ADMIT, now_ms, told, &columns);
+    }
+
+    pub(crate) fn carried(&mut self, now_ms: u64, told: Told, asked: (&Room, &CarryBatch), answers: &[u8]) {
+        let (room, rows) = asked;
+        let room =
+            [room.messages, room.bytes, room.most_bytes, room.most_messages_each, room.most_bytes_each];
+        let columns = [
+            Column::Longs(&room),
+            Column::Words(&rows.dest),
+            Column::Bytes(&rows.class),
+            Column::Words(&rows.messages),
+            Column::Words(&rows.bytes),
+            Column::Words(&rows.age_ms),
+            Column::Words(&rows.left_ms),
+            Column::Bytes(&rows.is_own),
+            Column::Bytes(&rows.is_durable),
+            Column::Words(&rows.waiting_messages),
+            Column::Words(&rows.waiting_bytes),
+            Column::Bytes(answers),
+        ];
+        self.call(CARRY, now_ms, told, &columns);
+    }
+
     /// The host did not follow an answer of the last call.
     pub(crate) fn clamped(&mut self, now_ms: u64, clamp: &Clamp) {
         let applied = match clamp.applied {
             Overrule::NextHop(row) => row,
             Overrule::Class(class) => class.into(),
+            Overrule::Worth(worth) => worth.into(),
         };
         let (of, rows) = (self.last, clamp.rows.end - clamp.rows.start);
         let head = Head { kind: CLAMP, by: 0, cost_ns: 0, now_ms };
@@ -372,147 +441,6 @@ fn binding_of(record: &[u8]) -> Option<u32> {
 fn expanded(record: &[u8]) -> usize {
     let rows = record.get(ROWS..).and_then(|rest| rest.first_chunk().copied());
     record.len() + rows.map_or(0, u32::from_le_bytes) as usize * 8
-}
-
-fn read(number: u64, record: &[u8]) -> Option<Entry> {
-    let mut reader = Reader(record);
-    let now_ms = reader.u64()?;
-    let (binding, cost) = (reader.u32()?, reader.u32()?);
-    let [kind, by, ..] = reader.array::<8>()?;
-    let told = Told { by: who(by), cost_ns: Some(cost).filter(|cost| *cost != u32::MAX) };
-    let event = match kind {
-        START => Event::Start(read_start(by, &mut reader)?),
-        OBSERVE => Event::Observe(read_seen(&mut reader)?),
-        ROUTE => Event::Route(read_routed(told, &mut reader)?),
-        CLASSIFY => Event::Classify(read_classified(told, &mut reader)?),
-        DIVIDE => Event::Divide(read_divided(told, &mut reader)?),
-        SCORE => Event::Score(read_scored(told, &mut reader)?),
-        CLAMP => Event::Clamp(read_overruled(&mut reader)?),
-        TRIED => Event::Tried(read_tried(&mut reader)?),
-        LOST => Event::Lost { bytes: *reader.longs()?.first()? },
-        _ => return None,
-    };
-    Some(Entry { number, now_ms, binding, event })
-}
-
-fn who(by: u8) -> By {
-    match by {
-        0 => By::Plugin,
-        1 => By::Native,
-        2 => By::FallbackFault,
-        _ => By::FallbackAbsent,
-    }
-}
-
-fn read_start(with: u8, reader: &mut Reader<'_>) -> Option<Start> {
-    let with = match with {
-        0 => With::Nothing,
-        1 => With::State,
-        2 => With::Anchor,
-        _ => With::Unknown,
-    };
-    Some(Start { with, version: *reader.words()?.first()?, state: reader.bytes()? })
-}
-
-fn read_seen(reader: &mut Reader<'_>) -> Option<Seen> {
-    Some(Seen {
-        rtt_us: reader.words()?,
-        loss_ppm: reader.words()?,
-        queued_bytes: reader.words()?,
-        dest: reader.words()?,
-        via: reader.words()?,
-        cost_us: reader.words()?,
-        hops: reader.bytes()?,
-    })
-}
-
-fn read_routed(told: Told, reader: &mut Reader<'_>) -> Option<Routed> {
-    Some(Routed {
-        told,
-        dest: reader.words()?,
-        ingress: reader.words()?,
-        size: reader.words()?,
-        class: reader.bytes()?,
-        answers: reader.words()?,
-    })
-}
-
-fn read_classified(told: Told, reader: &mut Reader<'_>) -> Option<Classified> {
-    Some(Classified {
-        told,
-        class: reader.bytes()?,
-        size: reader.words()?,
-        age_ms: reader.words()?,
-        tag: reader.words()?,
-        answers: reader.bytes()?,
-    })
-}
-
-fn read_divided(told: Told, reader: &mut Reader<'_>) -> Option<Divided> {
-    let mut five = || reader.longs()?.try_into().ok();
-    let (sent_bytes, queued_bytes, dropped) = (five()?, five()?, five()?);
-    let (guaranteed, burst) = (reader.bytes()?.try_into().ok()?, reader.bytes()?.try_into().ok()?);
-    let applied = Shares { guaranteed, burst }.clamped();
-    let (applied_guaranteed, applied_burst) = (applied.guaranteed, applied.burst);
-    Some(Divided {
-        told,
-        sent_bytes,
-        queued_bytes,
-        dropped,
-        guaranteed,
-        burst,
-        applied_guaranteed,
-        applied_burst,
-    })
-}
-
-fn read_scored(told: Told, reader: &mut Reader<'_>) -> Option<Scored> {
-    let asker = reader.bytes()?.try_into().ok()?;
-    let [a, b, c, d, max_distance_m] = reader.words()?.try_into().ok()?;
-    Some(Scored {
-        told,
-        asker,
-        weights: [a, b, c, d],
-        max_distance_m,
-        node: reader.words()?,
-        level: reader.bytes()?,
-        same_cell: reader.bytes()?,
-        is_parent: reader.bytes()?,
-        mobility: reader.bytes()?,
-        battery: reader.bytes()?,
-        cpu_used: reader.bytes()?,
-        memory_used: reader.bytes()?,
-        cores: reader.words()?,
-        memory_mb: reader.words()?,
-        uplink_mbps: reader.words()?,
-        distance_m: reader.words()?,
-        rtt_us: reader.words()?,
-        up_s: reader.words()?,
-        children: reader.words()?,
-        max_children: reader.words()?,
-        answers: reader.words()?,
-    })
-}
-
-fn read_overruled(reader: &mut Reader<'_>) -> Option<Overruled> {
-    let of = *reader.longs()?.first()?;
-    let [row, rows, applied] = reader.words()?.try_into().ok()?;
-    Some(Overruled { of, row, rows, applied })
-}
-
-fn read_tried(reader: &mut Reader<'_>) -> Option<Tried> {
-    let of = *reader.longs()?.first()?;
-    let mut text = || String::from_utf8(reader.bytes()?).ok();
-    let (name, version) = (text()?, text()?);
-    let revision = Revision { name, version, digest: reader.bytes()?.try_into().ok()? };
-    Some(Tried {
-        of,
-        rev: revision.digest_text(),
-        plugin: revision.name,
-        version: revision.version,
-        rows: reader.words()?,
-        answers: reader.words()?,
-    })
 }
 
 #[cfg(test)]

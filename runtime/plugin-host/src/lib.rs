@@ -3,7 +3,7 @@
 //! The only crate that knows wasmtime. It opens no socket and reads no clock for a decision: time and
 //! randomness come with each call, so that equal calls give equal answers.
 //!
-//! [`load()`] turns bytes into a checked component, [`prepare_routing`] and its siblings make an instance ready
+//! [`load()`] turns bytes into a checked component, [`prepare()`] and [`prepare_handler`] make an instance ready
 //! off the hot path, and a [`PolicySet`] or a [`HandlerSlot`] runs it, exchanges it between two calls, and
 //! stands in with the native built-in when it fails.
 
@@ -43,16 +43,17 @@ pub use inspect::{Inspection, inspect};
 pub use load::{Grants, Kind, LoadError, Loaded, Revision, load};
 pub use manifest::{Manifest, ManifestError, SettingError};
 pub use package::{Package, PackageError};
-pub use policy::{Qos, Routing, Topology};
+pub use policy::{Admission, Carry, Qos, Routing, Topology};
 pub use post_mortem::PostMortem;
 pub use sandbox::Kv;
 pub use set::{
-    PolicySet, PolicySlot, PreparedQos, PreparedRouting, PreparedTopology, prepare_qos, prepare_routing,
+    PolicySet, PolicySlot, PreparedAdmission, PreparedCarry, PreparedPolicy, PreparedQos, PreparedRouting,
+    PreparedTopology, prepare, prepare_admission, prepare_carry, prepare_qos, prepare_routing,
     prepare_topology,
 };
 pub use settings::{Refusal, Settings, Value};
 pub use slot::{
-    Carry, FaultRecord, Guest, LogLevel, LogLine, OperateError, PrepareError, Prepared, Refused, SlotEvent,
-    SlotState, SlotStatus, State, SwapError, SwapReport, Withdrawn,
+    FaultRecord, Guest, LogLevel, LogLine, OperateError, PrepareError, Prepared, Refused, SlotEvent,
+    SlotState, SlotStatus, StartWith, State, SwapError, SwapReport, Withdrawn,
 };
 pub use terms::{BadLimit, Bounds, Lowered, NoSuchMode, OnFailure, Terms};

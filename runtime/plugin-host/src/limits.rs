@@ -48,6 +48,11 @@ pub const FUEL_PER_MS: u64 = 1_000_000;
 pub const BATCH_ROWS: usize = 1 << 16;
 /// Neighbours, and ways, of one view that a plugin is shown.
 pub const VIEW_ROWS: usize = 1 << 16;
+/// Labels of one visitor that a plugin is shown; a record has 16.
+pub const VISITOR_LABELS: usize = 64;
+/// Bytes of one visitor's name and labels together; in a record they have 1,088, and three times that where they are no
+/// text.
+pub const VISITOR_BYTES: usize = 4 << 10;
 /// Bytes of a saved state. At 1 MiB the hand-over takes 1.4 ms (measured).
 pub const STATE_BYTES: usize = 1 << 20;
 /// Bytes that one answer may make the host allocate, columns and lists together: twice the largest state.

@@ -28,52 +28,59 @@ pub enum Kind {
     Qos,
     /// Scores parents; fits the slot `topology`.
     Topology,
+    /// Says whom there may be links to; fits the slot `admission`.
+    Admission,
+    /// Says what is kept for nodes that cannot be reached; fits the slot `carry`.
+    Carry,
     /// Reacts to events; fits the slot `beacon`.
     Handler,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 4] = [Kind::Routing, Kind::Qos, Kind::Topology, Kind::Handler];
+    pub const ALL: [Kind; 6] =
+        [Kind::Routing, Kind::Qos, Kind::Topology, Kind::Admission, Kind::Carry, Kind::Handler];
 
-    /// Returns the name of the kind: `routing`, `qos`, `topology` or `handler`.
-    pub fn name(self) -> &'static str {
+    /// Its name, its slot, the WIT package of its world, and the interface that it exports.
+    fn names(self) -> [&'static str; 4] {
         match self {
-            Kind::Routing => "routing",
-            Kind::Qos => "qos",
-            Kind::Topology => "topology",
-            Kind::Handler => "handler",
+            Kind::Routing => ["routing", "route", "mesh:routing@0.1.0", "mesh:routing/policy"],
+            Kind::Qos => ["qos", "qos", "mesh:qos@0.1.0", "mesh:qos/policy"],
+            Kind::Topology => ["topology", "topology", "mesh:topology@0.1.0", "mesh:topology/policy"],
+            Kind::Admission => ["admission", "admission", "mesh:admission@0.1.0", "mesh:admission/policy"],
+            Kind::Carry => ["carry", "carry", "mesh:carry@0.1.0", "mesh:carry/policy"],
+            Kind::Handler => ["handler", "beacon", "mesh:handler@0.1.0", "mesh:handler/events"],
         }
     }
 
-    /// Returns the slot it fits: `route`, `qos`, `topology` or `beacon`.
+    /// Returns the name of the kind: `routing`, `qos`, `topology`, `admission`, `carry` or `handler`.
+    pub fn name(self) -> &'static str {
+        let [name, ..] = self.names();
+        name
+    }
+
+    /// Returns the slot it fits: `route`, `qos`, `topology`, `admission`, `carry` or `beacon`.
     pub fn slot(self) -> &'static str {
-        match self {
-            Kind::Routing => "route",
-            Kind::Qos => "qos",
-            Kind::Topology => "topology",
-            Kind::Handler => "beacon",
-        }
+        let [_, slot, ..] = self.names();
+        slot
+    }
+
+    /// Says whether it keeps something out, so that its slot is closed without it unless an operator says otherwise
+    /// (faults.md W20).
+    pub fn is_guard(self) -> bool {
+        self == Kind::Admission
     }
 
     /// Returns the WIT package of its world, such as `mesh:routing@0.1.0`.
     pub fn world(self) -> &'static str {
-        match self {
-            Kind::Routing => "mesh:routing@0.1.0",
-            Kind::Qos => "mesh:qos@0.1.0",
-            Kind::Topology => "mesh:topology@0.1.0",
-            Kind::Handler => "mesh:handler@0.1.0",
-        }
+        let [.., world, _] = self.names();
+        world
     }
 
     /// Returns the interface that a plugin of this kind exports, without its version.
     pub(crate) fn interface(self) -> &'static str {
-        match self {
-            Kind::Routing => "mesh:routing/policy",
-            Kind::Qos => "mesh:qos/policy",
-            Kind::Topology => "mesh:topology/policy",
-            Kind::Handler => "mesh:handler/events",
-        }
+        let [.., interface] = self.names();
+        interface
     }
 }
 
@@ -152,6 +159,8 @@ pub(crate) enum World {
     Routing(wit::routing::RoutingPre<Host>),
     Qos(wit::qos::QosPre<Host>),
     Topology(wit::topology::TopologyPre<Host>),
+    Admission(wit::admission::AdmissionPre<Host>),
+    Carry(wit::carry::CarryPre<Host>),
     Handler(wit::handler::HandlerPre<Host>),
 }
 
@@ -261,7 +270,8 @@ impl LoadError {
             }
             LoadError::NotGranted { .. } => "grant it when installing, or use a plugin that does without",
             LoadError::WrongWorld { .. } => {
-                "implement one of the worlds mesh:routing, mesh:qos, mesh:topology or mesh:handler"
+                "implement one of the worlds mesh:routing, mesh:qos, mesh:topology, mesh:admission, mesh:carry or \
+                 mesh:handler"
             }
             LoadError::WrongShape { .. } | LoadError::WrongVersion { .. } => {
                 "build it again with the SDK of this host's version"
@@ -304,6 +314,8 @@ pub fn load(engine: &Engine, bytes: &[u8], grants: Grants) -> Result<Loaded, Loa
         Kind::Routing => wit::routing::RoutingPre::new(pre).map(World::Routing),
         Kind::Qos => wit::qos::QosPre::new(pre).map(World::Qos),
         Kind::Topology => wit::topology::TopologyPre::new(pre).map(World::Topology),
+        Kind::Admission => wit::admission::AdmissionPre::new(pre).map(World::Admission),
+        Kind::Carry => wit::carry::CarryPre::new(pre).map(World::Carry),
         Kind::Handler => wit::handler::HandlerPre::new(pre).map(World::Handler),
     };
     let world = world.map_err(wrong_shape)?;
@@ -322,6 +334,8 @@ impl Inner {
                 World::Routing(pre) => pre.instantiate(store).map(drop),
                 World::Qos(pre) => pre.instantiate(store).map(drop),
                 World::Topology(pre) => pre.instantiate(store).map(drop),
+                World::Admission(pre) => pre.instantiate(store).map(drop),
+                World::Carry(pre) => pre.instantiate(store).map(drop),
                 World::Handler(pre) => pre.instantiate(store).map(drop),
             };
             started.inspect_err(|error| failure = Some(self.refused_at_start(error)))
@@ -370,6 +384,8 @@ impl Loaded {
             World::Routing(_) => Kind::Routing,
             World::Qos(_) => Kind::Qos,
             World::Topology(_) => Kind::Topology,
+            World::Admission(_) => Kind::Admission,
+            World::Carry(_) => Kind::Carry,
             World::Handler(_) => Kind::Handler,
         }
     }

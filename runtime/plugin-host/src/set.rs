@@ -5,58 +5,86 @@
 
 use mesh_proto::policy::native::Native;
 use mesh_proto::policy::{
-    Asker, Candidates, Clamp, Load, Overrule, Policies, QosBatch, RouteBatch, Shares, View,
+    Asker, Candidates, CarryBatch, Clamp, Load, MAX_VISITORS, Overrule, Place, Policies, QosBatch, Room,
+    RouteBatch, Shares, View, Visitor,
 };
 
 use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::limits::{BATCH_ROWS, VIEW_ROWS};
-use crate::load::{Loaded, Revision};
-use crate::policy::{HOT, Qos, Routing, Topology};
-use crate::settings::Settings;
-use crate::slot::{
-    Carry, PrepareError, Prepared, Slot, SlotEvent, SlotStatus, State, SwapError, SwapReport, Withdrawn,
-};
+use crate::load::Revision;
+use crate::policy::{Admission, Carry, HOT, Qos, Routing, Topology, is_small};
+use crate::slot::{Slot, SlotEvent, SlotStatus, StartWith, State, SwapError, SwapReport, Withdrawn};
 use crate::terms::OnFailure;
+use crate::trial::{Answer, Asked, Call};
 
-mod operate;
-mod stand_in;
+/// Does the same with whichever slot is meant, and what its plugin has to be told.
+macro_rules! with {
+    ($set:ident, $which:expr, |$slot:ident, $context:ident| $do:expr) => {
+        match $which {
+            PolicySlot::Route => {
+                let ($slot, $context) = (&mut $set.routing, &$set.view);
+                $do
+            }
+            PolicySlot::Qos => {
+                let ($slot, $context) = (&mut $set.qos, &());
+                $do
+            }
+            PolicySlot::Topology => {
+                let ($slot, $context) = (&mut $set.topology, &());
+                $do
+            }
+            PolicySlot::Admission => {
+                let ($slot, $context) = (&mut $set.admission, &());
+                $do
+            }
+            PolicySlot::Carry => {
+                let ($slot, $context) = (&mut $set.carry, &());
+                $do
+            }
+        }
+    };
+}
+
+/// Looks at whichever slot is meant.
+macro_rules! of {
+    ($set:ident, $which:expr, |$slot:ident| $look:expr) => {
+        match $which {
+            PolicySlot::Route => {
+                let $slot = &$set.routing;
+                $look
+            }
+            PolicySlot::Qos => {
+                let $slot = &$set.qos;
+                $look
+            }
+            PolicySlot::Topology => {
+                let $slot = &$set.topology;
+                $look
+            }
+            PolicySlot::Admission => {
+                let $slot = &$set.admission;
+                $look
+            }
+            PolicySlot::Carry => {
+                let $slot = &$set.carry;
+                $look
+            }
+        }
+    };
+}
 
 mod journals;
+mod operate;
+mod ready;
+mod stand_in;
 mod trials;
 
+pub use ready::{
+    PreparedAdmission, PreparedCarry, PreparedPolicy, PreparedQos, PreparedRouting, PreparedTopology,
+    prepare, prepare_admission, prepare_carry, prepare_qos, prepare_routing, prepare_topology,
+};
 use trials::Trials;
-
-/// A routing policy that is ready for [`PolicySet::swap_routing`].
-pub type PreparedRouting = Prepared<Routing>;
-/// A QoS policy that is ready for [`PolicySet::swap_qos`].
-pub type PreparedQos = Prepared<Qos>;
-/// A topology policy that is ready for [`PolicySet::swap_topology`].
-pub type PreparedTopology = Prepared<Topology>;
-
-/// Makes a routing policy ready: instantiates, configures, tries out. For any thread but the hot one.
-///
-/// # Errors
-/// When the settings are refused or the plugin fails.
-pub fn prepare_routing(loaded: &Loaded, settings: &Settings) -> Result<PreparedRouting, PrepareError> {
-    Prepared::new(loaded, (), settings)
-}
-
-/// Makes a QoS policy ready: instantiates, configures, tries out. For any thread but the hot one.
-///
-/// # Errors
-/// When the settings are refused or the plugin fails.
-pub fn prepare_qos(loaded: &Loaded, settings: &Settings) -> Result<PreparedQos, PrepareError> {
-    Prepared::new(loaded, (), settings)
-}
-
-/// Makes a topology policy ready: instantiates, configures, tries out. For any thread but the hot one.
-///
-/// # Errors
-/// When the settings are refused or the plugin fails.
-pub fn prepare_topology(loaded: &Loaded, settings: &Settings) -> Result<PreparedTopology, PrepareError> {
-    Prepared::new(loaded, (), settings)
-}
 
 /// A slot that holds a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,24 +95,47 @@ pub enum PolicySlot {
     Qos,
     /// Parents in the hierarchy.
     Topology,
+    /// Whom there may be links to.
+    Admission,
+    /// What is kept for nodes that cannot be reached.
+    Carry,
 }
 
 impl PolicySlot {
     /// All of them.
-    pub const ALL: [PolicySlot; 3] = [PolicySlot::Route, PolicySlot::Qos, PolicySlot::Topology];
+    pub const ALL: [PolicySlot; 5] =
+        [PolicySlot::Route, PolicySlot::Qos, PolicySlot::Topology, PolicySlot::Admission, PolicySlot::Carry];
 
     /// Returns the slot with this name.
     pub fn from_name(name: &str) -> Option<PolicySlot> {
         PolicySlot::ALL.into_iter().find(|slot| slot.name() == name)
     }
 
-    /// Returns `route`, `qos` or `topology`.
+    /// Returns `route`, `qos`, `topology`, `admission` or `carry`.
     pub fn name(self) -> &'static str {
         match self {
             PolicySlot::Route => "route",
             PolicySlot::Qos => "qos",
             PolicySlot::Topology => "topology",
+            PolicySlot::Admission => "admission",
+            PolicySlot::Carry => "carry",
         }
+    }
+
+    /// Returns the name of its native built-in, such as `native/fastest`.
+    pub fn native_name(self) -> &'static str {
+        match self {
+            PolicySlot::Route => "native/fastest",
+            PolicySlot::Qos => "native/as-asked",
+            PolicySlot::Topology => "native/weighted",
+            PolicySlot::Admission => "native/everybody",
+            PolicySlot::Carry => "native/by-class",
+        }
+    }
+
+    /// Says whether its decisions are about flows of messages, so that they can be split between two revisions.
+    pub fn has_flows(self) -> bool {
+        matches!(self, PolicySlot::Route | PolicySlot::Qos)
     }
 }
 
@@ -93,6 +144,8 @@ pub struct PolicySet {
     routing: Slot<Routing>,
     qos: Slot<Qos>,
     topology: Slot<Topology>,
+    admission: Slot<Admission>,
+    carry: Slot<Carry>,
     native: Native,
     /// What the native built-in stands in with when a plugin fails; brought up to date only then.
     is_native_stale: bool,
@@ -109,6 +162,8 @@ impl PolicySet {
             routing: Slot::new(engine, HOT),
             qos: Slot::new(engine, HOT),
             topology: Slot::new(engine, HOT),
+            admission: Slot::new(engine, HOT),
+            carry: Slot::new(engine, HOT),
             native: Native::default(),
             is_native_stale: false,
             view: View::default(),
@@ -117,78 +172,43 @@ impl PolicySet {
         }
     }
 
-    /// Lets `new` decide on routes from the next batch on: saves the old state, loads it into the new one,
-    /// shows it the view, switches. Takes microseconds with small state.
+    /// Lets `new` decide in its slot from the next call on: saves the old state, loads it into the new one, shows
+    /// it the view, switches. Takes microseconds with small state.
     ///
     /// # Errors
     /// Why it did not happen; what decided before goes on.
-    pub fn swap_routing(
+    pub fn swap(
         &mut self,
-        new: PreparedRouting,
+        new: impl Into<PreparedPolicy>,
         now_ms: u64,
-        carry: Carry,
+        start_with: StartWith,
     ) -> Result<SwapReport, SwapError> {
-        self.routing.swap(new, now_ms, carry, &self.view)
+        match new.into() {
+            PreparedPolicy::Routing(new) => self.routing.swap(new, now_ms, start_with, &self.view),
+            PreparedPolicy::Qos(new) => self.qos.swap(new, now_ms, start_with, &()),
+            PreparedPolicy::Topology(new) => self.topology.swap(new, now_ms, start_with, &()),
+            PreparedPolicy::Admission(new) => self.admission.swap(new, now_ms, start_with, &()),
+            PreparedPolicy::Carry(new) => self.carry.swap(new, now_ms, start_with, &()),
+        }
     }
 
-    /// Lets `new` decide on classes from the next batch on.
-    ///
-    /// # Errors
-    /// Why it did not happen; what decided before goes on.
-    pub fn swap_qos(&mut self, new: PreparedQos, now_ms: u64, carry: Carry) -> Result<SwapReport, SwapError> {
-        self.qos.swap(new, now_ms, carry, &())
-    }
-
-    /// Lets `new` score parents from the next evaluation on.
-    ///
-    /// # Errors
-    /// Why it did not happen; what decided before goes on.
-    pub fn swap_topology(
-        &mut self,
-        new: PreparedTopology,
-        now_ms: u64,
-        carry: Carry,
-    ) -> Result<SwapReport, SwapError> {
-        self.topology.swap(new, now_ms, carry, &())
-    }
-
-    /// Does everything that [`PolicySet::swap_routing`] does but the switch.
+    /// Does everything that [`PolicySet::swap`] does but the switch.
     ///
     /// # Errors
     /// Why the swap would not happen.
-    pub fn rehearse_routing(
+    pub fn rehearse(
         &mut self,
-        new: PreparedRouting,
+        new: impl Into<PreparedPolicy>,
         now_ms: u64,
-        carry: Carry,
+        start_with: StartWith,
     ) -> Result<SwapReport, SwapError> {
-        self.routing.rehearse_swap(new, now_ms, carry, &self.view)
-    }
-
-    /// Does everything that [`PolicySet::swap_qos`] does but the switch.
-    ///
-    /// # Errors
-    /// Why the swap would not happen.
-    pub fn rehearse_qos(
-        &mut self,
-        new: PreparedQos,
-        now_ms: u64,
-        carry: Carry,
-    ) -> Result<SwapReport, SwapError> {
-        self.qos.rehearse_swap(new, now_ms, carry, &())
-    }
-
-    /// Does everything that [`PolicySet::swap_topology`] does but the switch.
-    ///
-    /// # Errors
-    /// Why the swap would not happen.
-    pub fn rehearse_topology(
-        &mut self,
-        new: PreparedTopology,
-        now_ms: u64,
-        carry: Carry,
-    ) -> Result<SwapReport, SwapError> {
-        self.topology.rehearse_swap(new, now_ms, carry, &())
+        match new.into() {
+            PreparedPolicy::Routing(new) => self.routing.rehearse_swap(new, now_ms, start_with, &self.view),
+            PreparedPolicy::Qos(new) => self.qos.rehearse_swap(new, now_ms, start_with, &()),
+            PreparedPolicy::Topology(new) => self.topology.rehearse_swap(new, now_ms, start_with, &()),
+            PreparedPolicy::Admission(new) => self.admission.rehearse_swap(new, now_ms, start_with, &()),
+            PreparedPolicy::Carry(new) => self.carry.rehearse_swap(new, now_ms, start_with, &()),
+        }
     }
 
     /// Goes back to what decided before the last swap, with the active one's state if that is taken, else
@@ -197,11 +217,7 @@ impl PolicySet {
     /// # Errors
     /// [`SwapError::NoPrevious`], or the fault of the earlier revision; what decided before goes on.
     pub fn rollback(&mut self, slot: PolicySlot, now_ms: u64) -> Result<SwapReport, SwapError> {
-        match slot {
-            PolicySlot::Route => self.routing.rollback(now_ms, &self.view),
-            PolicySlot::Qos => self.qos.rollback(now_ms, &()),
-            PolicySlot::Topology => self.topology.rollback(now_ms, &()),
-        }
+        with!(self, slot, |slot, context| slot.rollback(now_ms, context))
     }
 
     /// Gives the slot back to the native built-in, also when nobody answers in it. A rollback undoes it.
@@ -209,47 +225,34 @@ impl PolicySet {
     /// # Errors
     /// [`SwapError::NoPrevious`] when the native built-in has it already.
     pub fn remove(&mut self, slot: PolicySlot, now_ms: u64) -> Result<SwapReport, SwapError> {
-        match slot {
-            PolicySlot::Route => self.routing.remove(now_ms, &self.view),
-            PolicySlot::Qos => self.qos.remove(now_ms, &()),
-            PolicySlot::Topology => self.topology.remove(now_ms, &()),
-        }
+        with!(self, slot, |slot, context| slot.remove(now_ms, context))
     }
 
     /// Takes out of all slots what must not decide any more, for good: not even a rollback brings it back.
     /// Returns the slots that have another active revision now, each once.
     pub fn withdraw(&mut self, is_withdrawn: &dyn Fn(&Revision) -> bool, now_ms: u64) -> Vec<Withdrawn> {
         self.trials.withdraw(is_withdrawn);
-        let route = self.routing.withdraw(is_withdrawn, now_ms, &self.view);
-        let qos = self.qos.withdraw(is_withdrawn, now_ms, &());
-        let topology = self.topology.withdraw(is_withdrawn, now_ms, &());
-        [route, qos, topology].into_iter().flatten().collect()
+        let mut withdraw =
+            |slot| with!(self, slot, |slot, context| slot.withdraw(is_withdrawn, now_ms, context));
+        PolicySlot::ALL.into_iter().filter_map(&mut withdraw).collect()
     }
 
     /// Returns everything an operator may want to know of a slot. Copies: not for every batch.
     pub fn status(&self, slot: PolicySlot) -> SlotStatus {
-        match slot {
-            PolicySlot::Route => self.routing.status(),
-            PolicySlot::Qos => self.qos.status(),
-            PolicySlot::Topology => self.topology.status(),
-        }
+        of!(self, slot, |slot| slot.status())
     }
 
-    /// Returns the number of messages that a slot has decided on.
+    /// Returns the number of rows that a slot has decided on: messages, candidates, visitors or runs.
     pub fn decisions(&self, slot: PolicySlot) -> u64 {
-        match slot {
-            PolicySlot::Route => self.routing.decisions(),
-            PolicySlot::Qos => self.qos.decisions(),
-            PolicySlot::Topology => self.topology.decisions(),
-        }
+        of!(self, slot, |slot| slot.decisions())
     }
 
     /// Returns what has happened since the last time.
     pub fn take_events(&mut self) -> Vec<SlotEvent> {
         let mut events = Vec::new();
-        self.routing.take_events(&mut events);
-        self.qos.take_events(&mut events);
-        self.topology.take_events(&mut events);
+        for slot in PolicySlot::ALL {
+            with!(self, slot, |slot, _context| slot.take_events(&mut events));
+        }
         events
     }
 
@@ -259,11 +262,11 @@ impl PolicySet {
     /// # Errors
     /// When the plugin fails to save. That costs no strike.
     pub fn peek_state(&mut self, slot: PolicySlot) -> Result<Option<State>, Fault> {
-        match slot {
-            PolicySlot::Route => self.routing.peek_state(),
-            PolicySlot::Qos => self.qos.peek_state(),
-            PolicySlot::Topology => self.topology.peek_state(),
-        }
+        with!(self, slot, |slot, _context| slot.peek_state())
+    }
+
+    fn active(&self, slot: PolicySlot) -> Option<&Revision> {
+        of!(self, slot, |slot| slot.revision())
     }
 
     fn route_instead(&mut self, mode: OnFailure, batch: &RouteBatch, verdicts: &mut Vec<u32>) {
@@ -272,6 +275,31 @@ impl PolicySet {
             OnFailure::FailClosed => stand_in::route_closed(batch, verdicts),
             OnFailure::FailOpen => stand_in::route_open(batch, verdicts),
         }
+    }
+
+    /// Asks about as many visitors as go into one call, and appends the answers.
+    fn admit_some(&mut self, now_ms: u64, place: &Place, visitors: &[Visitor], answers: &mut Vec<bool>) {
+        let begun = self.trials.begun(PolicySlot::Admission);
+        let rows = visitors.len() as u64;
+        let ask = |guest: &mut Admission, limit| guest.admit(limit, now_ms, place, visitors);
+        let input = || stand_in::admit_digest(now_ms, place, visitors);
+        let is_large = !visitors.iter().all(is_small);
+        let answered = if is_large {
+            Err(self.admission.pass_by(rows))
+        } else {
+            self.admission.ask(now_ms, rows, &(), input, ask)
+        };
+        let answered = answered.unwrap_or_else(|mode| stand_in::admit(mode, visitors));
+        let took = begun.map(|begun| begun.elapsed());
+        let asked = (place, visitors);
+        self.admission.note(now_ms, &(), |journal, told| journal.admitted(now_ms, told, asked, &answered));
+        if let (Some(took), false) = (took, is_large) {
+            self.trials.shadowed(PolicySlot::Admission, now_ms, took, rows, || Call {
+                asked: Asked::Admit(*place, visitors.to_vec()),
+                answer: Answer::Admit(answered.clone()),
+            });
+        }
+        answers.extend(answered);
     }
 
     fn native_routing(&mut self) -> &mut Native {
@@ -357,7 +385,11 @@ impl Policies for PolicySet {
         let took = begun.map(|begun| begun.elapsed());
         self.qos.note(now_ms, &(), |journal, told| journal.divided(now_ms, told, load, shares));
         if let Some(took) = took {
-            self.trials.divided(now_ms, took, load, shares);
+            // A canary has flows, and shares are of a link.
+            self.trials.shadowed(PolicySlot::Qos, now_ms, took, 1, || Call {
+                asked: Asked::Divide(*load),
+                answer: Answer::Divide(shares),
+            });
         }
         shares
     }
@@ -375,7 +407,51 @@ impl Policies for PolicySet {
         let asked = (asker, candidates);
         self.topology.note(now_ms, &(), |journal, told| journal.scored(now_ms, told, asked, scores));
         if let Some(took) = took {
-            self.trials.scored(now_ms, took, (asker, candidates), scores);
+            self.trials.shadowed(PolicySlot::Topology, now_ms, took, rows, || Call {
+                asked: Asked::Score(*asker, candidates.clone()),
+                answer: Answer::Score(scores.clone()),
+            });
+        }
+    }
+
+    /// A plugin that is away is not absent: its operator may want nobody to be let in without it.
+    fn guards(&self) -> bool {
+        self.admission.is_bound()
+    }
+
+    fn admit(&mut self, now_ms: u64, place: &Place, visitors: &[Visitor], answers: &mut Vec<bool>) {
+        answers.clear();
+        for visitors in visitors.chunks(MAX_VISITORS) {
+            self.admit_some(now_ms, place, visitors, answers);
+        }
+    }
+
+    fn carry(&mut self, now_ms: u64, room: &Room, batch: &CarryBatch, worths: &mut Vec<u8>) {
+        let rows = batch.len();
+        if rows == 0 {
+            worths.clear();
+            return;
+        }
+        let begun = self.trials.begun(PolicySlot::Carry);
+        let ask = |guest: &mut Carry, limit| guest.worth(limit, now_ms, room, batch);
+        let input = || stand_in::carry_digest(now_ms, room, batch);
+        let is_large = rows > BATCH_ROWS;
+        let answered = if is_large {
+            Err(self.carry.pass_by(rows as u64))
+        } else {
+            self.carry.ask(now_ms, rows as u64, &(), input, ask)
+        };
+        match answered {
+            Ok(answers) => *worths = answers,
+            Err(mode) => stand_in::carry(mode, batch, worths),
+        }
+        let took = begun.map(|begun| begun.elapsed());
+        self.carry.note(now_ms, &(), |journal, told| journal.carried(now_ms, told, (room, batch), worths));
+        if let (Some(took), false) = (took, is_large) {
+            self.trials.shadowed(PolicySlot::Carry, now_ms, took, rows as u64, || Call {
+                asked: Asked::Carry(*room, batch.clone()),
+                answer: Answer::Carry(worths.clone()),
+            });
         }
     }
 
@@ -384,6 +460,7 @@ impl Policies for PolicySet {
             let journal = match clamp.applied {
                 Overrule::NextHop(_) => self.routing.journal_mut(),
                 Overrule::Class(_) => self.qos.journal_mut(),
+                Overrule::Worth(_) => self.carry.journal_mut(),
             };
             if let Some(journal) = journal {
                 journal.clamped(now_ms, clamp);

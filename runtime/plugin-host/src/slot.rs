@@ -36,7 +36,7 @@ pub use operate::OperateError;
 pub use prepared::Prepared;
 use quarantine::{Probation, Quarantine};
 pub use report::{
-    Carry, FaultRecord, PrepareError, SlotEvent, SlotState, SlotStatus, SwapError, SwapReport, Withdrawn,
+    FaultRecord, PrepareError, SlotEvent, SlotState, SlotStatus, StartWith, SwapError, SwapReport, Withdrawn,
 };
 use stats::Stats;
 pub(crate) use times::Times;
@@ -96,8 +96,11 @@ pub trait Guest: Sealed + Sized + Send + 'static {
     /// Makes the calls of its kind once, with made-up input.
     #[doc(hidden)]
     fn rehearse(&mut self, limit: Duration) -> Result<(), Fault>;
+    /// Tells it the context; by default there is nothing to tell.
     #[doc(hidden)]
-    fn resume(&mut self, limit: Duration, now_ms: u64, context: &Self::Context) -> Result<(), Fault>;
+    fn resume(&mut self, _limit: Duration, _now_ms: u64, _context: &Self::Context) -> Result<(), Fault> {
+        Ok(())
+    }
     #[doc(hidden)]
     fn engine(&self) -> &Engine;
     #[doc(hidden)]
@@ -366,6 +369,11 @@ impl<G: Guest> Slot<G> {
 
     pub(crate) fn take_configured(&mut self) -> Option<G::Configured> {
         self.configured.take()
+    }
+
+    /// Says whether the slot belongs to a plugin, also while that is away and somebody answers in its place.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.active.is_some() || self.quarantine.is_some() || self.vacant != OnFailure::Fallback
     }
 
     pub(crate) fn revision(&self) -> Option<&Revision> {

@@ -15,15 +15,22 @@ pub enum OnFailure {
     /// The native built-in; a quarantine brings back the revision before.
     #[default]
     Fallback,
-    /// Nobody: routes are held and topics dropped, classes become the lowest, no parent is wanted.
+    /// Nobody: routes are held and topics dropped, classes become the lowest, no parent is wanted, no new link is made,
+    /// nothing is kept that may be refused.
     FailClosed,
-    /// What restrains least: any way that the host allows, the class that was asked for, every parent.
+    /// What restrains least: any way that the host allows, the class that was asked for, every parent, every link,
+    /// everything kept.
     FailOpen,
 }
 
 impl OnFailure {
     /// All of them.
     pub const ALL: [OnFailure; 3] = [OnFailure::Fallback, OnFailure::FailClosed, OnFailure::FailOpen];
+
+    /// Returns what holds for a kind unless its operator says otherwise: without its guard a door stays shut.
+    pub fn of(kind: Kind) -> OnFailure {
+        if kind.is_guard() { OnFailure::FailClosed } else { OnFailure::Fallback }
+    }
 
     /// Returns `fallback`, `fail-closed` or `fail-open`.
     pub fn name(self) -> &'static str {
@@ -108,6 +115,13 @@ pub enum BadLimit {
 
 /// The least memory that can be asked for: a page.
 const LEAST_MEMORY: usize = 64 << 10;
+
+impl Terms {
+    /// Returns how a plugin of this kind is run unless its operator says otherwise.
+    pub fn of(kind: Kind) -> Terms {
+        Terms { on_failure: OnFailure::of(kind), lowered: Lowered::default() }
+    }
+}
 
 impl Bounds {
     /// Returns the host's own limits for plugins of a kind (faults.md section 3).

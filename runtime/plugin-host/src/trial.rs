@@ -91,7 +91,7 @@ pub enum TrialError {
     /// Neither shadow nor canary, or more instances needed than were made.
     #[error("a trial needs an instance for each of its stages")]
     NoStage,
-    /// Parents are scored for one node, so there is nothing to split.
+    /// It decides about nodes or about what waits, not about flows, so there is nothing to split.
     #[error("the slot {slot} decides for no flows, so nothing can be split between two revisions")]
     NoFlows {
         /// The slot.
@@ -213,7 +213,7 @@ impl Trial {
         if plan.stages() == 0 || waiting.len() < plan.stages() {
             return Err(TrialError::NoStage);
         }
-        if plan.canary.is_some() && slot == PolicySlot::Topology {
+        if plan.canary.is_some() && !slot.has_flows() {
             return Err(TrialError::NoFlows { slot: slot.name() });
         }
         let now_ms = start.now_ms;

@@ -1,7 +1,7 @@
 //! The generated bindings of every slot: the only module that sees generated code.
 //!
-//! Adapters call [`routing`], [`qos`], [`topology`] and [`handler`] and translate at once into plain types; nothing that
-//! is generated leaves this crate.
+//! Adapters call [`routing`], [`qos`], [`topology`], [`admission`], [`carry`] and [`handler`] and translate at once into
+//! plain types; nothing that is generated leaves this crate.
 #![allow(missing_docs)]
 
 pub mod routing {
@@ -31,6 +31,26 @@ pub mod topology {
         with: { "mesh:types/common@0.1.0": super::common },
     });
     pub use exports::mesh::topology::policy::{Asker, Candidates};
+}
+
+pub mod admission {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/types", "../../wit/admission"],
+        world: "mesh:admission/admission",
+        ownership: Borrowing { duplicate_if_necessary: false },
+        with: { "mesh:types/common@0.1.0": super::common },
+    });
+    pub use exports::mesh::admission::policy::{Approach, Health, Label, Place, Visitor};
+}
+
+pub mod carry {
+    wasmtime::component::bindgen!({
+        path: ["../../wit/types", "../../wit/carry"],
+        world: "mesh:carry/carry",
+        ownership: Borrowing { duplicate_if_necessary: false },
+        with: { "mesh:types/common@0.1.0": super::common },
+    });
+    pub use exports::mesh::carry::policy::{Batch, Room};
 }
 
 pub mod handler {

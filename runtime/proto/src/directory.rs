@@ -13,6 +13,10 @@ use crate::time::Instant;
 pub const BACKOFF_MIN: Duration = Duration::from_millis(250);
 /// The longest pause between two dials of one address.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// A link that the far end ends sooner is short: it may not be wanted there.
+pub const SHORT_LINK: Duration = Duration::from_secs(1);
+/// Whom the admission policy does not want is not dialed for so long, or until another one is there.
+pub const DENIED_FOR: Duration = Duration::from_secs(60);
 /// Dials under way at a time, at most.
 pub const MAX_DIALS: usize = 8;
 /// Nodes that links are kept to whatever the bounds say, at most.
@@ -66,11 +70,15 @@ impl LinkPolicy {
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     failures: u32,
+    /// Links that were short, one after the other.
+    short: u32,
     next: Instant,
     under_way: bool,
+    is_denied: bool,
 }
 
-const FRESH: Attempt = Attempt { failures: 0, next: Instant(0), under_way: false };
+const FRESH: Attempt =
+    Attempt { failures: 0, short: 0, next: Instant(0), under_way: false, is_denied: false };
 
 /// A dial to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,16 +134,23 @@ impl Directory {
         self.kept.contains(node)
     }
 
+    /// Says whether the address that this node was last found at is one that it was given.
+    pub fn is_seed(&self, node: &NodeId) -> bool {
+        self.seeds.values().any(|seed| seed.node == Some(*node))
+    }
+
     /// Returns whom to link to.
     pub fn policy(&self) -> LinkPolicy {
         self.policy
     }
 
-    /// A dial reached a node.
+    /// A dial reached a node. How often links to it were short is forgotten only when one lasts.
     pub fn on_up(&mut self, node: NodeId, addr: Option<&str>) {
-        self.attempts.remove(&node);
+        if let Some(attempt) = self.attempts.remove(&node).filter(|attempt| attempt.short > 0) {
+            self.attempts.insert(node, Attempt { short: attempt.short, ..FRESH });
+        }
         if let Some(seed) = addr.and_then(|addr| self.seeds.get_mut(addr)) {
-            *seed = Seed { node: Some(node), attempt: FRESH };
+            *seed = Seed { node: Some(node), attempt: Attempt { short: seed.attempt.short, ..FRESH } };
         }
     }
 
@@ -149,13 +164,28 @@ impl Directory {
         }
     }
 
-    /// A link was lost: the next attempt comes soon, but not from all its neighbours at once.
-    pub fn on_down(&mut self, now: Instant, node: NodeId, rng: &mut fastrand::Rng) {
+    /// The admission policy does not want this node, whether to dial it or as a neighbour.
+    pub fn on_denied(&mut self, now: Instant, node: &NodeId) {
+        if let Some(attempt) = self.attempts.get_mut(node) {
+            *attempt = Attempt { next: now + DENIED_FOR, under_way: false, is_denied: true, ..*attempt };
+        }
+    }
+
+    /// Lets the dials be tried again that the admission policy did not want; says whether there are any.
+    pub fn forgive_denied(&mut self) -> bool {
+        let before = self.attempts.len();
+        self.attempts.retain(|_, attempt| !attempt.is_denied);
+        self.attempts.len() < before
+    }
+
+    /// A link was lost: the next attempt comes soon, but not from all its neighbours at once; and the later the more
+    /// links were `short` one after the other, this one included. That is 0 when it was not.
+    pub fn on_down(&mut self, now: Instant, node: NodeId, short: u32, rng: &mut fastrand::Rng) {
         let seeds =
             self.seeds.values_mut().filter(|seed| seed.node == Some(node)).map(|seed| &mut seed.attempt);
         let attempt = self.attempts.entry(node).or_insert(FRESH);
         for attempt in seeds.chain([attempt]) {
-            *attempt = FRESH;
+            *attempt = Attempt { failures: short.saturating_sub(1), short, ..FRESH };
             back_off(attempt, now, rng);
         }
     }
@@ -163,6 +193,24 @@ impl Directory {
     /// Returns how many dials of this node have failed one after the other.
     pub fn failures(&self, node: &NodeId) -> u32 {
         self.attempts.get(node).map_or(0, |attempt| attempt.failures)
+    }
+
+    /// Returns how many links to this node were short, one after the other.
+    pub fn short(&self, node: &NodeId) -> u32 {
+        let seeds = self.seeds.values().filter(|seed| seed.node == Some(*node)).map(|seed| &seed.attempt);
+        seeds.chain(self.attempts.get(node)).map(|attempt| attempt.short).max().unwrap_or(0)
+    }
+
+    /// This node may be dialed at once.
+    pub fn hurry(&mut self, node: &NodeId) {
+        if let Some(attempt) = self.attempts.get_mut(node) {
+            attempt.next = Instant(0);
+        }
+    }
+
+    /// Returns when this node may be dialed next.
+    pub fn next_dial(&self, node: &NodeId) -> Instant {
+        self.attempts.get(node).map_or(Instant(0), |attempt| attempt.next)
     }
 
     /// Somebody has moved, or wants to be linked to: that is worth an attempt at once.
@@ -303,7 +351,7 @@ fn back_off(attempt: &mut Attempt, now: Instant, rng: &mut fastrand::Rng) {
     let half = u64::try_from(pause.as_micros() / 2).unwrap_or(u64::MAX);
     attempt.next = now + Duration::from_micros(half + rng.u64(0..=half));
     attempt.failures += 1;
-    attempt.under_way = false;
+    (attempt.under_way, attempt.is_denied) = (false, false);
 }
 
 #[cfg(test)]
@@ -347,6 +395,47 @@ mod tests {
 
         assert!(pauses[2] < Duration::from_millis(600));
         assert!(pauses[9] >= BACKOFF_MAX / 2 && pauses[9] <= BACKOFF_MAX);
+    }
+
+    #[test]
+    fn a_link_that_does_not_last_is_made_ever_more_slowly_and_one_that_does_is_not() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut directory = Directory::new(NodeId([0; 32]), LinkPolicy::Auto { min: 1, max: 1 });
+        let members = members(1);
+        let record = members.records().next().expect("one is known");
+        let mut pause_after = |now: Instant, is_short: bool| {
+            assert!(directory.dial(now, record).is_some());
+            directory.on_up(record.node, None);
+            let short = if is_short { directory.short(&record.node) + 1 } else { 0 };
+            directory.on_down(now, record.node, short, &mut rng);
+            directory.next_dial(&record.node).since(now)
+        };
+
+        let mut minutes = (0..).map(|n| Instant(60_000_000 * n));
+        let mut next = || minutes.next().expect("there is always another minute");
+        let last = (0..10).map(|_| pause_after(next(), true)).last();
+        assert!(last >= Some(BACKOFF_MAX / 2));
+        assert!(pause_after(next(), false) <= BACKOFF_MIN);
+    }
+
+    #[test]
+    fn who_is_denied_is_not_dialed_for_a_while_or_until_it_is_forgiven() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut directory = Directory::new(NodeId([0; 32]), LinkPolicy::Auto { min: 1, max: 1 });
+        let members = members(1);
+        let record = members.records().next().expect("one is known");
+        let mut deny = |directory: &mut Directory, now| {
+            assert!(directory.dial(now, record).is_some());
+            directory.on_denied(now, &record.node);
+            assert_eq!(directory.under_way(), 0);
+            assert!(directory.dials(now, &BTreeMap::new(), &members, 2, &mut rng).is_empty());
+        };
+
+        deny(&mut directory, Instant(0));
+        deny(&mut directory, Instant(0) + DENIED_FOR);
+        assert!(directory.forgive_denied());
+        assert!(!directory.forgive_denied());
+        deny(&mut directory, Instant(0) + DENIED_FOR);
     }
 
     // MN-01, PM-80: the bound on links is one on dials too; one without any link uses all hands.

@@ -4,7 +4,12 @@
 //! WebAssembly component (one copy per column) or from a journal. Knows no wire format and no peers by
 //! name: neighbours are rows of the last [`View`], destinations are small numbers.
 
+mod admission;
+mod carry;
 pub mod native;
+
+pub use admission::{Approach, MAX_VISITORS, Place, Visitor};
+pub use carry::{CarryBatch, CarryRow, REFUSE, Room};
 
 /// The answer "drop this message".
 pub const DROP: u32 = u32::MAX;
@@ -331,6 +336,8 @@ pub enum Overrule {
     NextHop(u32),
     /// It took this class.
     Class(u8),
+    /// It took this worth: the run is one that is never refused.
+    Worth(u8),
 }
 
 /// The rules that a node asks. Calls are synchronous and come one at a time.
@@ -358,8 +365,8 @@ pub trait Policies {
         let _ = flows;
     }
 
-    /// Tells what the host did not follow of the last answers to [`Policies::route`] and
-    /// [`Policies::classify`]: for those who keep a journal.
+    /// Tells what the host did not follow of the last answers to [`Policies::route`],
+    /// [`Policies::classify`] and [`Policies::carry`]: for those who keep a journal. [`Clamp::applied`] says which.
     fn clamped(&mut self, now_ms: u64, clamps: &[Clamp]) {
         let _ = (now_ms, clamps);
     }
@@ -378,5 +385,23 @@ pub trait Policies {
     fn score(&mut self, now_ms: u64, asker: &Asker, candidates: &Candidates, scores: &mut Vec<u32>) {
         let _ = now_ms;
         native::score(asker, candidates, scores);
+    }
+
+    /// Says whether [`Policies::admit`] has anything to say; if not it is not asked.
+    fn guards(&self) -> bool {
+        false
+    }
+
+    /// Fills `answers` with one a row: whether there may be a link to the visitor.
+    fn admit(&mut self, now_ms: u64, place: &Place, visitors: &[Visitor], answers: &mut Vec<bool>) {
+        let _ = (now_ms, place);
+        native::admit(visitors, answers);
+    }
+
+    /// Fills `worths` with one a row: [`REFUSE`], or what it is worth to keep, 1 to 255. Asked at the end of a
+    /// turn in which something has to wait.
+    fn carry(&mut self, now_ms: u64, room: &Room, batch: &CarryBatch, worths: &mut Vec<u8>) {
+        let _ = (now_ms, room);
+        native::carry(batch, worths);
     }
 }

@@ -10,17 +10,19 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use mesh_plugin_host::{
-    Carry, Engine, Grants, Kind, Loaded, PolicySet, PolicySlot, PrepareError, Settings, SlotEvent, SwapError,
-    builtin, limits, load, prepare_qos, prepare_routing, prepare_topology,
+    Engine, Grants, Kind, Loaded, PolicySet, PolicySlot, PrepareError, Settings, SlotEvent, StartWith,
+    SwapError, builtin, limits, load, prepare,
 };
 use mesh_proto::policy::native::Native;
-use mesh_proto::policy::{Asker, Candidates, Load, Policies, QosBatch, RouteBatch, Shares, View};
+use mesh_proto::policy::{
+    Asker, Candidates, CarryBatch, Load, Place, Policies, QosBatch, Room, RouteBatch, Shares, View, Visitor,
+};
 
 use crate::report::{FaultFigures, PluginFigures};
 use crate::scenario::{FaultKind, Scenario};
 
 /// The names of the policy slots, by what their plugins are called.
-pub const SLOTS: [&str; 3] = ["routing", "qos", "topology"];
+pub const SLOTS: [&str; 5] = ["routing", "qos", "topology", "admission", "carry"];
 /// The source that means the policy in the host's own code.
 pub const NATIVE: &str = "native";
 
@@ -129,6 +131,8 @@ fn read(source: &str, base: &Path) -> Result<Vec<u8>, String> {
         ("built-in/latency@0.2.0", builtin::LATENCY_NEXT),
         ("built-in/class-fair", builtin::CLASS_FAIR),
         ("built-in/steady", builtin::STEADY),
+        ("built-in/guest-list", builtin::GUEST_LIST),
+        ("built-in/short-memory", builtin::SHORT_MEMORY),
         ("built-in/faulty", builtin::FAULTY),
     ];
     if let Some((_, bytes)) = built_in.iter().find(|(name, _)| *name == source) {
@@ -176,17 +180,9 @@ impl Slots {
             let _ = set.remove(slot, now_ms);
             return Ok(());
         };
-        let swapped = match slot {
-            PolicySlot::Route => prepare_routing(loaded, settings)
-                .map_err(Unready::Prepare)
-                .and_then(|new| set.swap_routing(new, now_ms, Carry::Keep).map_err(Unready::Swap)),
-            PolicySlot::Qos => prepare_qos(loaded, settings)
-                .map_err(Unready::Prepare)
-                .and_then(|new| set.swap_qos(new, now_ms, Carry::Keep).map_err(Unready::Swap)),
-            PolicySlot::Topology => prepare_topology(loaded, settings)
-                .map_err(Unready::Prepare)
-                .and_then(|new| set.swap_topology(new, now_ms, Carry::Keep).map_err(Unready::Swap)),
-        };
+        let swapped = prepare(loaded, settings)
+            .map_err(Unready::Prepare)
+            .and_then(|new| set.swap(new, now_ms, StartWith::Keep).map_err(Unready::Swap));
         swapped.map(drop).map_err(|error| error.of(source))
     }
 
@@ -290,5 +286,17 @@ impl Policies for Asked {
 
     fn score(&mut self, now_ms: u64, asker: &Asker, candidates: &Candidates, scores: &mut Vec<u32>) {
         self.0.borrow_mut().score(now_ms, asker, candidates, scores);
+    }
+
+    fn guards(&self) -> bool {
+        self.0.borrow().guards()
+    }
+
+    fn admit(&mut self, now_ms: u64, place: &Place, visitors: &[Visitor], answers: &mut Vec<bool>) {
+        self.0.borrow_mut().admit(now_ms, place, visitors, answers);
+    }
+
+    fn carry(&mut self, now_ms: u64, room: &Room, batch: &CarryBatch, worths: &mut Vec<u8>) {
+        self.0.borrow_mut().carry(now_ms, room, batch, worths);
     }
 }

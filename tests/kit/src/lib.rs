@@ -1,6 +1,6 @@
 //! Plugins that try to break the host, each in a few lines of text under `wat/`, for the tests of every floor.
 //!
-//! A file under `wat/routing`, `wat/qos` or `wat/handler` holds what is hostile about a core module; what it leaves
+//! A file under `wat/routing` or a sibling named after a kind holds what is hostile about a core module; what it leaves
 //! out is added from `src/base`, where every function does right. A file under `wat/component` is a whole
 //! component. The build makes [`Hostile`] of the files: a test that matches on it without a wildcard does not
 //! compile while one of them has no expectation.
@@ -29,6 +29,10 @@ pub enum Shape {
     Routing,
     /// A QoS policy that answers class 0, and shares that are fair.
     Qos,
+    /// An admission policy that lets nobody in.
+    Admission,
+    /// A carry policy that refuses everything.
+    Carry,
     /// A handler that answers commands with nothing.
     Handler,
     /// A component of its own.
@@ -41,6 +45,10 @@ impl Shape {
         match self {
             Shape::Routing => Some(("routing", include_str!("../../../wit/routing/routing.wit"), ROUTING)),
             Shape::Qos => Some(("qos", include_str!("../../../wit/qos/qos.wit"), QOS)),
+            Shape::Admission => {
+                Some(("admission", include_str!("../../../wit/admission/admission.wit"), ADMISSION))
+            }
+            Shape::Carry => Some(("carry", include_str!("../../../wit/carry/carry.wit"), CARRY)),
             Shape::Handler => Some(("handler", include_str!("../../../wit/handler/handler.wit"), HANDLER)),
             Shape::Component => None,
         }
@@ -50,6 +58,8 @@ impl Shape {
 const TYPES: &str = include_str!("../../../wit/types/types.wit");
 const ROUTING: &str = include_str!("base/routing.wat");
 const QOS: &str = include_str!("base/qos.wat");
+const ADMISSION: &str = include_str!("base/admission.wat");
+const CARRY: &str = include_str!("base/carry.wat");
 const HANDLER: &str = include_str!("base/handler.wat");
 
 impl Hostile {

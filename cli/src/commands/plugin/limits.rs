@@ -18,7 +18,7 @@ Examples:
   meshctl plugin limits show route
   meshctl plugin limits show route --json")]
     Show {
-        /// The slot: route, qos, topology or beacon.
+        #[arg(help = super::SLOT)]
         slot: String,
     },
     /// Lower limits, at once and without a switch; 'host' gives the host's own back.
@@ -32,7 +32,7 @@ Examples:
 Limits go down from the host's own, never up. They belong to what is in the slot: a swap brings the host's own back,
 a rollback those of the revision before.")]
     Set {
-        /// The slot: route, qos, topology or beacon.
+        #[arg(help = super::SLOT)]
         slot: String,
         /// Time for a call, in whole milliseconds, or 'host'.
         #[arg(long, value_name = "TIME", value_parser = deadline, required_unless_present_any = ["memory", "log_rate"])]

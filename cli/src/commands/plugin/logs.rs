@@ -21,7 +21,7 @@ Examples:
 A node keeps the last 1,024 lines of each slot, at most 256 KiB, until it stops. Policies have no log: their lines are
 the host's, about them.")]
 pub struct Logs {
-    /// The slot: route, qos, topology or beacon.
+    #[arg(help = super::SLOT)]
     slot: String,
     /// Go on until the node stops.
     #[arg(short, long)]

@@ -36,8 +36,12 @@ Then: cd my-router && meshctl plugin run")]
 pub struct New {
     /// Its name, as NAME or AUTHOR/NAME: lower-case letters, digits and dashes.
     name: String,
-    /// The slot it is for: route, qos, topology or beacon. The names of the kinds do as well.
-    #[arg(long, default_value = "route", value_parser = slot)]
+    #[arg(
+        long,
+        default_value = "route",
+        value_parser = slot,
+        help = concat!("The slot it is for: ", slots!(), ". The names of the kinds do as well")
+    )]
     slot: Kind,
     /// The language it is written in.
     #[arg(long, default_value = "rust", value_parser = language)]

@@ -21,7 +21,7 @@ Examples:
 
 A pause lasts until 'plugin resume', also over a restart. Nothing is lost: a pause is a switch between two batches.")]
     Pause {
-        /// The slot: route, qos, topology or beacon.
+        #[arg(help = super::SLOT)]
         slot: String,
     },
     /// End a pause, or else a quarantine.
@@ -33,7 +33,7 @@ Examples:
 After a pause the plugin goes on with its state. After a quarantine it starts afresh, because the state it failed with
 may be why. A quarantine also ends by itself: after a minute, then after two, up to an hour, eight times in a row.")]
     Resume {
-        /// The slot: route, qos, topology or beacon.
+        #[arg(help = super::SLOT)]
         slot: String,
     },
     /// Put an installed plugin into a slot; fetches nothing.
@@ -44,7 +44,7 @@ Examples:
   meshctl plugin enable route acme/fastest --on-failure fail-closed
   meshctl plugin enable route acme/fastest --dry-run")]
     Enable {
-        /// The slot: route, qos, topology or beacon.
+        #[arg(help = super::SLOT)]
         slot: String,
         /// A name, NAME@VERSION, the first digits of a digest, or built-in/NAME.
         plugin: String,
@@ -67,7 +67,7 @@ Examples:
   meshctl plugin disable route
   meshctl plugin disable route --dry-run")]
     Disable {
-        /// The slot: route, qos, topology or beacon.
+        #[arg(help = super::SLOT)]
         slot: String,
     },
     Logs(logs::Logs),

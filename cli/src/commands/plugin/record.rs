@@ -20,7 +20,7 @@ use crate::output::{Pair, Show, View, human, now, undo};
 /// Record the decisions of a slot.
 #[derive(Debug, Args)]
 pub struct Record {
-    /// The slot: route, qos or topology.
+    /// The slot of a policy: any but beacon.
     slot: String,
     /// How long.
     #[arg(long = "for", value_parser = duration, value_name = "TIME", default_value = "30s")]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use clap::Args;
 use mesh_node::api::{ApiError, Fetched, Request, Setting, code};
-use mesh_plugin_host::journal::Binding;
 use mesh_plugin_host::journal::replay::{self, Against, ReplayError};
+use mesh_plugin_host::journal::{Binding, Shown};
 use mesh_plugin_host::{Engine, Loaded, PolicySlot, Settings, builtin, inspect};
 use serde::Serialize;
 
@@ -245,12 +245,16 @@ impl Show for Replayed {
 /// Returns a decision that differs as it is shown: entry, row, inputs, recorded, now.
 pub(super) fn example(one: &replay::Example) -> [String; 5] {
     let inputs: Vec<String> =
-        one.inputs.iter().map(|(name, value)| format!("{name}={}", input(*value))).collect();
+        one.inputs.iter().map(|(name, value)| format!("{name}={}", input(value))).collect();
     let (number, row) = (one.number.to_string(), one.row.to_string());
     [number, row, inputs.join(" "), one.recorded.clone(), one.replayed.clone()]
 }
 
 /// The largest number of a column stands for something that is not there.
-fn input(value: u64) -> String {
-    if value == u64::from(u32::MAX) { "–".to_owned() } else { value.to_string() }
+fn input(value: &Shown) -> String {
+    match value {
+        Shown::Number(number) if *number == u64::from(u32::MAX) => "–".to_owned(),
+        Shown::Number(number) => number.to_string(),
+        Shown::Text(text) => human::safe(text).to_string(),
+    }
 }

@@ -188,9 +188,11 @@ fn slot_of(source: &Source) -> Result<Kind, ApiError> {
         |kind: &Kind| plugin.slots.iter().any(|slot| slot == kind.slot()) || plugin.world == kind.world();
     Kind::ALL.into_iter().find(fits).ok_or_else(|| {
         let error = ApiError::new(&code::BAD_MANIFEST, "plugin.toml names no slot that there is");
-        error
-            .fact("slots", plugin.slots.join(", "))
-            .help("set slots = [\"route\"], or qos, topology or beacon")
+        error.fact("slots", plugin.slots.join(", ")).help(concat!(
+            "set slots to one of ",
+            slots!(),
+            ", such as slots = [\"route\"]"
+        ))
     })
 }
 

@@ -15,7 +15,7 @@ Examples:
   meshctl plugin stats route          with the spread of the call times
   meshctl plugin stats --json --fields slot,calls,p99_s,traps")]
 pub struct Stats {
-    /// The slot: route, qos, topology or beacon; all when absent.
+    #[arg(help = concat!("The slot: ", slots!(), "; all when absent"))]
     slot: Option<String>,
 }
 

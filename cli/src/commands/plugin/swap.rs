@@ -12,7 +12,7 @@ use super::{Context, oci, operate, setting, trial};
 /// Put a plugin into a slot while traffic flows.
 #[derive(Debug, Args)]
 pub struct Swap {
-    /// The slot: route, qos, topology or beacon.
+    #[arg(help = super::SLOT)]
     slot: String,
     /// A name, NAME@VERSION, the first digits of a digest, built-in/NAME, or a file.
     plugin: String,

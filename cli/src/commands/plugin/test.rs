@@ -17,6 +17,8 @@ use super::{Context, local};
 use crate::output::human::{self, GOOD, styled};
 use crate::output::{Pair, Show, View};
 
+mod admission;
+mod carry;
 mod cases;
 mod handler;
 mod qos;

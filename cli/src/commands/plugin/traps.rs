@@ -22,7 +22,7 @@ Examples:
 A node keeps the last 16 failures of each slot until it stops. Equal inputs have equal digests. The panic message of a
 Rust plugin is there when it is built with the SDK.")]
 pub struct Traps {
-    /// The slot: route, qos, topology or beacon.
+    #[arg(help = super::SLOT)]
     slot: String,
     /// Also write them into a file, as JSON. A file that is there is not written over.
     #[arg(long, value_name = "FILE")]

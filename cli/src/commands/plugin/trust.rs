@@ -24,8 +24,11 @@ Adding a key again replaces what it was trusted for. Get the key over another wa
         /// Names: author/plugin, author/*, or * for all. May be given several times.
         #[arg(long = "for", value_name = "PATTERN", required = true)]
         patterns: Vec<String>,
-        /// Slots: route, qos, topology or beacon; every one when absent. May be given several times.
-        #[arg(long = "slot", value_name = "SLOT")]
+        #[arg(
+            long = "slot",
+            value_name = "SLOT",
+            help = concat!("Slots: ", slots!(), "; every one when absent. May be given several times")
+        )]
         slots: Vec<String>,
     },
     /// The keys, what they are trusted for, and which are revoked.

@@ -15,8 +15,10 @@ use crate::output::{Pair, Show, View, undo};
 /// Print the WIT of a slot or of a component.
 #[derive(Debug, Args)]
 pub struct Wit {
-    /// A slot (route, qos, topology, beacon), a component, a package, or built-in/NAME; all slots when absent.
-    #[arg(value_name = "SLOT|FILE")]
+    #[arg(
+        value_name = "SLOT|FILE",
+        help = concat!("A slot (", slots!(), "), a component, a package, or built-in/NAME; all slots when absent")
+    )]
     of: Option<String>,
     /// Write files there instead, as build tools expect them: the slot's package, and what it uses in deps/.
     #[arg(long, value_name = "DIR")]

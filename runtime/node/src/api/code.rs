@@ -125,6 +125,12 @@ Look at the network of this machine, and whether the others run."
 back the moment it is heard. A node that is stopped with 'meshctl down' leaves instead. 'meshctl members' lists
 them."
 
+    NOT_LET_IN "MESH-N115" 1 "another node does not let this one in"
+"The admission policy of the other node closes every link to this one. Its operator lets this node in by a setting of that
+policy ('meshctl plugin show admission' there), or ends it with 'meshctl plugin rollback admission'. Messages go by way of
+others as long as this node has a link to anybody. It tries again ever more seldom, up to every half minute; 'meshctl
+peers' shows who refuses."
+
     KEY_MISSING "MESH-I101" 6 "the key file is missing"
 "The data directory belongs to a node whose key file is gone. A new identity is never made over an old one,
 because other nodes know this node by its key. Restore the file, or use an empty --data-dir for a new node."
@@ -192,7 +198,7 @@ to the bit: if they are not, it keeps something that it does not save, or takes 
 calls. Those of another revision may differ in the share that --max-differing allows. The message names the first ones."
 
     NO_SUCH_SLOT "MESH-P101" 3 "no slot has this name"
-"The slots are route, qos, topology and beacon. 'meshctl plugin list' shows what runs in them."
+"The slots are route, qos, topology, admission, carry and beacon. 'meshctl plugin list' shows what runs in them."
 
     NO_SUCH_PLUGIN "MESH-P102" 3 "no such plugin is installed"
 "Plugins are given by name, NAME@VERSION, or the first six or more digits of the digest.
@@ -422,8 +428,8 @@ by an empty one, because that would forget what was pinned. Repair the file, or 
 or move this one with --replace."
 
     NO_JOURNAL "MESH-P194" 3 "there is no journal to read"
-"The policy slots route, qos and topology keep a journal of their last decisions, unless the node was started with
---journal 0. Handlers keep none."
+"The policy slots route, qos, topology, admission and carry keep a journal of their last decisions, unless the node
+was started with --journal 0. Handlers keep none."
 
     NOT_A_TRACE "MESH-P195" 2 "the file is no recording of decisions"
 "The file was not written by 'meshctl plugin record', is damaged, was cut off, or is of a version that this program does

@@ -151,6 +151,18 @@ pub enum EventKind {
         /// What it did.
         violation: String,
     },
+    /// A link was refused or closed because the admission policy wants none to this node.
+    LinkDenied {
+        /// The node.
+        #[serde(with = "text")]
+        node: NodeId,
+        /// Its name, if known.
+        name: Option<String>,
+        /// Its address.
+        addr: String,
+        /// Why.
+        reason: String,
+    },
     /// Messages were dropped since the last such event.
     MessagesDropped {
         /// Why: `expired`, `over-budget`, `policy`, `no-way`, `hop-limit`.

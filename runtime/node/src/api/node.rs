@@ -149,6 +149,8 @@ pub enum PeerState {
     Dialing,
     /// Heard of, no link wanted.
     Known,
+    /// Its admission policy does not let this node in; tried again ever more seldom.
+    Refused,
 }
 
 /// How traffic to a neighbour runs.

@@ -11,9 +11,11 @@ pub enum OnFailure {
     /// The native built-in; a quarantine brings back the revision before.
     #[default]
     Fallback,
-    /// Nobody: routes are held and topics dropped, classes become the lowest, no parent is wanted.
+    /// Nobody: routes are held and topics dropped, classes become the lowest, no parent is wanted, no new link is made,
+    /// nothing is kept that may be refused.
     FailClosed,
-    /// What restrains least: any way that cannot loop, the class that was asked for, every parent.
+    /// What restrains least: any way that cannot loop, the class that was asked for, every parent, every link,
+    /// everything kept.
     FailOpen,
 }
 

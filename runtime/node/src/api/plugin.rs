@@ -42,7 +42,7 @@ impl Setting {
 /// Which plugin goes into which slot, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SwapRequest {
-    /// `route`, `qos`, `topology` or `beacon`.
+    /// `route`, `qos`, `topology`, `admission`, `carry` or `beacon`.
     pub slot: String,
     /// A digest prefix of at least six digits, a name, a name with `@version`, or `built-in/NAME`.
     pub plugin: String,
@@ -55,7 +55,7 @@ pub struct SwapRequest {
     /// Take a lower version than was bound before.
     #[serde(default)]
     pub allow_downgrade: bool,
-    /// Who answers when it fails; the native built-in when absent.
+    /// Who answers when it fails; when absent the native built-in, and nobody for `admission`.
     #[serde(default)]
     pub on_failure: Option<OnFailure>,
 }
@@ -161,7 +161,7 @@ pub struct PluginDetail {
     pub row: PluginRow,
     /// Its settings.
     pub settings: Settings,
-    /// What kind of component it is: `routing`, `qos`, `topology` or `handler`.
+    /// What kind of component it is: `routing`, `qos`, `topology`, `admission`, `carry` or `handler`.
     pub kind: String,
     /// The world it was built for, such as `mesh:routing@0.1.0`.
     pub world: String,
@@ -204,7 +204,7 @@ pub struct InstallReport {
     pub revision: String,
     /// Its size.
     pub size_bytes: u64,
-    /// `routing`, `qos`, `topology` or `handler`.
+    /// `routing`, `qos`, `topology`, `admission`, `carry` or `handler`.
     pub kind: String,
     /// The slots it fits.
     pub slots: Vec<String>,
@@ -235,7 +235,7 @@ pub struct InspectReport {
     pub revision: String,
     /// Its size.
     pub size_bytes: u64,
-    /// `routing`, `qos`, `topology`, `handler`, or `None` if it fits no slot.
+    /// `routing`, `qos`, `topology`, `admission`, `carry`, `handler`, or `None` if it fits no slot.
     pub kind: Option<String>,
     /// What it imports, each with whether the host would grant it.
     pub imports: Vec<ImportRow>,

@@ -180,6 +180,7 @@ impl Driver {
 
     fn problems(&self, handler: Option<&SlotStatus>) -> Vec<Warning> {
         let mut problems = self.member_problems();
+        problems.extend(self.refusal_problem());
         if let Some(reason) = &self.degraded {
             problems.push(Warning {
                 code: code::STORE_FULL.id.to_owned(),
@@ -226,7 +227,11 @@ impl Driver {
             rows.push(PeerInfo {
                 node: record.node,
                 name: Some(record.facts.name.clone()),
-                state: if is_dialing { PeerState::Dialing } else { PeerState::Known },
+                state: match is_dialing {
+                    _ if self.refusals.has(&record.node) => PeerState::Refused,
+                    true => PeerState::Dialing,
+                    false => PeerState::Known,
+                },
                 addr: record.facts.addrs.first().cloned(),
                 transport: None,
                 path: reachable.then_some(PathKind::Mesh),
@@ -365,6 +370,7 @@ impl Driver {
             ("dropped_policy", core.dropped_by_policy),
             ("dropped_hop_limit", core.dropped_hop_limit),
             ("dropped_over_budget", core.dropped_full),
+            ("dropped_not_carried", core.not_carried),
             ("dropped_in_doubt", core.dropped_in_doubt),
             ("dropped_inbox_full", self.parts.inbox.dropped),
             ("subscriber_skipped", self.apps.skipped),
@@ -375,6 +381,8 @@ impl Driver {
             ("plugin_shadow_disagreements", self.trials.disagreements),
             ("parent_changes", core.parent_changes),
             ("role_changes", core.role_changes),
+            ("links_not_admitted", core.not_admitted),
+            ("dials_not_admitted", core.not_dialed),
             ("frames_received", core.frames),
             ("frames_skipped", core.skipped_frames),
             ("links_violated", core.violations.values().chain(self.framing_violations.values()).sum()),

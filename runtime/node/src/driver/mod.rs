@@ -30,6 +30,7 @@ use self::clock::{Clock, unix_ms};
 use self::inbox::Inbox;
 use self::keep::Batch;
 use self::links::Link;
+use self::refusals::CODE_NOT_ADMITTED;
 use self::slots::Done;
 
 pub use self::install::inspect_report;
@@ -53,6 +54,7 @@ mod own_state;
 mod pings;
 mod plugin_rows;
 mod reach;
+mod refusals;
 mod slots;
 mod trials;
 mod trust;
@@ -126,6 +128,7 @@ pub(crate) struct Driver {
     names_stale: bool,
     told: members::Told,
     reach: reach::Reach,
+    refusals: refusals::Refusals,
     own_state: own_state::OwnState,
     ready_after: Duration,
     rates: plugin_rows::Rates,
@@ -163,6 +166,7 @@ impl Driver {
             names_stale: true,
             told: members::Told::default(),
             reach: reach::Reach::new(began),
+            refusals: refusals::Refusals::default(),
             own_state: own_state::OwnState::new(began),
             ready_after,
             rates: plugin_rows::Rates::default(),
@@ -309,6 +313,9 @@ impl Driver {
                         *self.framing_violations.entry(violation.name()).or_default() += 1;
                         let violation = format!("{}: {violation}", violation.name());
                         self.tell(EventKind::LinkViolation { node, addr, violation });
+                    } else if let DownReason::Remote { code: CODE_NOT_ADMITTED, .. } = reason {
+                        let node = link.node;
+                        self.on_not_admitted(node);
                     }
                 }
                 self.inputs.push(Input::LinkDown { peer });
@@ -401,14 +408,25 @@ impl Driver {
             Disconnect::Violation(violation) => format!("{}: {violation}", violation.name()),
             other => other.to_string(),
         };
-        let code = if matches!(reason, Disconnect::Violation(_)) { CODE_VIOLATION } else { CODE_REFUSED };
+        let code = match reason {
+            Disconnect::Violation(_) => CODE_VIOLATION,
+            Disconnect::NotAdmitted => CODE_NOT_ADMITTED,
+            _ => CODE_REFUSED,
+        };
         link.down = Some(text.clone());
         let (id, node, addr) = (link.id, link.node, link.addr.clone());
         for transport in &self.parts.transports {
             transport.close(id, code, &text);
         }
-        if matches!(reason, Disconnect::Violation(_)) {
-            self.tell(EventKind::LinkViolation { node: Some(node.to_string()), addr, violation: text });
+        match reason {
+            Disconnect::Violation(_) => {
+                self.tell(EventKind::LinkViolation { node: Some(node.to_string()), addr, violation: text });
+            }
+            Disconnect::NotAdmitted => {
+                let name = self.name_of(&node);
+                self.tell(EventKind::LinkDenied { node, name, addr, reason: text });
+            }
+            _ => {}
         }
     }
 
@@ -420,6 +438,7 @@ impl Driver {
         self.expire_pings();
         self.expire_whys();
         self.look_for_restarts();
+        self.look_for_refusals();
         self.publish_own();
     }
 

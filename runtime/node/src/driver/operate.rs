@@ -233,7 +233,13 @@ pub(super) fn vacancy(status: &SlotStatus) -> Option<&'static str> {
     match OnFailure::from(status.on_failure) {
         _ if status.active.is_some() => None,
         OnFailure::Fallback => None,
-        OnFailure::FailClosed => Some("fail-closed: nobody answers, messages are held"),
+        OnFailure::FailClosed => Some(match PolicySlot::from_name(status.slot) {
+            Some(PolicySlot::Admission) => {
+                "fail-closed: nobody answers, no link is made but those asked for by address"
+            }
+            Some(PolicySlot::Carry) => "fail-closed: nobody answers, what may be refused is not kept",
+            _ => "fail-closed: nobody answers, messages are held",
+        }),
         OnFailure::FailOpen => Some("fail-open: everything is let through"),
     }
 }

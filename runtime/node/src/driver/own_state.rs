@@ -74,13 +74,16 @@ impl Load {
 impl Driver {
     /// Tells what has changed.
     pub(super) fn publish_own(&mut self) {
-        let mut state: Vec<(String, String)> = PolicySlot::ALL
-            .iter()
-            .map(|slot| {
-                let active = self.parts.plugins.set.status(*slot).active;
-                (format!("slot.{}", slot.name()), named(slot.name(), active.as_ref()))
-            })
-            .collect();
+        let mut state: Vec<(String, String)> = Vec::new();
+        for slot in PolicySlot::ALL {
+            let active = self.parts.plugins.set.status(slot).active;
+            let key = format!("slot.{}", slot.name());
+            // A record has little room, and most nodes leave these two to their native built-ins.
+            let is_quiet = matches!(slot, PolicySlot::Admission | PolicySlot::Carry);
+            if !is_quiet || active.is_some() || self.own_state.told.contains_key(&key) {
+                state.push((key, named(slot.name(), active.as_ref())));
+            }
+        }
         let handler = mesh_plugin_host::Kind::Handler.slot();
         state.push((format!("slot.{handler}"), named(handler, self.parts.plugins.bound(handler))));
         let schemes: Vec<&str> = self.parts.transports.iter().map(|transport| transport.scheme()).collect();

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use mesh_plugin_host::handler::Effect;
 use mesh_plugin_host::{
-    Carry, Kind, Loaded, OnFailure, OperateError, PolicySlot, PrepareError, Revision, SlotEvent, SlotStatus,
-    SwapError, SwapReport, Terms,
+    Kind, Loaded, OnFailure, OperateError, PolicySlot, PrepareError, Revision, SlotEvent, SlotStatus,
+    StartWith, SwapError, SwapReport, Terms,
 };
 use mesh_proto::TopicId;
 use mesh_proto::node::{Input, Publish};
@@ -92,7 +92,8 @@ impl Driver {
         }
         self.parts.plugins.check_binding(installed, unix_ms(), request.allow_downgrade)?;
         let digest = installed.revision.digest;
-        let terms = Terms { on_failure: request.on_failure.unwrap_or_default().into(), ..Terms::default() };
+        let on_failure = request.on_failure.map_or_else(|| OnFailure::of(slot), OnFailure::from);
+        let terms = Terms { on_failure, ..Terms::default() };
         let source = self.parts.plugins.source(&self.parts.store, &digest, &request.settings, terms);
         source.map_err(|error| unreadable(&error))?.ok_or_else(gone)
     }
@@ -158,12 +159,12 @@ impl Driver {
     }
 
     fn switch(&mut self, ready: Ready, request: SwapRequest, answer: Answer<Reply>) {
-        let carry = carry(&request);
+        let start_with = start_with(&request);
         let outcome = match ready {
             Ready::Handler(prepared) => {
                 let dry_run = request.dry_run;
                 let (swapped, outcome) = oneshot::channel();
-                self.parts.plugins.handler.hand(Job::Swap { prepared, carry, dry_run, answer: swapped });
+                self.parts.plugins.handler.hand(Job::Swap { prepared, start_with, dry_run, answer: swapped });
                 return self.await_handler(outcome, !dry_run, answer);
             }
             policy => self.swap_policy(policy, &request),
@@ -180,15 +181,11 @@ impl Driver {
         ready: Ready,
         request: &SwapRequest,
     ) -> Result<SwapReport, SwapError> {
-        let (now_ms, dry_run, carry) = (unix_ms(), request.dry_run, carry(request));
+        let (now_ms, dry_run, start_with) = (unix_ms(), request.dry_run, start_with(request));
         let set = &mut self.parts.plugins.set;
         match ready {
-            Ready::Routing(prepared) if dry_run => set.rehearse_routing(*prepared, now_ms, carry),
-            Ready::Routing(prepared) => set.swap_routing(*prepared, now_ms, carry),
-            Ready::Qos(prepared) if dry_run => set.rehearse_qos(*prepared, now_ms, carry),
-            Ready::Qos(prepared) => set.swap_qos(*prepared, now_ms, carry),
-            Ready::Topology(prepared) if dry_run => set.rehearse_topology(*prepared, now_ms, carry),
-            Ready::Topology(prepared) => set.swap_topology(*prepared, now_ms, carry),
+            Ready::Policy(prepared) if dry_run => set.rehearse(*prepared, now_ms, start_with),
+            Ready::Policy(prepared) => set.swap(*prepared, now_ms, start_with),
             Ready::Handler(_) => unreachable!("a handler's slot is its thread's"),
         }
     }
@@ -454,7 +451,7 @@ fn rehearsed(status: &SlotStatus, new: Option<&Revision>) -> Reply {
 pub(super) fn slot_named(text: &str) -> Result<Kind, ApiError> {
     crate::plugins::SLOTS.into_iter().find(|kind| kind.slot() == text).ok_or_else(|| {
         ApiError::new(&code::NO_SUCH_SLOT, format!("there is no slot '{text}'"))
-            .fact("slots", "route, qos, topology, beacon")
+            .fact("slots", crate::plugins::SLOTS.map(Kind::slot).join(", "))
             .help("meshctl plugin list")
     })
 }
@@ -463,10 +460,10 @@ pub(super) fn policy_slot(kind: Kind) -> Option<PolicySlot> {
     PolicySlot::from_name(kind.slot())
 }
 
-fn carry(request: &SwapRequest) -> Carry {
+fn start_with(request: &SwapRequest) -> StartWith {
     match request.old_state {
-        OldState::Keep => Carry::Keep,
-        OldState::Reset => Carry::Reset,
+        OldState::Keep => StartWith::Keep,
+        OldState::Reset => StartWith::Reset,
     }
 }
 

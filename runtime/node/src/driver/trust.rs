@@ -2,7 +2,7 @@
 
 use mesh_plugin_host::sign::PublicKey;
 use mesh_plugin_host::trust::{ChangeError, Entry, Pattern, TrustList};
-use mesh_plugin_host::{Revision, SlotStatus, Withdrawn};
+use mesh_plugin_host::{OnFailure, Revision, SlotStatus, Withdrawn};
 
 use super::Driver;
 use super::clock::unix_ms;
@@ -74,15 +74,24 @@ impl Driver {
     /// A revision left its slot because its signer was revoked.
     pub(super) fn on_withdrawn(&mut self, withdrawn: &Withdrawn, told: Option<&SlotStatus>) {
         let Withdrawn { slot, revision, successor } = withdrawn;
+        let status = self.status_of(slot, told);
+        let vacant = status.as_ref().filter(|_| successor.is_none()).map(|status| status.on_failure);
+        let closed = vacant.filter(|mode| *mode != OnFailure::Fallback);
         let next = plugin_ref(slot, successor.as_ref());
         self.tell(EventKind::PluginRevoked {
             slot: (*slot).to_owned(),
             plugin: plugin_ref(slot, Some(revision)),
             key: self.revoked_signer(revision).map(|key| key.to_string()).unwrap_or_default(),
-            successor: next.to_string(),
+            successor: closed.map_or_else(|| next.to_string(), |mode| format!("nobody ({mode})")),
         });
-        self.tell(EventKind::PluginRolledBack { slot: (*slot).to_owned(), plugin: next, automatic: true });
-        if let Some(status) = self.status_of(slot, told) {
+        if closed.is_none() {
+            self.tell(EventKind::PluginRolledBack {
+                slot: (*slot).to_owned(),
+                plugin: next,
+                automatic: true,
+            });
+        }
+        if let Some(status) = status {
             self.note_binding(&status);
         }
     }

@@ -307,6 +307,7 @@ fn fate_name(fate: &Fate) -> &'static str {
     match fate {
         Fate::Sent(_) => "sent",
         Fate::Held => "held",
+        Fate::NotCarried => "not-carried",
         Fate::Delivered => "delivered",
         Fate::Refused => "refused",
         Fate::HopLimit => "hop-limit",
@@ -324,6 +325,7 @@ fn reason(fate: &Fate, to: &[String], judged: Option<Judged>, is_clamped: bool) 
         Fate::Sent(_) if to.len() > 1 => format!("passed on to {} neighbours", to.len()),
         Fate::Sent(_) => by.to_owned(),
         Fate::Held => "no way to the recipient is known, or the policy holds it".to_owned(),
+        Fate::NotCarried => "no way is known, and the carry policy does not keep it".to_owned(),
         Fate::Delivered => "it is for this node".to_owned(),
         Fate::Refused => "a policy drops it".to_owned(),
         Fate::HopLimit => "it has crossed as many links as it may".to_owned(),

@@ -7,5 +7,6 @@ mod keys;
 mod kit;
 mod mesh;
 mod power;
+mod slots;
 mod store;
 mod transport;

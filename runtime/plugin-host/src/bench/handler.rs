@@ -9,7 +9,7 @@ use crate::handler::{Event, HandlerSlot, Message, Outcome, prepare_handler};
 use crate::load::{Grants, Loaded, load};
 use crate::sandbox::Kv;
 use crate::settings::Settings;
-use crate::slot::Carry;
+use crate::slot::StartWith;
 
 /// What every handler is asked, known or not: a timer that it may not have set, a message, a command.
 const EVENTS: [&str; 3] = ["timer", "message", "command"];
@@ -51,7 +51,7 @@ pub(super) fn events(
 
 fn slot(engine: &Engine, loaded: &Loaded, settings: &Settings) -> Result<HandlerSlot, BenchError> {
     let mut slot = HandlerSlot::new(engine, [7; 32], "bench", Kv::new());
-    slot.swap(prepare_handler(loaded, slot.identity(), settings)?, 0, Carry::Reset)?;
+    slot.swap(prepare_handler(loaded, slot.identity(), settings)?, 0, StartWith::Reset)?;
     Ok(slot)
 }
 

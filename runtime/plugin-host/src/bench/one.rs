@@ -6,18 +6,20 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use mesh_proto::policy::native::Native;
-use mesh_proto::policy::{Policies, View};
+use mesh_proto::policy::{Policies, View, Visitor};
 
-use super::{ASKER, BenchError, Message, candidates, compare, handler, messages, view};
+use super::{
+    ASKER, BenchError, Message, PLACE, ROOM, candidates, compare, handler, messages, runs, view, visitors,
+};
 use crate::call::{Call, call_within};
 use crate::engine::Engine;
 use crate::limits::SETUP;
-use crate::load::{Grants, Kind, Loaded, load};
-use crate::set::{PolicySet, PolicySlot, prepare_qos, prepare_routing, prepare_topology};
+use crate::load::{Grants, Loaded, load};
+use crate::set::{PolicySet, PolicySlot, prepare};
 use crate::settings::Settings;
-use crate::slot::Carry;
+use crate::slot::StartWith;
 
-/// Messages of a call that are measured; for parents, candidates.
+/// Messages of a call that are measured; candidates, visitors or runs, where those are decided on.
 const BATCHES: [usize; 3] = [1, 64, 1024];
 /// Calls whose times are taken one by one, at most, and for how long.
 const CALLS: usize = 20_000;
@@ -39,7 +41,7 @@ pub struct PluginBench {
 pub struct CallRow {
     /// The function of the interface; for a handler, the event.
     pub call: &'static str,
-    /// Messages, candidates or events of a call.
+    /// Messages, candidates, visitors, runs or events of a call.
     pub batch: usize,
     /// Calls in a second, by the median.
     pub calls_per_s: f64,
@@ -72,11 +74,9 @@ pub fn plugin(
 ) -> Result<PluginBench, BenchError> {
     let loaded = load(engine, component, Grants::ALL)?;
     let counted = load(metered, component, Grants::ALL)?;
-    match loaded.kind() {
-        Kind::Routing => policy(engine, PolicySlot::Route, &loaded, &counted, settings),
-        Kind::Qos => policy(engine, PolicySlot::Qos, &loaded, &counted, settings),
-        Kind::Topology => policy(engine, PolicySlot::Topology, &loaded, &counted, settings),
-        Kind::Handler => handler::events(engine, &loaded, &counted, settings),
+    match PolicySlot::from_name(loaded.kind().slot()) {
+        Some(slot) => policy(engine, slot, &loaded, &counted, settings),
+        None => handler::events(engine, &loaded, &counted, settings),
     }
 }
 
@@ -88,12 +88,7 @@ fn policy(
     settings: &Settings,
 ) -> Result<PluginBench, BenchError> {
     let mut set = PolicySet::new(engine);
-    let carry = Carry::Reset;
-    match slot {
-        PolicySlot::Route => set.swap_routing(prepare_routing(loaded, settings)?, 0, carry)?,
-        PolicySlot::Qos => set.swap_qos(prepare_qos(loaded, settings)?, 0, carry)?,
-        PolicySlot::Topology => set.swap_topology(prepare_topology(loaded, settings)?, 0, carry)?,
-    };
+    set.swap(prepare(loaded, settings)?, 0, StartWith::Reset)?;
     let (messages, view) = (messages(), view());
     let mut native = Native::default();
     set.observe(0, &view);
@@ -114,16 +109,8 @@ fn policy(
         });
     }
     match set.status(slot).fallbacks {
-        0 => Ok(PluginBench { baseline: native_name(slot), rows }),
+        0 => Ok(PluginBench { baseline: slot.native_name(), rows }),
         _ => Err(BenchError::FellBack { slot: slot.name() }),
-    }
-}
-
-fn native_name(slot: PolicySlot) -> &'static str {
-    match slot {
-        PolicySlot::Route => "native/fastest",
-        PolicySlot::Qos => "native/as-asked",
-        PolicySlot::Topology => "native/weighted",
     }
 }
 
@@ -132,6 +119,8 @@ fn function(slot: PolicySlot) -> &'static str {
         PolicySlot::Route => "decide",
         PolicySlot::Qos => "classify",
         PolicySlot::Topology => "score",
+        PolicySlot::Admission => "admit",
+        PolicySlot::Carry => "carry",
     }
 }
 
@@ -171,6 +160,10 @@ fn fuel(
         PolicySlot::Topology => {
             vec![spoken("score", vec!["1".into(), asker_text(), candidates_text(batch)])]
         }
+        PolicySlot::Admission => {
+            vec![spoken("admit", vec!["1".into(), place_text(), visitors_text(batch)])]
+        }
+        PolicySlot::Carry => vec![spoken("carry", vec!["1".into(), room_text(), runs_text(batch)])],
     };
     instructions(counted, settings, &calls)
 }
@@ -259,5 +252,50 @@ fn candidates_text(batch: &[Message]) -> String {
         column("up-s", &of.up_s),
         column("children", &of.children),
         column("max-children", &of.max_children),
+    ])
+}
+
+fn place_text() -> String {
+    format!(
+        "{{links: {}, least: {}, most: {}, members: {}}}",
+        PLACE.links, PLACE.least, PLACE.most, PLACE.members
+    )
+}
+
+fn visitors_text(batch: &[Message]) -> String {
+    let visitor = |visitor: &Visitor| {
+        let labels: Vec<String> =
+            visitor.labels.iter().map(|(key, value)| format!("{{key: {key:?}, value: {value:?}}}")).collect();
+        format!(
+            "{{node: {:?}, name: {:?}, labels: [{}], health: unknown, approach: inbound}}",
+            visitor.node.0,
+            visitor.name,
+            labels.join(", ")
+        )
+    };
+    let rows: Vec<String> = visitors(batch).iter().map(visitor).collect();
+    format!("[{}]", rows.join(", "))
+}
+
+fn room_text() -> String {
+    format!(
+        "{{messages: {}, bytes: {}, most-bytes: {}, most-messages-each: {}, most-bytes-each: {}}}",
+        ROOM.messages, ROOM.bytes, ROOM.most_bytes, ROOM.most_messages_each, ROOM.most_bytes_each
+    )
+}
+
+fn runs_text(batch: &[Message]) -> String {
+    let of = runs(batch);
+    record(&[
+        column("dest", &of.dest),
+        column("class", &of.class),
+        column("messages", &of.messages),
+        column("bytes", &of.bytes),
+        column("age-ms", &of.age_ms),
+        column("left-ms", &of.left_ms),
+        column("is-own", &of.is_own),
+        column("is-durable", &of.is_durable),
+        column("waiting-messages", &of.waiting_messages),
+        column("waiting-bytes", &of.waiting_bytes),
     ])
 }

@@ -3,6 +3,7 @@
 use mesh_proto::policy::{Asker, Candidates, Load, QosBatch, RouteBatch, Shares, View};
 use serde::{Deserialize, Serialize};
 
+use super::{Admitted, Carried};
 use crate::compare::Answers;
 use crate::limits::VIEW_ROWS;
 use crate::load::Revision;
@@ -74,6 +75,10 @@ pub enum Event {
     Divide(Divided),
     /// Scores were asked for.
     Score(Scored),
+    /// It was asked whom there may be links to.
+    Admit(Admitted),
+    /// It was asked what is kept for nodes that cannot be reached.
+    Carry(Carried),
     /// The host overruled a row of an earlier answer.
     Clamp(Overruled),
     /// A canary decided for rows of an earlier call.
@@ -383,6 +388,8 @@ impl Event {
                 all_of(call.class.len(), &[call.size.len(), call.age_ms.len(), call.tag.len()])
             }
             Event::Score(call) => call.is_whole(),
+            Event::Admit(call) => call.is_whole(),
+            Event::Carry(call) => call.is_whole(),
             Event::Start(_) | Event::Divide(_) | Event::Clamp(_) | Event::Tried(_) | Event::Lost { .. } => {
                 true
             }
@@ -396,14 +403,17 @@ impl Event {
             Event::Classify(call) => Some((call.told, Answers::Classes(&call.answers))),
             Event::Divide(call) => Some((call.told, Answers::Shares(call.shares()))),
             Event::Score(call) => Some((call.told, Answers::Scores(&call.answers))),
+            Event::Admit(call) => Some((call.told, Answers::Admissions(&call.answers))),
+            Event::Carry(call) => Some((call.told, Answers::Worths(&call.answers))),
             _ => None,
         }
     }
 
     /// Returns the inputs of one row of a call, by name.
-    pub fn inputs(&self, row: usize) -> Vec<(&'static str, u64)> {
-        let word = |column: &[u32]| column.get(row).copied().map_or(0, u64::from);
-        let byte = |column: &[u8]| column.get(row).copied().map_or(0, u64::from);
+    pub fn inputs(&self, row: usize) -> Vec<(&'static str, Shown)> {
+        let word = |column: &[u32]| Shown::Number(column.get(row).copied().map_or(0, u64::from));
+        let byte = |column: &[u8]| Shown::Number(column.get(row).copied().map_or(0, u64::from));
+        let sum = |column: &[u64]| Shown::Number(column.iter().sum());
         match self {
             Event::Route(call) => vec![
                 ("dest", word(&call.dest)),
@@ -418,9 +428,9 @@ impl Event {
                 ("tag", word(&call.tag)),
             ],
             Event::Divide(call) => vec![
-                ("sent_bytes", call.sent_bytes.iter().sum()),
-                ("queued_bytes", call.queued_bytes.iter().sum()),
-                ("dropped", call.dropped.iter().sum()),
+                ("sent_bytes", sum(&call.sent_bytes)),
+                ("queued_bytes", sum(&call.queued_bytes)),
+                ("dropped", sum(&call.dropped)),
             ],
             Event::Score(call) => vec![
                 ("node", word(&call.node)),
@@ -433,24 +443,47 @@ impl Event {
                 ("up_s", word(&call.up_s)),
                 ("children", word(&call.children)),
             ],
+            Event::Admit(call) => call.inputs(row),
+            Event::Carry(call) => vec![
+                ("dest", word(&call.dest)),
+                ("class", byte(&call.class)),
+                ("messages", word(&call.messages)),
+                ("bytes", word(&call.bytes)),
+                ("age_ms", word(&call.age_ms)),
+                ("left_ms", word(&call.left_ms)),
+                ("is_own", byte(&call.is_own)),
+                ("is_durable", byte(&call.is_durable)),
+                ("waiting_messages", word(&call.waiting_messages)),
+                ("waiting_bytes", word(&call.waiting_bytes)),
+            ],
             _ => Vec::new(),
         }
     }
 }
 
-fn all_of(rows: usize, columns: &[usize]) -> bool {
+pub(super) fn all_of(rows: usize, columns: &[usize]) -> bool {
     columns.iter().all(|column| *column == rows)
 }
 
+/// A value of a call's input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Shown {
+    /// Of a column of numbers.
+    Number(u64),
+    /// What a node says of itself, or its key.
+    Text(String),
+}
+
 /// Bytes as hex digits.
-mod hex {
+pub(super) mod hex {
     use serde::{Deserialize, Deserializer, Serializer, de};
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], out: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], out: S) -> Result<S::Ok, S::Error> {
         out.serialize_str(&bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(from)?;
         let (pairs, rest) = text.as_bytes().as_chunks::<2>();
         let digit = |digit: u8| char::from(digit).to_digit(16).map(|value| value as u8);

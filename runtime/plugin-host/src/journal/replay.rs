@@ -4,7 +4,7 @@
 use mesh_proto::policy::View;
 use serde::Serialize;
 
-use super::{Binding, By, Entry, Event, Start, With};
+use super::{Binding, By, Entry, Event, Shown, Start, With};
 use crate::compare::{Answers, Difference, differences};
 use crate::fault::Fault;
 use crate::load::{Kind, Loaded};
@@ -33,7 +33,7 @@ pub enum Against<'a> {
 pub struct Replay {
     /// Calls that were made again.
     pub calls: u64,
-    /// Decisions in them: messages, candidates, or shares.
+    /// Decisions in them: messages, candidates, visitors, runs, or shares.
     pub decisions: u64,
     /// Calls with a decision that differs.
     pub differing_calls: u64,
@@ -65,7 +65,7 @@ pub struct Example {
     /// The row of the call.
     pub row: usize,
     /// What was decided on, by column.
-    pub inputs: Vec<(&'static str, u64)>,
+    pub inputs: Vec<(&'static str, Shown)>,
     /// What is recorded.
     pub recorded: String,
     /// What it is now.
@@ -180,7 +180,12 @@ impl<'a> Player<'a> {
                 Ok(())
             }
             Event::Clamp(_) | Event::Tried(_) => Ok(()),
-            Event::Route(_) | Event::Classify(_) | Event::Divide(_) | Event::Score(_) => self.on_call(entry),
+            Event::Route(_)
+            | Event::Classify(_)
+            | Event::Divide(_)
+            | Event::Score(_)
+            | Event::Admit(_)
+            | Event::Carry(_) => self.on_call(entry),
         }
     }
 

@@ -1,4 +1,6 @@
-use mesh_proto::policy::Class;
+use mesh_proto::NodeId;
+use mesh_proto::members::MemberState;
+use mesh_proto::policy::{Approach, CarryRow, Class, MAX_VISITORS};
 
 use super::*;
 
@@ -26,6 +28,23 @@ fn every_kind_of_entry_is_read_as_it_was_written() {
     let candidates = Candidates { node: vec![9], max_children: vec![10], ..Candidates::default() };
     let mut classes = QosBatch::default();
     classes.push(Class::High, 5, 6, 7);
+    let place = Place { links: 1, least: 2, most: 3, members: 4 };
+    let visitors = visitors();
+    let room =
+        Room { messages: 1, bytes: 2, most_bytes: u64::MAX, most_messages_each: 3, most_bytes_each: 4 };
+    let mut runs = CarryBatch::default();
+    runs.push(CarryRow {
+        dest: 1,
+        class: Class::Low,
+        messages: 2,
+        bytes: 3,
+        age_ms: 4,
+        left_ms: 5,
+        is_own: true,
+        is_durable: false,
+        waiting_messages: 6,
+        waiting_bytes: 7,
+    });
 
     journal.start(1, None, With::State, Some(&state));
     journal.observe(2, &view);
@@ -34,9 +53,11 @@ fn every_kind_of_entry_is_read_as_it_was_written() {
     journal.classified(4, Told { by: By::Native, cost_ns: None }, &classes, &[2]);
     journal.divided(5, told(), &load, greedy);
     journal.scored(6, told(), (&asker, &candidates), &[77]);
+    journal.admitted(7, told(), (&place, &visitors), &[true, false]);
+    journal.carried(8, told(), (&room, &runs), &[0]);
 
     let page = journal.page(0, usize::MAX);
-    assert_eq!((page.next, page.end, page.missed, page.entries.len()), (7, 7, 0, 7));
+    assert_eq!((page.next, page.end, page.missed, page.entries.len()), (9, 9, 0, 9));
     let events: Vec<&Event> = page.entries.iter().map(|entry| &entry.event).collect();
     assert_eq!(*events[0], Event::Start(Start { with: With::State, version: 7, state: state.bytes }));
     let Event::Observe(seen) = events[1] else { panic!("{:?}", events[1]) };
@@ -54,8 +75,59 @@ fn every_kind_of_entry_is_read_as_it_was_written() {
     assert_eq!(divided.applied_guaranteed, greedy.clamped().guaranteed);
     let Event::Score(scored) = events[6] else { panic!("{:?}", events[6]) };
     assert_eq!((scored.asker(), scored.candidates(), &scored.answers[..]), (asker, candidates, &[77][..]));
+    let Event::Admit(admitted) = events[7] else { panic!("{:?}", events[7]) };
+    assert_eq!(
+        (admitted.place(), admitted.visitors(), admitted.is_whole()),
+        (place, visitors.to_vec(), true)
+    );
+    assert_eq!(admitted.answers, [true, false]);
+    let Event::Carry(carried) = events[8] else { panic!("{:?}", events[8]) };
+    assert_eq!((carried.room(), carried.batch(), &carried.answers[..]), (room, runs, &[0][..]));
     let times: Vec<u64> = page.entries.iter().map(|entry| entry.now_ms).collect();
-    assert_eq!(times, [1, 2, 3, 3, 4, 5, 6]);
+    assert_eq!(times, [1, 2, 3, 3, 4, 5, 6, 7, 8]);
+}
+
+/// One that says something of itself, and one of whom nothing is known.
+fn visitors() -> [Visitor; 2] {
+    let labels = [("a", ""), ("région", "eu")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let known = Visitor {
+        node: NodeId([1; 32]),
+        name: "näme".into(),
+        labels: labels.into(),
+        health: Some(MemberState::Left),
+        approach: Approach::Standing,
+    };
+    let unknown = Visitor {
+        node: NodeId([2; 32]),
+        name: String::new(),
+        labels: Vec::new(),
+        health: None,
+        approach: Approach::Inbound,
+    };
+    [known, unknown]
+}
+
+/// A file may say anything: what no node writes is not replayed.
+#[test]
+fn visitors_that_no_node_asks_about_are_not_whole() {
+    let mut journal = Journal::new(1 << 20);
+    journal.admitted(1, told(), (&Place::default(), &visitors()), &[true, true]);
+    let Event::Admit(whole) = journal.page(0, usize::MAX).entries.remove(0).event else { panic!("no call") };
+    let changes: [fn(&mut Admitted); 6] = [
+        |call| call.health[0] = 5,
+        |call| call.approach[1] = 3,
+        |call| drop(call.name.pop()),
+        |call| call.labels.push(Vec::new()),
+        |call| call.name[0] = "x".repeat(crate::limits::VISITOR_BYTES + 1),
+        |call| call.node.resize(MAX_VISITORS + 1, Key::of([0; 32])),
+    ];
+    assert!(whole.is_whole());
+    for (at, change) in changes.iter().enumerate() {
+        let mut call = whole.clone();
+        change(&mut call);
+
+        assert!(!call.is_whole(), "change {at}");
+    }
 }
 
 #[test]

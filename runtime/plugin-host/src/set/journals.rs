@@ -10,20 +10,16 @@ impl PolicySet {
     /// [`JOURNAL_BYTES`](crate::limits::JOURNAL_BYTES). Call it before the first plugin is bound, so that the
     /// journal knows what each began with.
     pub fn keep_journal(&mut self, bytes: usize, now_ms: u64) {
-        self.routing.keep_journal(bytes, now_ms, &self.view);
-        self.qos.keep_journal(bytes, now_ms, &());
-        self.topology.keep_journal(bytes, now_ms, &());
+        for slot in PolicySlot::ALL {
+            with!(self, slot, |slot, context| slot.keep_journal(bytes, now_ms, context));
+        }
     }
 
     /// Writes the state of a slot's plugin into its journal, so that a replay can begin here, and shows it the
     /// neighbours and ways again. What is read from the returned number on begins with that.
     pub fn anchor_journal(&mut self, slot: PolicySlot, now_ms: u64) -> Option<u64> {
         let from = self.journal(slot)?.end();
-        match slot {
-            PolicySlot::Route => self.routing.anchor(now_ms, &self.view),
-            PolicySlot::Qos => self.qos.anchor(now_ms, &()),
-            PolicySlot::Topology => self.topology.anchor(now_ms, &()),
-        }
+        with!(self, slot, |slot, context| slot.anchor(now_ms, context));
         Some(from)
     }
 
@@ -49,11 +45,7 @@ impl PolicySet {
     }
 
     fn journal(&self, slot: PolicySlot) -> Option<&Journal> {
-        match slot {
-            PolicySlot::Route => self.routing.journal(),
-            PolicySlot::Qos => self.qos.journal(),
-            PolicySlot::Topology => self.topology.journal(),
-        }
+        of!(self, slot, |slot| slot.journal())
     }
 
     #[inline]

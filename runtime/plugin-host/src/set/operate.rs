@@ -4,26 +4,6 @@ use super::{PolicySet, PolicySlot};
 use crate::slot::{LogLine, OperateError};
 use crate::terms::{OnFailure, Terms};
 
-/// Does the same with whichever slot is meant, and what its plugin has to be told.
-macro_rules! with {
-    ($set:ident, $which:expr, |$slot:ident, $context:ident| $do:expr) => {
-        match $which {
-            PolicySlot::Route => {
-                let ($slot, $context) = (&mut $set.routing, &$set.view);
-                $do
-            }
-            PolicySlot::Qos => {
-                let ($slot, $context) = (&mut $set.qos, &());
-                $do
-            }
-            PolicySlot::Topology => {
-                let ($slot, $context) = (&mut $set.topology, &());
-                $do
-            }
-        }
-    };
-}
-
 impl PolicySet {
     /// Lets the native built-in answer, and keeps the plugin with its state. Ends a trial.
     ///

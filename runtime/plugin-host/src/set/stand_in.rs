@@ -3,7 +3,8 @@
 
 use mesh_proto::policy::native::{self, Native};
 use mesh_proto::policy::{
-    ABSTAIN, Asker, Candidates, Class, DROP, HOLD, Load, MAX_SCORE, QosBatch, RouteBatch, TOPIC_BIT,
+    ABSTAIN, Approach, Asker, Candidates, CarryBatch, Class, DROP, HOLD, Load, MAX_SCORE, Place, QosBatch,
+    REFUSE, Room, RouteBatch, TOPIC_BIT, Visitor,
 };
 
 use crate::input::Input;
@@ -44,6 +45,29 @@ pub(super) fn score(mode: OnFailure, asker: &Asker, candidates: &Candidates, sco
     scores.resize(candidates.len(), same);
 }
 
+/// Closed makes no link, and keeps those that there are: a plugin that fails must not tear the mesh apart.
+pub(super) fn admit(mode: OnFailure, visitors: &[Visitor]) -> Vec<bool> {
+    let mut answers = Vec::with_capacity(visitors.len());
+    match mode {
+        OnFailure::Fallback | OnFailure::FailOpen => native::admit(visitors, &mut answers),
+        OnFailure::FailClosed => {
+            answers.extend(visitors.iter().map(|visitor| visitor.approach == Approach::Standing));
+        }
+    }
+    answers
+}
+
+/// Closed refuses whatever may be refused, open keeps everything as the native built-in does.
+pub(super) fn carry(mode: OnFailure, batch: &CarryBatch, worths: &mut Vec<u8>) {
+    match mode {
+        OnFailure::Fallback | OnFailure::FailOpen => native::carry(batch, worths),
+        OnFailure::FailClosed => {
+            worths.clear();
+            worths.resize(batch.len(), REFUSE);
+        }
+    }
+}
+
 pub(super) fn route_digest(now_ms: u64, batch: &RouteBatch, links: usize) -> [u8; 32] {
     let input = Input::of("decide", now_ms).number(links as u64);
     input.numbers(&batch.dest).numbers(&batch.ingress).numbers(&batch.size).bytes(&batch.class).digest()
@@ -69,4 +93,27 @@ pub(super) fn score_digest(now_ms: u64, asker: &Asker, rows: &Candidates) -> [u8
     let input = input.numbers(&rows.cores).numbers(&rows.memory_mb).numbers(&rows.uplink_mbps);
     let input = input.numbers(&rows.distance_m).numbers(&rows.rtt_us).numbers(&rows.up_s);
     input.numbers(&rows.children).numbers(&rows.max_children).digest()
+}
+
+pub(super) fn admit_digest(now_ms: u64, place: &Place, visitors: &[Visitor]) -> [u8; 32] {
+    let Place { links, least, most, members } = *place;
+    let input = Input::of("admit", now_ms).numbers(&[links, least, most, members]);
+    let visitors = visitors.iter().fold(input, |input, visitor| {
+        // As in the call: nothing known is before everything that can be.
+        let health = visitor.health.map_or(0, |state| state as u8 + 1);
+        let input = input.bytes(&visitor.node.0).bytes(visitor.name.as_bytes());
+        let input = input.bytes(&[health, visitor.approach as u8]).number(visitor.labels.len() as u64);
+        let labels = visitor.labels.iter();
+        labels.fold(input, |input, (key, value)| input.bytes(key.as_bytes()).bytes(value.as_bytes()))
+    });
+    visitors.digest()
+}
+
+pub(super) fn carry_digest(now_ms: u64, room: &Room, rows: &CarryBatch) -> [u8; 32] {
+    let input = Input::of("carry", now_ms).number(room.messages).number(room.bytes);
+    let input = input.number(room.most_bytes).number(room.most_messages_each).number(room.most_bytes_each);
+    let input = input.numbers(&rows.dest).bytes(&rows.class).numbers(&rows.messages).numbers(&rows.bytes);
+    let input =
+        input.numbers(&rows.age_ms).numbers(&rows.left_ms).bytes(&rows.is_own).bytes(&rows.is_durable);
+    input.numbers(&rows.waiting_messages).numbers(&rows.waiting_bytes).digest()
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use mesh_proto::policy::{Asker, Candidates, Load, QosBatch, RouteBatch, Shares, View};
+use mesh_proto::policy::{QosBatch, RouteBatch, View};
 
 use super::{PolicySet, PolicySlot};
 use crate::load::Revision;
@@ -99,27 +99,19 @@ impl Trials {
         None
     }
 
+    /// Shows a call to whoever is in the shadow of a slot: all but those of which a canary has a share.
     #[cold]
-    pub(super) fn divided(&mut self, now_ms: u64, took: Duration, load: &Load, shares: Shares) {
-        // A canary has flows, and shares are of a link.
-        let Some(trial) = self.of(PolicySlot::Qos) else { return };
-        trial
-            .shadow(now_ms, took, 1, || Call { asked: Asked::Divide(*load), answer: Answer::Divide(shares) });
-    }
-
-    #[cold]
-    pub(super) fn scored(
+    pub(super) fn shadowed(
         &mut self,
+        slot: PolicySlot,
         now_ms: u64,
         took: Duration,
-        (asker, candidates): (&Asker, &Candidates),
-        scores: &[u32],
+        rows: u64,
+        call: impl FnOnce() -> Call,
     ) {
-        let Some(trial) = self.of(PolicySlot::Topology) else { return };
-        trial.shadow(now_ms, took, candidates.len() as u64, || Call {
-            asked: Asked::Score(*asker, candidates.clone()),
-            answer: Answer::Score(scores.to_vec()),
-        });
+        if let Some(trial) = self.of(slot) {
+            trial.shadow(now_ms, took, rows, call);
+        }
     }
 }
 
@@ -199,13 +191,5 @@ impl PolicySet {
             return Ok(None);
         }
         Ok(self.peek_state(slot).map_err(crate::slot::SwapError::OldFailed)?)
-    }
-
-    fn active(&self, slot: PolicySlot) -> Option<&Revision> {
-        match slot {
-            PolicySlot::Route => self.routing.revision(),
-            PolicySlot::Qos => self.qos.revision(),
-            PolicySlot::Topology => self.topology.revision(),
-        }
     }
 }

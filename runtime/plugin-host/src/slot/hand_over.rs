@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::bound::{Bound, Checkpoint};
-use super::{Carry, Guest, LogLevel, Prepared, Slot, SlotEvent, State, SwapError, SwapReport, Withdrawn};
+use super::{Guest, LogLevel, Prepared, Slot, SlotEvent, StartWith, State, SwapError, SwapReport, Withdrawn};
 use crate::journal::With;
 use crate::load::Revision;
 use crate::terms::OnFailure;
@@ -14,11 +14,11 @@ impl<G: Guest> Slot<G> {
         &mut self,
         prepared: Prepared<G>,
         now_ms: u64,
-        carry: Carry,
+        start_with: StartWith,
         context: &G::Context,
     ) -> Result<SwapReport, SwapError> {
         let begun = Instant::now();
-        let (bound, mut report) = self.hand_over(prepared, now_ms, carry, context)?;
+        let (bound, mut report) = self.hand_over(prepared, now_ms, start_with, context)?;
         let old = self.active.replace(bound);
         report.pause = begun.elapsed();
         let keep = old.filter(|old| old.instance.is_some());
@@ -41,11 +41,11 @@ impl<G: Guest> Slot<G> {
         &mut self,
         prepared: Prepared<G>,
         now_ms: u64,
-        carry: Carry,
+        start_with: StartWith,
         context: &G::Context,
     ) -> Result<SwapReport, SwapError> {
         let begun = Instant::now();
-        let (bound, mut report) = self.hand_over(prepared, now_ms, carry, context)?;
+        let (bound, mut report) = self.hand_over(prepared, now_ms, start_with, context)?;
         report.pause = begun.elapsed();
         self.engine.discard(bound.instance);
         Ok(report)
@@ -55,11 +55,11 @@ impl<G: Guest> Slot<G> {
         &mut self,
         prepared: Prepared<G>,
         now_ms: u64,
-        carry: Carry,
+        start_with: StartWith,
         context: &G::Context,
     ) -> Result<(Bound<G>, SwapReport), SwapError> {
         let Prepared { mut instance, origin, version, configured, .. } = prepared;
-        let (state, messages) = match self.state_to_carry(carry)? {
+        let (state, messages) = match self.state_to_carry(start_with)? {
             // A plugin without state leaves nothing that its successor could refuse.
             (Some(state), _) if state.version == 0 && state.bytes.is_empty() => (None, 0),
             carried => carried,
@@ -96,11 +96,11 @@ impl<G: Guest> Slot<G> {
     }
 
     /// Returns the state for a successor, and how many decisions it knows of.
-    fn state_to_carry(&mut self, carry: Carry) -> Result<(Option<State>, u64), SwapError> {
-        match carry {
-            Carry::Reset => Ok((None, 0)),
-            Carry::From(state) => Ok((Some(state), 0)),
-            Carry::Keep => {
+    fn state_to_carry(&mut self, start_with: StartWith) -> Result<(Option<State>, u64), SwapError> {
+        match start_with {
+            StartWith::Reset => Ok((None, 0)),
+            StartWith::From(state) => Ok((Some(state), 0)),
+            StartWith::Keep => {
                 let hot = self.hot;
                 let Some(bound) = &mut self.active else { return Ok((None, 0)) };
                 let state = bound.state(hot).map_err(SwapError::OldFailed)?;
@@ -177,7 +177,8 @@ impl<G: Guest> Slot<G> {
     }
 
     /// Takes out what must not decide any more: nothing of it can come back by a rollback. What decided before
-    /// goes on where the active one is taken out, with the state it left with, or else the native built-in.
+    /// goes on where the active one is taken out, with the state it left with, or else the native built-in; but a
+    /// slot that is closed without its plugin, unless an operator says otherwise, stays closed.
     pub(crate) fn withdraw(
         &mut self,
         is_withdrawn: &dyn Fn(&Revision) -> bool,
@@ -186,7 +187,7 @@ impl<G: Guest> Slot<G> {
     ) -> Option<Withdrawn> {
         let goes = |bound: &Bound<G>| is_withdrawn(bound.revision());
         let was_quarantined = self.quarantine.take_if(|bad| is_withdrawn(bad.revision())).is_some();
-        if was_quarantined && self.active.is_none() {
+        if was_quarantined && self.active.is_none() && !G::KIND.is_guard() {
             self.vacant = OnFailure::Fallback;
         }
         if self.previous.as_ref().and_then(Option::as_ref).is_some_and(goes) {
@@ -199,6 +200,9 @@ impl<G: Guest> Slot<G> {
         self.active = back.and_then(|mut bound| bound.resume(hot, now_ms, context).ok().map(|()| bound));
         self.after_switch(now_ms, With::Unknown);
         self.write_due(now_ms, context);
+        if self.active.is_none() && G::KIND.is_guard() {
+            self.vacant = bad.origin.terms.on_failure;
+        }
         let revision = bad.revision().clone();
         let successor = self.revision().cloned();
         tracing::error!(slot = G::KIND.slot(), plugin = %revision, "plugin withdrawn");

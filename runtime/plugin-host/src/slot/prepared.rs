@@ -49,7 +49,7 @@ impl<G: Guest> Prepared<G> {
         let blank = State { version, bytes: instance.save(limits::SETUP)? };
         instance.rehearse(limits::SETUP)?;
         instance.load(limits::SETUP, &blank).map_err(PrepareError::refuses_its_own)?;
-        let origin = Origin { loaded: loaded.clone(), identity, settings, terms: Terms::default() };
+        let origin = Origin { loaded: loaded.clone(), identity, settings, terms: Terms::of(G::KIND) };
         Ok(Prepared { instance, origin, version, configured, took: begun.elapsed() })
     }
 

@@ -12,7 +12,7 @@ use crate::terms::{Lowered, OnFailure};
 
 /// What the new revision starts with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Carry {
+pub enum StartWith {
     /// The state of the old one; if it is refused, the swap fails and the old one goes on.
     #[default]
     Keep,

@@ -9,7 +9,7 @@ use super::compared::{Answer, Asked};
 use super::{Answered, Start};
 use crate::fault::Fault;
 use crate::load::{Kind, Loaded, Revision};
-use crate::policy::{Qos, Routing, Topology};
+use crate::policy::{Admission, Carry, Qos, Routing, Topology};
 use crate::settings::Settings;
 use crate::slot::{Guest, PrepareError, Prepared, Refused, State, SwapError, hold_to};
 use crate::terms::Terms;
@@ -28,6 +28,8 @@ enum Instance {
     Routing(Routing),
     Qos(Qos),
     Topology(Topology),
+    Admission(Admission),
+    Carry(Carry),
 }
 
 impl Candidate {
@@ -41,6 +43,8 @@ impl Candidate {
             Kind::Routing => tried(loaded, settings, terms, Instance::Routing)?,
             Kind::Qos => tried(loaded, settings, terms, Instance::Qos)?,
             Kind::Topology => tried(loaded, settings, terms, Instance::Topology)?,
+            Kind::Admission => tried(loaded, settings, terms, Instance::Admission)?,
+            Kind::Carry => tried(loaded, settings, terms, Instance::Carry)?,
             is @ Kind::Handler => return Err(PrepareError::WrongKind { is, wanted: Kind::Routing }),
         };
         Ok(Candidate { instance: Some(instance), loaded: loaded.clone(), settings, terms, state: None })
@@ -102,6 +106,8 @@ impl Candidate {
             Kind::Routing => Instance::Routing(self.started(limit)?),
             Kind::Qos => Instance::Qos(self.started(limit)?),
             Kind::Topology => Instance::Topology(self.started(limit)?),
+            Kind::Admission => Instance::Admission(self.started(limit)?),
+            Kind::Carry => Instance::Carry(self.started(limit)?),
             Kind::Handler => unreachable!("a handler is no candidate"),
         };
         if let Some(state) = &self.state {
@@ -150,13 +156,15 @@ impl Instance {
             Instance::Routing(guest) => guest.load(limit, state),
             Instance::Qos(guest) => guest.load(limit, state),
             Instance::Topology(guest) => guest.load(limit, state),
+            Instance::Admission(guest) => guest.load(limit, state),
+            Instance::Carry(guest) => guest.load(limit, state),
         }
     }
 
     fn observe(&mut self, limit: Duration, now_ms: u64, view: &View) -> Result<(), Fault> {
         match self {
             Instance::Routing(guest) => guest.resume(limit, now_ms, view),
-            Instance::Qos(_) | Instance::Topology(_) => Ok(()),
+            Instance::Qos(_) | Instance::Topology(_) | Instance::Admission(_) | Instance::Carry(_) => Ok(()),
         }
     }
 
@@ -173,6 +181,12 @@ impl Instance {
             }
             (Instance::Topology(guest), Asked::Score(asker, candidates)) => {
                 guest.score(limit, now_ms, asker, candidates).map(Answer::Score)
+            }
+            (Instance::Admission(guest), Asked::Admit(place, visitors)) => {
+                guest.admit(limit, now_ms, place, visitors).map(Answer::Admit)
+            }
+            (Instance::Carry(guest), Asked::Carry(room, batch)) => {
+                guest.worth(limit, now_ms, room, batch).map(Answer::Carry)
             }
             _ => unreachable!("the calls of a trial are those of its slot"),
         }

@@ -1,17 +1,21 @@
 //! Two answers to one call of a trial: on how many rows they differ, and examples of it. Knows no plugin.
 
-use mesh_proto::policy::{Asker, Candidates, LOCAL, Load, QosBatch, RouteBatch, Shares, TOPIC_BIT};
+use mesh_proto::policy::{
+    Asker, Candidates, CarryBatch, LOCAL, Load, Place, QosBatch, Room, RouteBatch, Shares, TOPIC_BIT, Visitor,
+};
 
 use crate::compare::{Answers, Choice, Difference, differences};
+use crate::journal::approach_name;
 
 /// What a policy was asked.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "few of them live at a time, and each is looked at once")]
 pub(crate) enum Asked {
     Route(RouteBatch),
     Classify(QosBatch),
     Divide(Load),
     Score(Asker, Candidates),
+    Admit(Place, Vec<Visitor>),
+    Carry(Room, CarryBatch),
 }
 
 /// What it answered.
@@ -21,6 +25,8 @@ pub(crate) enum Answer {
     Classify(Vec<u8>),
     Divide(Shares),
     Score(Vec<u32>),
+    Admit(Vec<bool>),
+    Carry(Vec<u8>),
 }
 
 /// One input on which the two disagree, in words.
@@ -37,7 +43,7 @@ pub struct Example {
 /// What came out of a comparison.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Compared {
-    /// Decisions: messages, or one for shares and one for the choice of a parent.
+    /// Decisions: messages, visitors or runs, or one for shares and one for the choice of a parent.
     pub(crate) rows: u64,
     pub(crate) differing: u64,
     pub(crate) examples: Vec<Example>,
@@ -63,6 +69,14 @@ pub(crate) fn compare(asked: &Asked, active: &Answer, candidate: &Answer, exampl
         }
         (Asked::Score(_, candidates), Answer::Score(active), Answer::Score(candidate)) => {
             parents(candidates, [active, candidate], examples)
+        }
+        (Asked::Admit(_, visitors), Answer::Admit(active), Answer::Admit(candidate)) => {
+            let (active, candidate) = (Answers::Admissions(active), Answers::Admissions(candidate));
+            rows(active, candidate, examples, |row| visitor(&visitors[row]))
+        }
+        (Asked::Carry(_, batch), Answer::Carry(active), Answer::Carry(candidate)) => {
+            let (active, candidate) = (Answers::Worths(active), Answers::Worths(candidate));
+            rows(active, candidate, examples, |row| run(batch, row))
         }
         _ => unreachable!("a call and its two answers are of one kind"),
     }
@@ -119,6 +133,17 @@ fn aged(batch: &QosBatch, row: usize) -> String {
         tag => format!("to topic {tag:08x}"),
     };
     format!("{to}, {} B, {}, {} ms old", batch.size[row], class(batch.class[row]), batch.age_ms[row])
+}
+
+fn visitor(visitor: &Visitor) -> String {
+    let name = if visitor.name.is_empty() { "without a name" } else { &visitor.name };
+    format!("{} {name}, {}", visitor.node, approach_name(visitor.approach))
+}
+
+fn run(batch: &CarryBatch, row: usize) -> String {
+    let (messages, bytes) = (batch.messages[row], batch.bytes[row]);
+    let class = class(batch.class[row]);
+    format!("to destination {}, {messages} messages of {bytes} B, {class}", batch.dest[row])
 }
 
 fn class(number: u8) -> Choice {

@@ -1,7 +1,9 @@
 //! The built-in plugins in their slots.
 
 use mesh_plugin_host::manifest::Manifest;
-use mesh_plugin_host::{Carry, Grants, PolicySet, PolicySlot, builtin, load, prepare_qos, prepare_routing};
+use mesh_plugin_host::{
+    Grants, PolicySet, PolicySlot, StartWith, builtin, load, prepare_qos, prepare_routing,
+};
 use mesh_proto::policy::{ABSTAIN, Class, HOLD, LOCAL, Load, Policies, QosBatch, RouteBatch, TOPIC_BIT};
 
 use crate::guests::{engine, settings, text, view};
@@ -26,7 +28,7 @@ fn latency_routes_as_its_view_says() {
     let mut set = PolicySet::new(&engine());
     let latency = load(&engine(), builtin::LATENCY, Grants::NONE).unwrap();
     set.observe(0, &view());
-    set.swap_routing(prepare_routing(&latency, &settings([])).unwrap(), 0, Carry::Keep).unwrap();
+    set.swap(prepare_routing(&latency, &settings([])).unwrap(), 0, StartWith::Keep).unwrap();
     let mut batch = RouteBatch::default();
     for (dest, ingress) in [(5, LOCAL), (5, 0), (5, 1), (6, LOCAL), (TOPIC_BIT | 7, LOCAL)] {
         batch.push(dest, ingress, 100, Class::Normal);
@@ -45,7 +47,7 @@ fn class_fair_classifies_by_size_age_and_topic_and_divides_the_link() {
     let mut set = PolicySet::new(&engine());
     let fair = load(&engine(), builtin::CLASS_FAIR, Grants::NONE).unwrap();
     let rules = settings([("topic_classes", text("10=critical"))]);
-    set.swap_qos(prepare_qos(&fair, &rules).unwrap(), 0, Carry::Keep).unwrap();
+    set.swap(prepare_qos(&fair, &rules).unwrap(), 0, StartWith::Keep).unwrap();
     let mut batch = QosBatch::default();
     batch.push(Class::Normal, 100, 0, 0);
     batch.push(Class::Normal, 100, 0, 0x10);

@@ -6,29 +6,34 @@ use std::path::PathBuf;
 
 use mesh_plugin_host::handler::{Effect, Event, Outcome};
 use mesh_plugin_host::{
-    Carry, Grants, HandlerSlot, Kind, Kv, Loaded, PolicySet, PolicySlot, inspect, load, prepare_handler,
-    prepare_qos, prepare_routing, prepare_topology,
+    Grants, HandlerSlot, Kind, Kv, Loaded, PolicySet, PolicySlot, StartWith, inspect, load,
+    prepare_admission, prepare_carry, prepare_handler, prepare_qos, prepare_routing, prepare_topology,
 };
 use mesh_proto::policy::{Candidates, Class, Load, Policies, QosBatch, Shares};
 
 use crate::guests::{ask, counter, engine, hostile, settings, view};
 use crate::topology::{ASKER, candidates};
+use crate::{admission, carry};
 
 /// The texts of the interfaces that have been released, by BLAKE3: they never change again, not even a comment. A
 /// change is a new version in a directory of its own.
-const RELEASED: [(&str, &str); 5] = [
+const RELEASED: [(&str, &str); 7] = [
     ("types/types.wit", "d0ddb2ba1ac6d2006fa7df8f7aa0d133825ddb58cb74dc4346dc660c5a4efa21"),
     ("routing/routing.wit", "6195307a5f4722558b5041326a634a1506296270fe8244d42825fdbddd03e206"),
     ("qos/qos.wit", "4ebb4a8b8099ede9a7ac9e64e34237c9a5cbf108537f2d38759e192cd18fdba9"),
     ("topology/topology.wit", "866f9b222760b31691c4ab4f7489301109a6a0954071252ff9cde7830285934a"),
+    ("admission/admission.wit", "22b90b61b011a6fbda32716e9673e67b909e2cecef23df686264ebd8a70a0ce7"),
+    ("carry/carry.wit", "0372f33cf84f0124659a59c43afaa0281465a86493e8435655547587f411604f"),
     ("handler/handler.wit", "4e2835c2a0c19f70d04d40591196875a61e3ad29107e6557b7f54bd9169ae5f6"),
 ];
 
 /// Components that are kept, with the guest that each was built from.
-const KEPT: [(&str, &str); 4] = [
+const KEPT: [(&str, &str); 6] = [
     ("routing@0.1.0", "routing"),
     ("qos@0.1.0", "qos"),
     ("topology@0.1.0", "topology"),
+    ("admission@0.1.0", "admission"),
+    ("carry@0.1.0", "carry"),
     ("handler@0.1.0", "handler"),
 ];
 
@@ -82,22 +87,20 @@ fn every_slot_has_a_component_of_each_version_and_all_are_named_here() {
 fn the_routing_policy_that_was_kept_answers_row_0_and_counts_in_its_state() {
     let mut set = PolicySet::new(&engine());
     set.observe(0, &view());
-    set.swap_routing(prepare_routing(&kept("routing@0.1.0"), &settings([])).unwrap(), 0, Carry::Reset)
-        .unwrap();
+    set.swap(prepare_routing(&kept("routing@0.1.0"), &settings([])).unwrap(), 0, StartWith::Reset).unwrap();
 
     assert_eq!([ask(&mut set, 1, 4), ask(&mut set, 2, 5)], [0, 0]);
 
     assert_eq!(counter(&mut set), 9);
     assert_eq!(set.status(PolicySlot::Route).faults, 0);
-    set.swap_routing(prepare_routing(&kept("routing@0.1.0"), &settings([])).unwrap(), 3, Carry::Keep)
-        .unwrap();
+    set.swap(prepare_routing(&kept("routing@0.1.0"), &settings([])).unwrap(), 3, StartWith::Keep).unwrap();
     assert_eq!(counter(&mut set), 9, "its state is taken over");
 }
 
 #[test]
 fn the_qos_policy_that_was_kept_leaves_classes_and_divides_as_it_did() {
     let mut set = PolicySet::new(&engine());
-    set.swap_qos(prepare_qos(&kept("qos@0.1.0"), &settings([])).unwrap(), 0, Carry::Reset).unwrap();
+    set.swap(prepare_qos(&kept("qos@0.1.0"), &settings([])).unwrap(), 0, StartWith::Reset).unwrap();
     let mut batch = QosBatch::default();
     for class in Class::ALL {
         batch.push(class, 256, 0, 0);
@@ -115,8 +118,7 @@ fn the_qos_policy_that_was_kept_leaves_classes_and_divides_as_it_did() {
 #[test]
 fn the_topology_policy_that_was_kept_scores_the_battery() {
     let mut set = PolicySet::new(&engine());
-    set.swap_topology(prepare_topology(&kept("topology@0.1.0"), &settings([])).unwrap(), 0, Carry::Reset)
-        .unwrap();
+    set.swap(prepare_topology(&kept("topology@0.1.0"), &settings([])).unwrap(), 0, StartWith::Reset).unwrap();
     let candidates = Candidates { battery: vec![42, 255], ..candidates() };
     let mut scores = Vec::new();
 
@@ -127,10 +129,36 @@ fn the_topology_policy_that_was_kept_scores_the_battery() {
 }
 
 #[test]
+fn the_admission_policy_that_was_kept_lets_even_keys_in_and_counts_in_its_state() {
+    let mut set = PolicySet::new(&engine());
+    let kept = kept("admission@0.1.0");
+    set.swap(prepare_admission(&kept, &settings([])).unwrap(), 0, StartWith::Reset).unwrap();
+
+    assert_eq!(admission::ask(&mut set, 1), admission::BEHAVES);
+
+    let state = set.peek_state(PolicySlot::Admission).unwrap().unwrap();
+    assert_eq!((state.version, state.bytes), (1, 5u32.to_le_bytes().to_vec()));
+    assert_eq!(set.status(PolicySlot::Admission).faults, 0);
+}
+
+#[test]
+fn the_carry_policy_that_was_kept_goes_by_classes_and_counts_in_its_state() {
+    let mut set = PolicySet::new(&engine());
+    let kept = kept("carry@0.1.0");
+    set.swap(prepare_carry(&kept, &settings([])).unwrap(), 0, StartWith::Reset).unwrap();
+
+    assert_eq!(carry::ask(&mut set, 1), carry::BEHAVES);
+
+    let state = set.peek_state(PolicySlot::Carry).unwrap().unwrap();
+    assert_eq!((state.version, state.bytes), (1, 5u32.to_le_bytes().to_vec()));
+    assert_eq!(set.status(PolicySlot::Carry).faults, 0);
+}
+
+#[test]
 fn the_handler_that_was_kept_subscribes_puts_and_reads() {
     let mut slot = HandlerSlot::new(&engine(), [1; 32], "ada", Kv::new());
     let prepared = prepare_handler(&kept("handler@0.1.0"), slot.identity(), &settings([])).unwrap();
-    let (_, effects) = slot.swap(prepared, 0, Carry::Keep).unwrap();
+    let (_, effects) = slot.swap(prepared, 0, StartWith::Keep).unwrap();
     assert_eq!(effects, [Effect::Subscribe("hostile".into())]);
     let mut done = |name: &str, payload: &[u8]| {
         let event = Event::Command { name: name.into(), payload: payload.to_vec() };

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::{LazyLock, OnceLock};
 
 use mesh_plugin_host::{
-    Carry, Engine, Grants, Loaded, PolicySet, PolicySlot, PreparedRouting, Revision, Settings, SlotEvent,
+    Engine, Grants, Loaded, PolicySet, PolicySlot, PreparedRouting, Revision, Settings, SlotEvent, StartWith,
     Value, load, package, prepare_routing,
 };
 use mesh_proto::policy::{Class, LOCAL, Policies, RouteBatch, View};
@@ -111,7 +111,7 @@ pub fn batch(rows: usize) -> RouteBatch {
 pub fn set_with(first: PreparedRouting) -> PolicySet {
     let mut set = PolicySet::new(&engine());
     set.observe(0, &view());
-    set.swap_routing(first, 0, Carry::Reset).expect("the first one is taken");
+    set.swap(first, 0, StartWith::Reset).expect("the first one is taken");
     set.take_events();
     set
 }

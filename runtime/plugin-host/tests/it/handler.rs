@@ -2,7 +2,8 @@
 
 use mesh_plugin_host::handler::{Effect, Event, Failure, Handled, Message, Outcome};
 use mesh_plugin_host::{
-    Carry, Fault, Grants, HandlerSlot, Kv, PrepareError, SlotState, builtin, limits, load, prepare_handler,
+    Fault, Grants, HandlerSlot, Kv, PrepareError, SlotState, StartWith, builtin, limits, load,
+    prepare_handler,
 };
 
 use crate::guests::{engine, hostile, settings, text};
@@ -12,7 +13,7 @@ fn slot_with(bytes: &[u8], kv: Kv) -> (HandlerSlot, Vec<Effect>) {
     let loaded = load(&engine, bytes, Grants::ALL).unwrap();
     let mut slot = HandlerSlot::new(&engine, [1; 32], "ada", kv);
     let prepared = prepare_handler(&loaded, slot.identity(), &settings([])).unwrap();
-    let (_, effects) = slot.swap(prepared, 0, Carry::Keep).unwrap();
+    let (_, effects) = slot.swap(prepared, 0, StartWith::Keep).unwrap();
     (slot, effects)
 }
 
@@ -47,7 +48,7 @@ fn a_beacon_is_composed_on_one_node_and_seen_entering_on_another() {
     let mut bo = HandlerSlot::new(&engine(), [2; 32], "bo", Kv::new());
     let loaded = load(&engine(), builtin::BEACON, Grants::ALL).unwrap();
     let prepared = prepare_handler(&loaded, bo.identity(), &settings([])).unwrap();
-    bo.swap(prepared, 0, Carry::Keep).unwrap();
+    bo.swap(prepared, 0, StartWith::Keep).unwrap();
 
     let Outcome::Done(effects) = ada.handle(5_000, 3, Event::Timer(1)).outcome else { panic!() };
     let Some(Effect::Publish { topic, payload, .. }) =

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use mesh_hostile::{Shape, encode};
 use mesh_plugin_host::{
-    Carry, Engine, Fault, Grants, PolicySet, PolicySlot, PrepareError, Refusal, SlotEvent, SlotState,
+    Engine, Fault, Grants, PolicySet, PolicySlot, PrepareError, Refusal, SlotEvent, SlotState, StartWith,
     SwapError, Value, builtin, limits, load, prepare_qos, prepare_routing,
 };
 use mesh_proto::policy::{Class, Load, Policies, QosBatch, Shares};
@@ -48,7 +48,7 @@ fn every_way_to_fail_in_a_call_costs_a_fallback_and_the_third_brings_the_last_go
     for (mode, is_expected) in table {
         let mut set = set_with(good());
         assert_eq!(ask(&mut set, 0, 4), 0, "{mode}");
-        set.swap_routing(prepared(mode, 0), 0, Carry::Keep).unwrap();
+        set.swap(prepared(mode, 0), 0, StartWith::Keep).unwrap();
         story(&mut set);
 
         let mut fallbacks = 0;
@@ -139,7 +139,7 @@ fn a_state_that_cannot_be_saved_costs_the_instance_and_no_strike() {
     assert_eq!(two_calls(&mut set, 1), [0, 0]);
     assert!(set.peek_state(PolicySlot::Route).is_err_and(|fault| is_trap(&fault)));
     assert_eq!(two_calls(&mut set, 2), [0, 0], "a fresh instance answers");
-    let failed = set.swap_routing(good(), 3, Carry::Keep);
+    let failed = set.swap(good(), 3, StartWith::Keep);
     assert!(matches!(failed, Err(SwapError::OldFailed(_))), "{failed:?}");
     assert_eq!(two_calls(&mut set, 4), [0, 0]);
 
@@ -164,7 +164,7 @@ fn strikes_that_lie_far_apart_are_forgiven() {
 #[test]
 fn the_second_bad_one_in_a_row_leaves_the_native_built_in() {
     let mut set = set_with(prepared("trap-decide", 4));
-    set.swap_routing(prepared("trap-decide", 0), 0, Carry::Keep).unwrap();
+    set.swap(prepared("trap-decide", 0), 0, StartWith::Keep).unwrap();
 
     let mut now_ms = 0;
     while set.status(PolicySlot::Route).active.is_some() {
@@ -176,7 +176,7 @@ fn the_second_bad_one_in_a_row_leaves_the_native_built_in() {
     assert_eq!(set.status(PolicySlot::Route).quarantines, 2);
     assert_eq!(ask(&mut set, now_ms, 3), NATIVE);
     assert!(story(&mut set).ends_with(&["quarantined, built-in"]));
-    set.swap_routing(good(), now_ms, Carry::Keep).expect("a better one ends the quarantine");
+    set.swap(good(), now_ms, StartWith::Keep).expect("a better one ends the quarantine");
     assert_eq!(set.status(PolicySlot::Route).state, SlotState::Active);
 }
 
@@ -229,7 +229,7 @@ fn a_qos_policy_that_answers_rubbish_costs_the_class_that_was_asked_for() {
         ("short-answer", Some(Fault::Rows { asked: 2, got: 1 })),
     ] {
         let mut set = PolicySet::new(&engine());
-        set.swap_qos(prepare_qos(&loaded, &settings([("mode", text(mode))])).unwrap(), 0, Carry::Keep)
+        set.swap(prepare_qos(&loaded, &settings([("mode", text(mode))])).unwrap(), 0, StartWith::Keep)
             .unwrap();
         let mut batch = QosBatch::default();
         batch.push(Class::High, 1, 0, 0);
@@ -256,7 +256,7 @@ fn shares_that_starve_somebody_are_clamped_and_a_wrong_number_of_them_is_a_fault
     let loaded = load(&engine(), &hostile("qos"), Grants::NONE).unwrap();
     let divided = |mode: &str| {
         let mut set = PolicySet::new(&engine());
-        set.swap_qos(prepare_qos(&loaded, &settings([("mode", text(mode))])).unwrap(), 0, Carry::Keep)
+        set.swap(prepare_qos(&loaded, &settings([("mode", text(mode))])).unwrap(), 0, StartWith::Keep)
             .unwrap();
         let shares = set.divide(0, &Load::default());
         (shares, set.status(PolicySlot::Qos).faults)
@@ -278,7 +278,7 @@ fn the_faulty_built_in_works_for_as_long_as_it_says_and_costs_three_answers() {
     let mut set = set_with(prepare_routing(&latency, &settings([])).unwrap());
     set.observe(0, &view());
     let works_for = settings([("works_for", mesh_plugin_host::Value::Integer(10))]);
-    set.swap_routing(prepare_routing(&faulty, &works_for).unwrap(), 0, Carry::Keep).unwrap();
+    set.swap(prepare_routing(&faulty, &works_for).unwrap(), 0, StartWith::Keep).unwrap();
     set.take_events();
     let mut verdicts = 0;
 
@@ -307,14 +307,14 @@ fn a_metered_call_that_never_ends_fails_like_a_late_one_and_a_good_one_answers_a
     let answers = |engine: &Engine| {
         let good = load(engine, builtin::LATENCY, Grants::NONE).unwrap();
         let mut set = PolicySet::new(engine);
-        set.swap_routing(prepare_routing(&good, &settings([])).unwrap(), 0, Carry::Keep).unwrap();
+        set.swap(prepare_routing(&good, &settings([])).unwrap(), 0, StartWith::Keep).unwrap();
         set.observe(0, &view());
         (0..50).map(|turn| ask(&mut set, turn, 4)).collect::<Vec<_>>()
     };
     let hostile = load(&metered, &crate::guests::hostile("routing"), Grants::NONE).unwrap();
     let mode = settings([("mode", text("loop-decide")), ("after", Value::Integer(1))]);
     let mut set = PolicySet::new(&metered);
-    set.swap_routing(prepare_routing(&hostile, &mode).unwrap(), 0, Carry::Keep).unwrap();
+    set.swap(prepare_routing(&hostile, &mode).unwrap(), 0, StartWith::Keep).unwrap();
     set.observe(0, &view());
 
     let verdict = ask(&mut set, 1, 4);

@@ -2,11 +2,11 @@
 
 use mesh_plugin_host::journal::replay::{Against, Replay, ReplayError, replay};
 use mesh_plugin_host::journal::{
-    Binding, By, Classified, Entry, Event, Page, Routed, Seen, Start, Told, With,
+    Binding, By, Classified, Entry, Event, Page, Routed, Seen, Shown, Start, Told, With,
 };
 use mesh_plugin_host::limits::JOURNAL_BYTES;
 use mesh_plugin_host::{
-    Carry, Grants, Loaded, OnFailure, PolicySet, PolicySlot, builtin, load, prepare_qos, prepare_routing,
+    Grants, Loaded, OnFailure, PolicySet, PolicySlot, StartWith, builtin, load, prepare_qos, prepare_routing,
     prepare_topology,
 };
 use mesh_proto::policy::{
@@ -90,11 +90,10 @@ fn the_same_revision_decides_the_same_again_over_swaps_and_back_to_native() {
     let mut set = journalled(JOURNAL_BYTES);
     traffic(&mut set, 0..20);
     let none = settings([]);
-    set.swap_routing(prepare_routing(&loaded(builtin::LATENCY), &none).unwrap(), 2_000, Carry::Reset)
-        .unwrap();
+    set.swap(prepare_routing(&loaded(builtin::LATENCY), &none).unwrap(), 2_000, StartWith::Reset).unwrap();
     traffic(&mut set, 20..200);
     let next = prepare_routing(&loaded(builtin::LATENCY_NEXT), &none).unwrap();
-    set.swap_routing(next, 11_000, Carry::Keep).unwrap();
+    set.swap(next, 11_000, StartWith::Keep).unwrap();
     traffic(&mut set, 200..300);
     set.remove(PolicySlot::Route, 16_000).unwrap();
     traffic(&mut set, 300..320);
@@ -114,7 +113,7 @@ fn what_a_warm_revision_remembers_is_known_from_its_next_saved_state_on() {
     let mut set = journalled(JOURNAL_BYTES);
     let none = settings([]);
     for (at, bytes) in [(0, builtin::LATENCY), (3_000, builtin::LATENCY_NEXT)] {
-        set.swap_routing(prepare_routing(&loaded(bytes), &none).unwrap(), at, Carry::Reset).unwrap();
+        set.swap(prepare_routing(&loaded(bytes), &none).unwrap(), at, StartWith::Reset).unwrap();
         traffic(&mut set, 0..40);
     }
     set.rollback(PolicySlot::Route, 3_500).unwrap();
@@ -133,7 +132,7 @@ fn what_a_warm_revision_remembers_is_known_from_its_next_saved_state_on() {
 #[test]
 fn a_journal_that_has_dropped_its_beginning_is_replayed_from_a_saved_state() {
     let mut set = journalled(48 << 10);
-    set.swap_routing(prepare_routing(&loaded(builtin::LATENCY), &settings([])).unwrap(), 0, Carry::Reset)
+    set.swap(prepare_routing(&loaded(builtin::LATENCY), &settings([])).unwrap(), 0, StartWith::Reset)
         .unwrap();
     traffic(&mut set, 0..2_000);
 
@@ -149,7 +148,7 @@ fn a_journal_that_has_dropped_its_beginning_is_replayed_from_a_saved_state() {
 fn another_revision_shows_which_decisions_differ_with_their_inputs() {
     let mut set = journalled(JOURNAL_BYTES);
     let none = settings([]);
-    set.swap_routing(prepare_routing(&loaded(builtin::LATENCY), &none).unwrap(), 0, Carry::Reset).unwrap();
+    set.swap(prepare_routing(&loaded(builtin::LATENCY), &none).unwrap(), 0, StartWith::Reset).unwrap();
     traffic(&mut set, 0..100);
 
     // The next version counts loss, which the first neighbour has.
@@ -161,7 +160,7 @@ fn another_revision_shows_which_decisions_differ_with_their_inputs() {
     assert_ne!(example.recorded, example.replayed);
     let entry = page(&set, PolicySlot::Route).entries.swap_remove(example.number as usize);
     let Event::Route(call) = entry.event else { panic!("{entry:?}") };
-    assert_eq!(example.inputs[0], ("dest", call.dest[example.row].into()));
+    assert_eq!(example.inputs[0], ("dest", Shown::Number(call.dest[example.row].into())));
     let wrong = replay(PolicySlot::Qos, &[], &[], Against::Candidate(&loaded(builtin::LATENCY), &none));
     assert!(wrong.unwrap_err().to_string().contains("slot qos"));
 }
@@ -170,7 +169,7 @@ fn another_revision_shows_which_decisions_differ_with_their_inputs() {
 fn a_record_that_was_changed_is_found_out() {
     let mut set = journalled(JOURNAL_BYTES);
     let none = settings([]);
-    set.swap_routing(prepare_routing(&loaded(builtin::LATENCY), &none).unwrap(), 0, Carry::Reset).unwrap();
+    set.swap(prepare_routing(&loaded(builtin::LATENCY), &none).unwrap(), 0, StartWith::Reset).unwrap();
     traffic(&mut set, 0..50);
     let Page { mut entries, bindings, .. } = page(&set, PolicySlot::Route);
     let call = entries.iter_mut().rev().find_map(|entry| match &mut entry.event {
@@ -228,7 +227,7 @@ fn an_entry_that_no_journal_writes_is_refused_by_its_number() {
 fn a_fault_is_recorded_with_its_input_and_comes_again() {
     let mut set = journalled(JOURNAL_BYTES);
     set.observe(0, &view(0));
-    set.swap_routing(prepared("trap-decide", 5), 0, Carry::Reset).unwrap();
+    set.swap(prepared("trap-decide", 5), 0, StartWith::Reset).unwrap();
     let mut verdicts = Vec::new();
     for now_ms in 0..11 {
         set.route(now_ms, &batch(3), &mut verdicts);
@@ -252,7 +251,7 @@ fn a_fault_is_recorded_with_its_input_and_comes_again() {
 #[test]
 fn what_a_paused_revision_is_not_shown_is_not_in_the_record() {
     let mut set = journalled(JOURNAL_BYTES);
-    set.swap_routing(prepare_routing(&loaded(builtin::LATENCY), &settings([])).unwrap(), 0, Carry::Reset)
+    set.swap(prepare_routing(&loaded(builtin::LATENCY), &settings([])).unwrap(), 0, StartWith::Reset)
         .unwrap();
     let shown = |set: &PolicySet| {
         let entries = page(set, PolicySlot::Route).entries;
@@ -291,7 +290,7 @@ fn what_a_closed_slot_answers_is_nobodys_decision_and_is_not_made_again() {
 fn a_fault_in_a_view_comes_again_and_one_that_was_not_recorded_is_a_difference() {
     let mut set = journalled(JOURNAL_BYTES);
     set.observe(0, &view(0));
-    set.swap_routing(prepared("trap-observe", 3), 0, Carry::Reset).unwrap();
+    set.swap(prepared("trap-observe", 3), 0, StartWith::Reset).unwrap();
     let mut verdicts = Vec::new();
     for turn in 0..8 {
         set.route(turn, &batch(3), &mut verdicts);
@@ -319,8 +318,8 @@ fn a_fault_in_a_view_comes_again_and_one_that_was_not_recorded_is_a_difference()
 fn classes_shares_and_scores_are_recorded_and_made_again() {
     let mut set = journalled(JOURNAL_BYTES);
     let none = settings([]);
-    set.swap_qos(prepare_qos(&loaded(builtin::CLASS_FAIR), &none).unwrap(), 0, Carry::Reset).unwrap();
-    set.swap_topology(prepare_topology(&loaded(builtin::STEADY), &none).unwrap(), 0, Carry::Reset).unwrap();
+    set.swap(prepare_qos(&loaded(builtin::CLASS_FAIR), &none).unwrap(), 0, StartWith::Reset).unwrap();
+    set.swap(prepare_topology(&loaded(builtin::STEADY), &none).unwrap(), 0, StartWith::Reset).unwrap();
     let (mut classes, mut scores) = (Vec::new(), Vec::new());
     let asker = Asker { level: 0, mobility: 1, battery: 50, weights: [250; 4], max_distance_m: 900 };
     for turn in 0..200u64 {

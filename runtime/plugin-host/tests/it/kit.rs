@@ -4,10 +4,14 @@
 use mesh_hostile::{Hostile, Shape};
 use mesh_plugin_host::handler::{Effect, Event, Outcome};
 use mesh_plugin_host::{
-    Carry, Fault, Grants, HandlerSlot, Kv, Loaded, PolicySet, PolicySlot, SlotState, SlotStatus, builtin,
-    limits, load, prepare_handler, prepare_qos, prepare_routing,
+    Fault, Grants, HandlerSlot, Kv, Loaded, PolicySet, PolicySlot, SlotState, SlotStatus, StartWith, builtin,
+    limits, load, prepare_admission, prepare_carry, prepare_handler, prepare_qos, prepare_routing,
 };
-use mesh_proto::policy::{Class, DROP, HOLD, LOCAL, Load, Policies, QosBatch, RouteBatch, Shares};
+use mesh_proto::NodeId;
+use mesh_proto::policy::{
+    Approach, CarryBatch, Class, DROP, HOLD, LOCAL, Load, Place, Policies, QosBatch, Room, RouteBatch,
+    Shares, Visitor,
+};
 
 use crate::guests::{engine, settings, view};
 
@@ -32,6 +36,10 @@ enum Expected {
     Routes([u32; 4]),
     /// It classifies so; what it says of shares is clamped.
     Classifies([u8; 2]),
+    /// It answers so whether there may be links.
+    Admits([bool; 2]),
+    /// It says that waiting runs are worth so much.
+    Carries([u8; 2]),
     /// It does what it was asked, with these effects.
     Does(fn(&[Effect]) -> bool),
 }
@@ -62,7 +70,7 @@ fn effect(fault: &Fault) -> bool {
 
 /// No wildcard: what joins the kit must be decided on here.
 fn expected(plugin: Hostile) -> Expected {
-    use Expected::{Classifies, Does, Refused, Routes, Struck, Unready};
+    use Expected::{Admits, Carries, Classifies, Does, Refused, Routes, Struck, Unready};
     use Hostile::*;
     match plugin {
         // Not WebAssembly that this host runs.
@@ -120,6 +128,14 @@ fn expected(plugin: Hostile) -> Expected {
         AnswerNothing | AnswerOneRowLess | AnswerOneRowMore | ClassesTooFew => Struck(rows),
         // W09, W10: who and what does not exist.
         AnswerLargestNeighbour | AnswerUnknownNeighbour | UnknownClass => Struck(unknown),
+        // A bool is what is not 0.
+        AdmitEverybody => Admits([true; 2]),
+        AdmitNobody => Admits([false; 2]),
+        // What must be kept is kept whatever it says: that is the core's.
+        CarryNothing => Carries([0; 2]),
+        AdmitOneRowLess | CarryOneRowMore => Struck(rows),
+        AdmitBehindMemory | AdmitTwoGigabytes | CarryTwoGigabytes | TrapInAdmit | TrapInCarry => Struck(trap),
+        LoopInAdmit | LoopInCarry => Struck(late),
         // Handlers: W04, W07, and calls at times when none are allowed.
         EffectUnknown | EffectsWithoutNumber | HostCallInPostReturn | HostCallInRealloc
         | KvAnswerOutOfBounds | KvFlood | LogNoText | LogTwoGigabytes | LogUnknownLevel | LogWithoutEnd
@@ -148,6 +164,16 @@ fn every_hostile_routing_policy_comes_to_its_end_and_messages_go_on() {
 #[test]
 fn every_hostile_qos_policy_comes_to_its_end_and_messages_go_on() {
     of_shape(Shape::Qos);
+}
+
+#[test]
+fn every_hostile_admission_policy_comes_to_its_end_and_the_door_is_shut() {
+    of_shape(Shape::Admission);
+}
+
+#[test]
+fn every_hostile_carry_policy_comes_to_its_end_and_messages_are_kept() {
+    of_shape(Shape::Carry);
 }
 
 #[test]
@@ -181,6 +207,8 @@ fn check(plugin: Hostile) {
     match plugin.shape() {
         Shape::Routing | Shape::Component => check_routing(plugin, &loaded),
         Shape::Qos => check_qos(plugin, &loaded),
+        Shape::Admission => check_admission(plugin, &loaded),
+        Shape::Carry => check_carry(plugin, &loaded),
         Shape::Handler => check_handler(plugin, &loaded),
     }
 }
@@ -231,7 +259,7 @@ fn set() -> PolicySet {
     let mut set = PolicySet::new(&engine());
     set.observe(0, &view());
     let good = load(&engine(), builtin::LATENCY, Grants::NONE).unwrap();
-    set.swap_routing(prepare_routing(&good, &settings([])).unwrap(), 0, Carry::Reset).unwrap();
+    set.swap(prepare_routing(&good, &settings([])).unwrap(), 0, StartWith::Reset).unwrap();
     assert_eq!(route(&mut set, 1), BUILT_IN);
     set
 }
@@ -240,7 +268,7 @@ fn check_routing(plugin: Hostile, loaded: &Loaded) {
     let name = plugin.name();
     let Some(prepared) = check_unready(plugin, prepare_routing(loaded, &settings([]))) else { return };
     let mut set = set();
-    set.swap_routing(prepared, 1, Carry::Reset).unwrap();
+    set.swap(prepared, 1, StartWith::Reset).unwrap();
     let own = match expected(plugin) {
         Expected::Routes(verdicts) => verdicts,
         _ => [0; 4],
@@ -263,7 +291,7 @@ fn check_qos(plugin: Hostile, loaded: &Loaded) {
     let name = plugin.name();
     let Some(prepared) = check_unready(plugin, prepare_qos(loaded, &settings([]))) else { return };
     let mut set = PolicySet::new(&engine());
-    set.swap_qos(prepared, 0, Carry::Reset).unwrap();
+    set.swap(prepared, 0, StartWith::Reset).unwrap();
     let mut batch = QosBatch::default();
     batch.push(Class::High, 1, 0, 0);
     batch.push(Class::Bulk, 1, 0, 0);
@@ -292,6 +320,66 @@ fn check_qos(plugin: Hostile, loaded: &Loaded) {
     }
 }
 
+fn check_admission(plugin: Hostile, loaded: &Loaded) {
+    let name = plugin.name();
+    let Some(prepared) = check_unready(plugin, prepare_admission(loaded, &settings([]))) else { return };
+    let mut set = PolicySet::new(&engine());
+    set.swap(prepared, 0, StartWith::Reset).unwrap();
+    let visitor = |approach| Visitor {
+        node: NodeId([1; 32]),
+        name: String::new(),
+        labels: Vec::new(),
+        health: None,
+        approach,
+    };
+    let visitors = [Approach::Inbound, Approach::Standing].map(visitor);
+    let mut answers = Vec::new();
+    for turn in 1..=CALLS {
+        set.admit(turn * STEP_MS, &Place::default(), &visitors, &mut answers);
+    }
+    let status = set.status(PolicySlot::Admission);
+    match expected(plugin) {
+        Expected::Struck(is) => {
+            check_struck(plugin, &status, is);
+            assert_eq!(answers, [false, true], "{name}: nobody comes in, and who is there stays");
+        }
+        Expected::Admits(want) => assert_eq!((answers, status.faults), (want.to_vec(), 0), "{name}"),
+        _ => panic!("{name} is an admission policy"),
+    }
+}
+
+fn check_carry(plugin: Hostile, loaded: &Loaded) {
+    let name = plugin.name();
+    let Some(prepared) = check_unready(plugin, prepare_carry(loaded, &settings([]))) else { return };
+    let mut set = PolicySet::new(&engine());
+    set.swap(prepared, 0, StartWith::Reset).unwrap();
+    let batch = CarryBatch {
+        dest: vec![1, 2],
+        class: vec![Class::High as u8, Class::Bulk as u8],
+        messages: vec![1, 1],
+        bytes: vec![100, 100],
+        age_ms: vec![0, 0],
+        left_ms: vec![1_000, 1_000],
+        is_own: vec![0, 0],
+        is_durable: vec![0, 0],
+        waiting_messages: vec![0, 0],
+        waiting_bytes: vec![0, 0],
+    };
+    let mut worths = Vec::new();
+    for turn in 1..=CALLS {
+        set.carry(turn * STEP_MS, &Room::default(), &batch, &mut worths);
+    }
+    let status = set.status(PolicySlot::Carry);
+    match expected(plugin) {
+        Expected::Struck(is) => {
+            check_struck(plugin, &status, is);
+            assert_eq!(worths, [200, 50], "{name}: each is worth what its class is");
+        }
+        Expected::Carries(want) => assert_eq!((worths, status.faults), (want.to_vec(), 0), "{name}"),
+        _ => panic!("{name} is a carry policy"),
+    }
+}
+
 fn command(slot: &mut HandlerSlot, now_ms: u64, name: &str) -> Outcome {
     slot.handle(now_ms, 1, Event::Command { name: name.into(), payload: vec![1] }).outcome
 }
@@ -301,7 +389,7 @@ fn check_handler(plugin: Hostile, loaded: &Loaded) {
     let mut slot = HandlerSlot::new(&engine(), [1; 32], "ada", Kv::new());
     let prepared = prepare_handler(loaded, slot.identity(), &settings([]));
     let Some(prepared) = check_unready(plugin, prepared) else { return };
-    slot.swap(prepared, 0, Carry::Keep).unwrap();
+    slot.swap(prepared, 0, StartWith::Keep).unwrap();
 
     let outcomes: Vec<Outcome> = (1..=8).map(|turn| command(&mut slot, turn * STEP_MS, "act")).collect();
 
@@ -319,7 +407,7 @@ fn check_handler(plugin: Hostile, loaded: &Loaded) {
     }
     let good = load(&engine(), builtin::BEACON, Grants::ALL).unwrap();
     let good = prepare_handler(&good, slot.identity(), &settings([])).unwrap();
-    slot.swap(good, 10 * STEP_MS, Carry::Reset).unwrap();
+    slot.swap(good, 10 * STEP_MS, StartWith::Reset).unwrap();
     assert!(
         matches!(command(&mut slot, 10 * STEP_MS, "list"), Outcome::Done(_)),
         "{name}: the next one handles"
@@ -333,11 +421,11 @@ fn fresh_memory_shows_nothing_of_others() {
     let curious = load(&engine(), &Hostile::StateShowsMemory.component(), Grants::NONE).unwrap();
     for _ in 0..8 {
         let mut set = set();
-        set.swap_routing(prepare_routing(&secret, &settings([])).unwrap(), 1, Carry::Reset).unwrap();
+        set.swap(prepare_routing(&secret, &settings([])).unwrap(), 1, StartWith::Reset).unwrap();
         assert_eq!(route(&mut set, STEP_MS), [0; 4]);
         drop(set);
         let mut set = self::set();
-        set.swap_routing(prepare_routing(&curious, &settings([])).unwrap(), 1, Carry::Reset).unwrap();
+        set.swap(prepare_routing(&curious, &settings([])).unwrap(), 1, StartWith::Reset).unwrap();
 
         let state = set.peek_state(PolicySlot::Route).unwrap().unwrap();
 
@@ -351,7 +439,7 @@ fn fresh_memory_shows_nothing_of_others() {
 fn what_is_no_number_has_the_same_bits_everywhere() {
     let loaded = load(&engine(), &Hostile::StateShowsAFloat.component(), Grants::NONE).unwrap();
     let mut set = set();
-    set.swap_routing(prepare_routing(&loaded, &settings([])).unwrap(), 1, Carry::Reset).unwrap();
+    set.swap(prepare_routing(&loaded, &settings([])).unwrap(), 1, StartWith::Reset).unwrap();
 
     route(&mut set, STEP_MS);
 

@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
 
+mod admission;
 mod builtin;
 mod cache;
+mod carry;
 mod corpus;
 mod guests;
 mod handler;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use mesh_hostile::{Shape, encode};
 use mesh_plugin_host::handler::{Event, HandlerSlot, Outcome};
 use mesh_plugin_host::{
-    BadLimit, Carry, Fault, Grants, Lowered, OnFailure, OperateError, PolicySet, PolicySlot, PreparedRouting,
-    SlotState, SwapError, Terms, Value, builtin, limits, load, prepare_handler, prepare_qos, prepare_routing,
-    prepare_topology,
+    BadLimit, Fault, Grants, Lowered, OnFailure, OperateError, PolicySet, PolicySlot, PreparedRouting,
+    SlotState, StartWith, SwapError, Terms, Value, builtin, limits, load, prepare_handler, prepare_qos,
+    prepare_routing, prepare_topology,
 };
 use mesh_proto::policy::{ABSTAIN, Class, DROP, HOLD, MAX_SCORE, Policies, QosBatch, RouteBatch, TOPIC_BIT};
 
@@ -111,7 +111,7 @@ fn a_swap_ends_a_pause() {
     let mut set = set_with(good());
     set.pause(ROUTE, 1).unwrap();
 
-    set.swap_routing(good(), 2, Carry::Keep).unwrap();
+    set.swap(good(), 2, StartWith::Keep).unwrap();
 
     assert!(!set.status(ROUTE).paused);
     assert_eq!(ask(&mut set, 3, 1), 0);
@@ -120,7 +120,7 @@ fn a_swap_ends_a_pause() {
 #[test]
 fn a_quarantine_ends_by_itself_each_time_after_twice_as_long() {
     let mut set = set_with(good());
-    set.swap_routing(faulty(5), 0, Carry::Reset).unwrap();
+    set.swap(faulty(5), 0, StartWith::Reset).unwrap();
     let mut now_ms = wear_out(&mut set, 1_000);
     let mut waits = Vec::new();
     for _ in 0..3 {
@@ -142,7 +142,7 @@ fn a_quarantine_ends_by_itself_each_time_after_twice_as_long() {
 #[test]
 fn a_quarantine_is_for_good_after_too_many_and_forgotten_after_a_good_while() {
     let mut set = set_with(good());
-    set.swap_routing(faulty(5), 0, Carry::Reset).unwrap();
+    set.swap(faulty(5), 0, StartWith::Reset).unwrap();
     wear_out(&mut set, 0);
     while let Some(until) = set.status(ROUTE).retry_at_ms {
         set.look(until);
@@ -192,7 +192,7 @@ fn what_hangs_when_it_is_to_come_back_is_stopped_after_the_time_of_a_call() {
 #[test]
 fn an_operator_ends_a_quarantine_and_a_rollback_brings_the_other_one_back() {
     let mut set = set_with(good());
-    set.swap_routing(faulty(5), 0, Carry::Reset).unwrap();
+    set.swap(faulty(5), 0, StartWith::Reset).unwrap();
     let now_ms = wear_out(&mut set, 0);
 
     set.resume(ROUTE, now_ms + 1).unwrap();
@@ -220,7 +220,7 @@ fn a_failure_is_answered_as_the_operator_wants() {
     ] {
         let mut set = PolicySet::new(&engine());
         set.observe(0, &view());
-        set.swap_routing(prepared("trap-decide", 0).with_terms(on_failure(mode)).unwrap(), 0, Carry::Reset)
+        set.swap(prepared("trap-decide", 0).with_terms(on_failure(mode)).unwrap(), 0, StartWith::Reset)
             .unwrap();
         let mut verdicts = Vec::new();
         for now_ms in 1..10 {
@@ -239,8 +239,7 @@ fn a_failure_is_answered_as_the_operator_wants() {
 #[test]
 fn without_a_fallback_the_revision_before_does_not_come_back() {
     let mut set = set_with(good());
-    set.swap_routing(faulty(5).with_terms(on_failure(OnFailure::FailClosed)).unwrap(), 0, Carry::Reset)
-        .unwrap();
+    set.swap(faulty(5).with_terms(on_failure(OnFailure::FailClosed)).unwrap(), 0, StartWith::Reset).unwrap();
 
     let end = wear_out(&mut set, 0);
 
@@ -287,7 +286,7 @@ fn a_failing_qos_policy_is_answered_as_the_operator_wants() {
     ] {
         let policy = prepare_qos(&loaded, &settings([("mode", text("unknown-class"))])).unwrap();
         let mut set = PolicySet::new(&engine());
-        set.swap_qos(policy.with_terms(on_failure(mode)).unwrap(), 0, Carry::Reset).unwrap();
+        set.swap(policy.with_terms(on_failure(mode)).unwrap(), 0, StartWith::Reset).unwrap();
         let mut classes = Vec::new();
         for now_ms in 1..16 {
             let before = set.status(PolicySlot::Qos).fallbacks;
@@ -307,7 +306,7 @@ fn a_failing_topology_policy_is_answered_as_the_operator_wants() {
     for (mode, same) in [(OnFailure::FailClosed, 0), (OnFailure::FailOpen, MAX_SCORE)] {
         let policy = prepare_topology(&loaded, &settings([("mode", text("trap"))])).unwrap();
         let mut set = PolicySet::new(&engine());
-        set.swap_topology(policy.with_terms(on_failure(mode)).unwrap(), 0, Carry::Reset).unwrap();
+        set.swap(policy.with_terms(on_failure(mode)).unwrap(), 0, StartWith::Reset).unwrap();
         let mut scores = Vec::new();
         while set.status(PolicySlot::Topology).quarantined.is_none() {
             let before = set.status(PolicySlot::Topology).faults;
@@ -374,7 +373,8 @@ fn what_a_handler_says_is_kept_up_to_a_rate() {
     let mut slot = HandlerSlot::new(&engine(), [1; 32], "n", Default::default());
     let handler = prepare_handler(&loaded, slot.identity(), &settings([])).unwrap();
     let lowered = Lowered { log_lines: Some(3), ..Lowered::default() };
-    slot.swap(handler.with_terms(Terms { lowered, ..Terms::default() }).unwrap(), 0, Carry::Reset).unwrap();
+    slot.swap(handler.with_terms(Terms { lowered, ..Terms::default() }).unwrap(), 0, StartWith::Reset)
+        .unwrap();
 
     let command = || Event::Command { name: "log-often".into(), payload: Vec::new() };
     let say = |slot: &mut HandlerSlot, now_ms| slot.handle(now_ms, 0, command()).outcome;

@@ -4,7 +4,7 @@ use mesh_plugin_host::package::{MAX_STATEMENTS, is_package};
 use mesh_plugin_host::sign::{PublicKey, SecretKey, SignError, Signed, VerifyError};
 use mesh_plugin_host::trust::{ChangeError, Distrust, MAX_KEYS, Pattern, Standing, TrustList};
 use mesh_plugin_host::{
-    Carry, Compiler, Grants, Inspection, Kind, Package, PackageError, PolicySlot, Revision, Withdrawn,
+    Compiler, Grants, Inspection, Kind, Package, PackageError, PolicySlot, Revision, StartWith, Withdrawn,
     builtin, inspect, load, prepare_routing,
 };
 
@@ -315,7 +315,7 @@ fn a_withdrawn_revision_leaves_its_slot_to_its_predecessor_or_the_built_in() {
         prepare_routing(&load(&engine(), bytes, Grants::NONE).unwrap(), &settings([])).unwrap()
     };
     let mut set = set_with(fresh(builtin::LATENCY));
-    set.swap_routing(fresh(builtin::LATENCY_NEXT), 0, Carry::Keep).unwrap();
+    set.swap(fresh(builtin::LATENCY_NEXT), 0, StartWith::Keep).unwrap();
     ask(&mut set, 0, 5);
     let of = |bytes| inspect(bytes).unwrap().revision();
     let (old, new) = (of(builtin::LATENCY), of(builtin::LATENCY_NEXT));
@@ -341,7 +341,7 @@ fn a_withdrawn_predecessor_cannot_be_rolled_back_to() {
     let loaded = |bytes: &[u8]| load(&engine(), bytes, Grants::NONE).unwrap();
     let (old, new) = (loaded(builtin::LATENCY), loaded(builtin::LATENCY_NEXT));
     let mut set = set_with(prepare_routing(&old, &settings([])).unwrap());
-    set.swap_routing(prepare_routing(&new, &settings([])).unwrap(), 0, Carry::Keep).unwrap();
+    set.swap(prepare_routing(&new, &settings([])).unwrap(), 0, StartWith::Keep).unwrap();
 
     let withdrawn = set.withdraw(&|revision| revision == old.revision(), 1);
 

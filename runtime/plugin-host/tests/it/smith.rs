@@ -2,7 +2,7 @@
 //! goes on deciding. The host never panics.
 
 use arbitrary::Unstructured;
-use mesh_plugin_host::{Carry, Grants, PolicySet, PolicySlot, inspect, load, prepare_routing};
+use mesh_plugin_host::{Grants, PolicySet, PolicySlot, StartWith, inspect, load, prepare_routing};
 use mesh_proto::policy::Policies;
 use wasm_smith::{Component, Config, Module};
 
@@ -44,7 +44,7 @@ fn modules_of_chance_beside_a_policy_are_refused_or_leave_it_deciding() {
         running += 1;
         let mut set = PolicySet::new(&engine());
         set.observe(0, &view());
-        set.swap_routing(prepare_routing(&loaded, &settings([])).unwrap(), 0, Carry::Reset).unwrap();
+        set.swap(prepare_routing(&loaded, &settings([])).unwrap(), 0, StartWith::Reset).unwrap();
         assert_eq!(ask(&mut set, 1, 16), 0, "seed {seed}");
         assert_eq!(set.status(PolicySlot::Route).faults, 0, "seed {seed}");
     }

@@ -1,7 +1,7 @@
 //! Hand-overs between revisions. H01, H03, H04, H08, H09.
 
 use mesh_plugin_host::{
-    Carry, Grants, Loaded, PolicySet, PolicySlot, Refusal, SlotState, State, SwapError, builtin, load,
+    Grants, Loaded, PolicySet, PolicySlot, Refusal, SlotState, StartWith, State, SwapError, builtin, load,
     prepare_routing,
 };
 use mesh_proto::policy::Policies;
@@ -22,7 +22,7 @@ fn two_hundred_swaps_lose_no_decision_and_double_none() {
     let versions = versions();
     let mut set = PolicySet::new(&engine());
     set.observe(0, &view());
-    set.swap_routing(fresh(&versions[0]), 0, Carry::Reset).unwrap();
+    set.swap(fresh(&versions[0]), 0, StartWith::Reset).unwrap();
     let mut asked = 0u64;
     let mut verdicts = Vec::new();
     for swap in 1..=200u64 {
@@ -32,7 +32,7 @@ fn two_hundred_swaps_lose_no_decision_and_double_none() {
             asked += rows as u64;
         }
 
-        let report = set.swap_routing(fresh(&versions[swap as usize % 2]), swap, Carry::Keep).unwrap();
+        let report = set.swap(fresh(&versions[swap as usize % 2]), swap, StartWith::Keep).unwrap();
 
         assert_eq!(report.at_decision, asked);
         assert!(report.state_carried);
@@ -58,11 +58,11 @@ fn a_reset_starts_afresh_and_a_given_state_is_taken() {
     let mut set = set_with(fresh(&versions[0]));
     ask(&mut set, 0, 9);
 
-    set.swap_routing(fresh(&versions[1]), 0, Carry::Reset).unwrap();
+    set.swap(fresh(&versions[1]), 0, StartWith::Reset).unwrap();
     assert_eq!(counter(&mut set), 0);
 
     let state = State { version: 1, bytes: 77u64.to_le_bytes().to_vec() };
-    set.swap_routing(fresh(&versions[0]), 0, Carry::From(state)).unwrap();
+    set.swap(fresh(&versions[0]), 0, StartWith::From(state)).unwrap();
     assert_eq!(counter(&mut set), 77);
 }
 
@@ -71,7 +71,7 @@ fn a_plugin_without_state_can_be_followed_by_any_other() {
     let mut set = set_with(good());
     let nothing = State { version: 0, bytes: Vec::new() };
 
-    let report = set.swap_routing(fresh(&versions()[0]), 0, Carry::From(nothing)).unwrap();
+    let report = set.swap(fresh(&versions()[0]), 0, StartWith::From(nothing)).unwrap();
 
     assert!(!report.state_carried);
     assert_eq!(counter(&mut set), 0);
@@ -83,13 +83,13 @@ fn a_successor_that_refuses_the_state_leaves_the_old_one_untouched() {
     let mut set = set_with(good());
     ask(&mut set, 0, 5);
 
-    let refused = set.swap_routing(prepared("refuse-state", 0), 0, Carry::Keep);
+    let refused = set.swap(prepared("refuse-state", 0), 0, StartWith::Keep);
 
     assert_eq!(refused, Err(SwapError::StateRefused(Refusal::UnknownVersion(1))));
     assert_eq!(ask(&mut set, 0, 1), 0);
     assert_eq!(counter(&mut set), 6);
     assert_eq!(set.status(PolicySlot::Route).strikes, 0);
-    set.swap_routing(prepared("refuse-state", 0), 0, Carry::Reset).expect("without state it is welcome");
+    set.swap(prepared("refuse-state", 0), 0, StartWith::Reset).expect("without state it is welcome");
 }
 
 /// H03, H04.
@@ -99,7 +99,7 @@ fn a_successor_that_fails_in_the_hand_over_leaves_the_old_one_untouched() {
         let mut set = set_with(good());
         ask(&mut set, 0, 5);
 
-        let failed = set.swap_routing(prepared(mode, 0), 0, Carry::Keep);
+        let failed = set.swap(prepared(mode, 0), 0, StartWith::Keep);
 
         assert!(matches!(failed, Err(SwapError::Failed(_))), "{mode}: {failed:?}");
         assert_eq!(ask(&mut set, 0, 1), 0, "{mode}");
@@ -113,7 +113,7 @@ fn a_rehearsed_swap_switches_nothing() {
     let mut set = set_with(fresh(&versions[0]));
     ask(&mut set, 0, 3);
 
-    let report = set.rehearse_routing(fresh(&versions[1]), 0, Carry::Keep).unwrap();
+    let report = set.rehearse(fresh(&versions[1]), 0, StartWith::Keep).unwrap();
 
     assert_eq!((report.state_carried, report.at_decision), (true, 3));
     let status = set.status(PolicySlot::Route);
@@ -127,7 +127,7 @@ fn a_rollback_brings_the_earlier_one_back_with_the_state_and_can_be_undone() {
     let versions = versions();
     let mut set = set_with(fresh(&versions[0]));
     ask(&mut set, 0, 3);
-    set.swap_routing(fresh(&versions[1]), 0, Carry::Keep).unwrap();
+    set.swap(fresh(&versions[1]), 0, StartWith::Keep).unwrap();
     ask(&mut set, 0, 4);
 
     let report = set.rollback(PolicySlot::Route, 0).unwrap();
@@ -182,10 +182,10 @@ fn looking_at_the_state_changes_nothing() {
 fn a_predecessor_that_hung_hands_over_from_a_fresh_instance() {
     let mut set = set_with(good());
     ask(&mut set, 0, 2);
-    set.swap_routing(prepared("loop-decide", 0), 0, Carry::Keep).unwrap();
+    set.swap(prepared("loop-decide", 0), 0, StartWith::Keep).unwrap();
     assert_eq!(ask(&mut set, 1, 1), crate::guests::NATIVE, "the built-in answers in its place");
 
-    let report = set.swap_routing(good(), 2, Carry::Keep).unwrap();
+    let report = set.swap(good(), 2, StartWith::Keep).unwrap();
 
     assert!(report.state_carried);
     assert_eq!((ask(&mut set, 3, 1), counter(&mut set)), (0, 3));

@@ -1,7 +1,7 @@
 //! The topology slot: the shipped plugin, what hostile ones cost, and a hierarchy that asks through the slot.
 
 use mesh_plugin_host::{
-    Carry, Fault, Grants, Loaded, PolicySet, PolicySlot, PreparedTopology, SlotState, SwapError, Value,
+    Fault, Grants, Loaded, PolicySet, PolicySlot, PreparedTopology, SlotState, StartWith, SwapError, Value,
     builtin, limits, load, prepare_qos, prepare_topology,
 };
 use mesh_proto::NodeId;
@@ -43,7 +43,7 @@ fn prepared(loaded: &Loaded, mode: &str) -> PreparedTopology {
 
 fn set_with(first: PreparedTopology) -> PolicySet {
     let mut set = PolicySet::new(&engine());
-    set.swap_topology(first, 0, Carry::Reset).expect("the first one is taken");
+    set.swap(first, 0, StartWith::Reset).expect("the first one is taken");
     set.take_events();
     set
 }
@@ -69,7 +69,7 @@ fn steady_prefers_mains_where_the_native_built_in_sees_no_difference() {
     let mut set = PolicySet::new(&engine());
     assert_eq!(ask(&mut set, 0), NATIVE);
 
-    set.swap_topology(prepare_topology(&steady(), &settings([])).unwrap(), 0, Carry::Keep).unwrap();
+    set.swap(prepare_topology(&steady(), &settings([])).unwrap(), 0, StartWith::Keep).unwrap();
 
     assert_eq!(ask(&mut set, 1), [950, 1000]);
     assert_eq!(set.decisions(PolicySlot::Topology), 4);
@@ -85,7 +85,7 @@ fn the_counter_and_the_failures_survive_a_swap_and_a_rollback() {
     assert_eq!(ask(&mut set, 30_000), [950 - 150, 1000 - 150]);
     let mild = settings([("flap_penalty", Value::Integer(50))]);
 
-    let report = set.swap_topology(prepare_topology(&steady(), &mild).unwrap(), 30_000, Carry::Keep).unwrap();
+    let report = set.swap(prepare_topology(&steady(), &mild).unwrap(), 30_000, StartWith::Keep).unwrap();
     assert_eq!((report.slot, report.state_carried, report.at_decision), ("topology", true, 4));
     assert_eq!(ask(&mut set, 30_001), [950 - 50, 1000 - 50]);
     set.rollback(PolicySlot::Topology, 30_002).unwrap();
@@ -115,7 +115,7 @@ fn every_way_to_fail_costs_a_fallback_and_the_third_brings_the_last_good_one_bac
     for (mode, is_expected) in table {
         let mut set = set_with(prepared(&loaded, ""));
         assert_eq!(ask(&mut set, 0), BEHAVES, "{mode}");
-        set.swap_topology(prepared(&loaded, mode), 0, Carry::Keep).unwrap();
+        set.swap(prepared(&loaded, mode), 0, StartWith::Keep).unwrap();
         story(&mut set);
 
         let (mut calls, mut fallbacks) = (0, 0);

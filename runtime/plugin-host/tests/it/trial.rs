@@ -11,8 +11,8 @@ use mesh_plugin_host::trial::{
     TrialStatus,
 };
 use mesh_plugin_host::{
-    Carry, Fault, Grants, Lowered, PolicySet, PolicySlot, PreparedRouting, Refusal, SwapError, Terms, Value,
-    builtin, load, prepare_qos, prepare_routing,
+    Fault, Grants, Lowered, PolicySet, PolicySlot, PreparedRouting, Refusal, StartWith, SwapError, Terms,
+    Value, builtin, load, prepare_qos, prepare_routing,
 };
 use mesh_proto::NodeId;
 use mesh_proto::policy::{Class, Load, Policies, QosBatch, flow_number};
@@ -275,7 +275,7 @@ fn what_a_canary_decides_stands_in_the_journal_behind_the_call() {
     let mut set = PolicySet::new(&engine());
     set.keep_journal(JOURNAL_BYTES, 0);
     set.observe(0, &view());
-    set.swap_routing(good(), 0, Carry::Reset).unwrap();
+    set.swap(good(), 0, StartWith::Reset).unwrap();
     set.begin_trial(ROUTE, vec![latency()], canary_of(5_000), 0).unwrap();
     assert_eq!(ask_flows(&mut set, 1, &[0, u32::MAX, 1]), [NATIVE, 0, NATIVE]);
 
@@ -360,14 +360,14 @@ fn a_trial_ends_when_the_slot_is_handed_over_by_others() {
     let again = set.begin_trial(ROUTE, vec![latency()], canary_of(1), 0);
     assert_eq!(again, Err(TrialError::Running { slot: "route" }));
 
-    set.swap_routing(
+    set.swap(
         mesh_plugin_host::prepare_routing(
             &load(&engine(), builtin::LATENCY_NEXT, Grants::NONE).unwrap(),
             &settings([]),
         )
         .unwrap(),
         1,
-        Carry::Keep,
+        StartWith::Keep,
     )
     .unwrap();
 
@@ -421,7 +421,7 @@ fn a_quality_policy_is_tried_on_classes_and_on_shares() {
     let fair = load(&engine(), builtin::CLASS_FAIR, Grants::NONE).unwrap();
     let strict = settings([("critical_max_bytes", Value::Integer(0))]);
     let mut set = PolicySet::new(&engine());
-    set.swap_qos(prepare_qos(&fair, &settings([])).unwrap(), 0, Carry::Reset).unwrap();
+    set.swap(prepare_qos(&fair, &settings([])).unwrap(), 0, StartWith::Reset).unwrap();
     let plan = Plan { copies_state: true, ..shadow_of(3) };
     let candidate = || vec![Candidate::new(&fair, &strict, Terms::default()).unwrap()];
     set.begin_trial(PolicySlot::Qos, candidate(), plan, 0).unwrap();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use mesh_plugin_host::handler::{Effect, Event, Outcome};
 use mesh_plugin_host::inspect::Needs;
 use mesh_plugin_host::{
-    Carry, Grants, HandlerSlot, Kv, LoadError, Loaded, PolicySet, PolicySlot, inspect, limits, load,
+    Grants, HandlerSlot, Kv, LoadError, Loaded, PolicySet, PolicySlot, StartWith, inspect, limits, load,
     prepare_handler, prepare_routing,
 };
 use mesh_proto::policy::Policies;
@@ -25,7 +25,7 @@ fn set_with(mode: &str) -> PolicySet {
     let mut set = PolicySet::new(&engine());
     set.observe(0, &view());
     let prepared = prepare_routing(&routing(), &settings([("mode", text(mode))])).unwrap();
-    set.swap_routing(prepared, 0, Carry::Reset).unwrap();
+    set.swap(prepared, 0, StartWith::Reset).unwrap();
     set.take_events();
     set
 }
@@ -79,7 +79,7 @@ fn a_handler_of_wasip2_sees_the_seed_of_the_call() {
     let look = |node: u8, seed| {
         let mut slot = HandlerSlot::new(&engine(), [node; 32], "ada", Kv::new());
         let prepared = prepare_handler(&loaded, slot.identity(), &settings([])).unwrap();
-        slot.swap(prepared, 0, Carry::Keep).unwrap();
+        slot.swap(prepared, 0, StartWith::Keep).unwrap();
         let event = Event::Command { name: "look".into(), payload: Vec::new() };
         let Outcome::Done(effects) = slot.handle(5_000, seed, event).outcome else { panic!("it fails") };
         let [Effect::Reply(seen)] = &effects[..] else { panic!("{effects:?}") };

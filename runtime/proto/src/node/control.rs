@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::link::Neighbour;
 use super::{Disconnect, MAX_LINKS, Node, Output, Pending};
 use crate::broadcast::{MAX_MISSING, MESH, tree_of};
+use crate::directory::SHORT_LINK;
 use crate::frame::{Control, MAX_ROWS, Offer, Violation};
 use crate::id::{NodeId, Peer, TopicId};
 use crate::queue::{Drained, Item};
@@ -26,10 +27,19 @@ impl Node {
     pub(super) fn on_link_lost(&mut self, now: Now, peer: Peer) {
         let Some(neighbour) = self.neighbours.get(&peer) else { return };
         let (node, in_peace) = (neighbour.node, neighbour.ends_in_peace() || !neighbour.is_greeted());
-        self.on_link_down(now, peer);
-        if !in_peace {
-            self.probe(now, node);
+        let is_short = now.instant.since(neighbour.since) < SHORT_LINK;
+        let short = if is_short { self.directory.short(&node) + 1 } else { 0 };
+        self.end_link(now, peer, short);
+        if in_peace {
+            return;
         }
+        match short {
+            0 => self.directory.on_moved(&node),
+            1 => self.directory.hurry(&node),
+            // Time and again: it may not want this node, and is not pressed.
+            _ => {}
+        }
+        self.probe(now, node);
     }
 
     pub(super) fn on_link_up(&mut self, now: Now, peer: Peer, node: NodeId, dialed: Option<String>) {
@@ -71,6 +81,11 @@ impl Node {
     }
 
     pub(super) fn on_link_down(&mut self, now: Now, peer: Peer) {
+        self.end_link(now, peer, 0);
+    }
+
+    /// A link is no more, the last of so many `short` ones to the same node.
+    fn end_link(&mut self, now: Now, peer: Peer, short: u32) {
         let Some(mut neighbour) = self.neighbours.remove(&peer) else { return };
         self.by_node.remove(&neighbour.node);
         if !self.directory.keeps(&neighbour.node) {
@@ -78,7 +93,7 @@ impl Node {
         }
         self.table.drop_link(peer);
         self.trees.drop_link(peer);
-        self.directory.on_down(now.instant, neighbour.node, &mut self.rng);
+        self.directory.on_down(now.instant, neighbour.node, short, &mut self.rng);
         self.view_stale = true;
         self.ways_changed = true;
         if neighbour.is_greeted() {
@@ -200,7 +215,7 @@ impl Node {
         self.watch_silence(now.instant);
         self.on_links_changed(now);
         self.greet_back(now, peer, node, epoch);
-        self.relieve(now, peer);
+        self.knock_first(now, peer);
     }
 
     /// What a new neighbour is told: this node, what it knows, the ways it has, and the broadcasts of late.

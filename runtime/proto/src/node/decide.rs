@@ -9,14 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::decided::{Fate, Judged};
-use super::hold::Waiting;
 use super::{Node, Pending, Then, Write};
 use crate::id::{NodeId, Peer};
 use crate::policy::{
     ABSTAIN, CLASS_DROP, Class, DROP, HOLD, LOCAL, Links, Overrule, Policies, TOPIC_BIT, flow_number,
 };
 use crate::queue::Item;
-use crate::run::{Dest, Run};
+use crate::run::{Dest, Head, Run};
 use crate::time::Now;
 
 /// How long a queue may stand still before what waits beyond its budget is dropped instead of holding its
@@ -25,7 +24,7 @@ pub(super) const STALL: Duration = Duration::from_secs(2);
 
 /// Rows of one call of a policy, about: enough that the call itself costs nothing, few enough for its
 /// deadline of milliseconds.
-const CALL_ROWS: usize = 4096;
+pub(super) const CALL_ROWS: usize = 4096;
 
 /// How many of the pending runs go into one call.
 fn one_call(pending: &[Pending]) -> usize {
@@ -43,6 +42,11 @@ fn flows_of(pending: &[Pending]) -> Vec<u32> {
     let numbers =
         |pending: &Pending| std::iter::repeat_n(flow_number(&pending.run.head().flow), pending.run.len());
     pending.iter().flat_map(numbers).collect()
+}
+
+/// Returns the milliseconds since the origin wrote something, by its clock.
+pub(super) fn age_ms(now: Now, head: &Head) -> u32 {
+    u32::try_from(now.unix_ms.saturating_sub(head.sent_ms)).unwrap_or(u32::MAX)
 }
 
 impl Node {
@@ -65,6 +69,7 @@ impl Node {
             self.tell_clamps(now, policies);
             waiting = rest;
         }
+        self.ask_carry(now, policies);
     }
 
     /// Shows the policies the neighbours and ways, if they have changed.
@@ -90,14 +95,10 @@ impl Node {
         self.qos_batch.clear();
         for pending in pending {
             let head = pending.run.head();
-            let dest = match head.flow.dest {
-                Dest::Node(node) => self.table.number(&node).unwrap_or(TOPIC_BIT - 1),
-                Dest::Topic(_) | Dest::Mesh => head.flow.dest.tag() | TOPIC_BIT,
-            };
+            let dest = self.number_of(&head.flow.dest);
             let ingress = pending.from.and_then(|from| self.rows.binary_search(&from).ok());
             let ingress = ingress.map_or(LOCAL, |row| row as u32);
-            let age_ms = u32::try_from(now.unix_ms.saturating_sub(head.sent_ms)).unwrap_or(u32::MAX);
-            let tag = head.flow.dest.tag();
+            let (age_ms, tag) = (age_ms(now, head), head.flow.dest.tag());
             for size in pending.run.payload_sizes() {
                 self.route_batch.push(dest, ingress, size, head.class);
                 self.qos_batch.push(head.class, size, age_ms, tag);
@@ -114,6 +115,14 @@ impl Node {
         }
         assert_eq!(self.verdicts.len(), self.route_batch.len(), "policies answer every row");
         assert_eq!(self.classes.len(), self.qos_batch.len(), "policies answer every row");
+    }
+
+    /// Returns the number that policies know a destination by.
+    pub(super) fn number_of(&self, dest: &Dest) -> u32 {
+        match dest {
+            Dest::Node(node) => self.table.number(node).unwrap_or(TOPIC_BIT - 1),
+            Dest::Topic(_) | Dest::Mesh => dest.tag() | TOPIC_BIT,
+        }
     }
 
     /// Applies the answers to one run: cut where they change, which they seldom do.
@@ -182,7 +191,7 @@ impl Node {
         Some(asked)
     }
 
-    fn drop_pending(&mut self, pending: Pending) {
+    pub(super) fn drop_pending(&mut self, pending: Pending) {
         self.load.dropped[pending.run.head().class as usize] += pending.run.len() as u64;
         self.settle(pending.owed);
         self.delete_held(pending.key, &pending.run);
@@ -194,9 +203,7 @@ impl Node {
             self.then.extend(pending.owed.take().map(Then::Acknowledge));
         }
         let Some(via) = self.next_hop(&node, judged, &pending) else {
-            self.note(&pending, judged, Fate::Held, &[]);
-            self.settle(pending.owed);
-            self.hold(now, node, Waiting { run: pending.run, hops: pending.hops, key: pending.key });
+            self.strand(node, judged, pending);
             return;
         };
         if pending.from.is_none() {

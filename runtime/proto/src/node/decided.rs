@@ -35,6 +35,8 @@ pub enum Fate {
     Sent(Class),
     /// Put aside until a way appears.
     Held,
+    /// Dropped because there is no way and the carry policy does not keep it.
+    NotCarried,
     /// Given to those who want them here.
     Delivered,
     /// Dropped because a policy says so.

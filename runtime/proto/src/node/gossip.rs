@@ -202,6 +202,7 @@ impl Node {
             return;
         }
         self.on_hierarchy_news(now);
+        self.knock_again(&node);
         // Of a sample only those are worth a place on disk that have been neighbours: the way back in after all
         // others are gone.
         let is_anchor = !was_sample || self.by_node.contains_key(&node);

@@ -325,6 +325,9 @@ pub enum Disconnect {
     /// It does not read what it is sent.
     #[error("the neighbour does not read")]
     Stuck,
+    /// The admission policy does not want it.
+    #[error("the admission policy of the node does not let it in")]
+    NotAdmitted,
 }
 
 /// One change to what a store keeps.
@@ -410,6 +413,8 @@ pub struct Counters {
     pub dropped_hop_limit: u64,
     /// Dropped because a queue or a recipient's store was full.
     pub dropped_full: u64,
+    /// Dropped because they had to wait and the carry policy does not keep them.
+    pub not_carried: u64,
     /// Dropped because their recipient restarted and may have had them.
     pub dropped_in_doubt: u64,
     /// Policy answers that the host overruled.
@@ -418,6 +423,10 @@ pub struct Counters {
     pub parent_changes: u64,
     /// Changes of the role in the hierarchy.
     pub role_changes: u64,
+    /// Links that the admission policy did not let in, or ended.
+    pub not_admitted: u64,
+    /// Dials that the admission policy did not want.
+    pub not_dialed: u64,
     /// Frames of optional types that were skipped.
     pub skipped_frames: u64,
     /// Frames received, of any kind.

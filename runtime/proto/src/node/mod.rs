@@ -25,6 +25,8 @@ use crate::seen::{Seen, Window};
 use crate::time::{Instant, Now};
 use crate::tuning::Tuning;
 
+mod admission;
+mod carry;
 mod control;
 mod decide;
 mod decided;
@@ -38,19 +40,20 @@ mod publish;
 mod question;
 mod rebalance;
 mod receive;
+mod shelf;
 mod tick;
 mod ways;
 
 pub use decided::{Decided, Fate, Judged};
-pub use hold::HELD_BYTES;
 pub use io::{Config, Counters, Disconnect, Gauges, Input, NeighbourInfo, Output, Publish, Transmit, Write};
 pub use publish::PublishError;
 pub use question::MAX_QUESTION;
+pub use shelf::HELD_BYTES;
 
-use hold::Held;
 use link::Neighbour;
 use neighbours::Neighbours;
 use publish::Accepting;
+use shelf::Held;
 
 /// Links at a time, at most.
 pub const MAX_LINKS: usize = 64;
@@ -133,9 +136,11 @@ pub struct Node {
     /// When the last turn asked to be woken.
     wanted: Instant,
     place: Option<hierarchy::Place>,
+    door: admission::Door,
     seen: Seen,
     verified: Verified,
     held: Held,
+    carrying: carry::Carrying,
     subscriptions: BTreeSet<TopicId>,
     next_seq: BTreeMap<Dest, u64>,
     drafts: Vec<crate::run::Draft>,
@@ -207,9 +212,11 @@ impl Node {
             sweeps: 0,
             wanted: now.instant,
             place: None,
+            door: admission::Door::default(),
             seen: Seen::default(),
             verified: Verified::default(),
             held: Held::new(now.unix_ms),
+            carrying: carry::Carrying::default(),
             subscriptions: BTreeSet::new(),
             next_seq: BTreeMap::new(),
             drafts: Vec::new(),
@@ -245,10 +252,12 @@ impl Node {
     /// Takes in everything that happened up to `now`; asks the policies once for the whole batch.
     pub fn handle(&mut self, now: Now, inputs: impl IntoIterator<Item = Input>, policies: &mut dyn Policies) {
         self.pardon_after_sleep(now);
+        self.guard(policies);
         for input in inputs {
             self.on_input(now, input);
         }
         self.on_time(now, policies);
+        self.ask_leave(now, policies);
         self.seal_drafts(now);
         self.retry_held(now);
         self.decide(now, policies);
@@ -401,8 +410,8 @@ impl Node {
             ("cached bytes", cached, crate::broadcast::CACHE_BYTES + crate::run::MAX_PAYLOAD),
             ("control bytes", control, link::CONTROL_BYTES + crate::frame::MAX_CONTROL_FRAME),
             ("queued bytes", queued, crate::queue::LANE_BYTES + crate::frame::MAX_FRAME),
-            ("held messages", held, hold::HELD_MESSAGES * self.tuning.members),
-            ("held bytes", held_bytes, hold::HELD_TOTAL_BYTES + crate::run::MAX_RUN_BYTES),
+            ("held messages", held, shelf::HELD_MESSAGES * self.tuning.members),
+            ("held bytes", held_bytes, shelf::HELD_TOTAL_BYTES + crate::run::MAX_RUN_BYTES),
         ];
         rows.extend(self.hierarchy().into_iter().flat_map(|hierarchy| hierarchy.gauges()));
         Gauges { rows }
@@ -505,6 +514,7 @@ impl Node {
                 self.ways_changed = true;
                 self.due.divide_now(now.instant);
                 self.on_hierarchy_news(now);
+                self.knock_all(now);
             }
         }
     }

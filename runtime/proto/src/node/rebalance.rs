@@ -301,9 +301,9 @@ impl Node {
             self.accuse(now, node);
             return;
         }
-        let at = now.instant + PROBE_WITHIN.mul_f64(self.rng.f64());
+        let soon = now.instant + PROBE_WITHIN.mul_f64(self.rng.f64());
+        let at = soon.max(self.directory.next_dial(&node));
         self.probes.insert(node, Some(at));
-        self.directory.on_moved(&node);
         self.due.probe = Some(self.due.probe.map_or(at, |due| due.min(at)));
     }
 

@@ -1,7 +1,8 @@
 //! The built-in policies: what a slot falls back to, and the yardstick that plugins are measured against.
 
 use super::{
-    ABSTAIN, Asker, Candidates, HOLD, Load, Policies, QosBatch, RouteBatch, Shares, TOPIC_BIT, UNKNOWN, View,
+    ABSTAIN, Asker, Candidates, CarryBatch, HOLD, Load, Policies, QosBatch, RouteBatch, Shares, TOPIC_BIT,
+    UNKNOWN, View, Visitor,
 };
 use crate::topology::{Parts, Weights};
 
@@ -90,6 +91,21 @@ pub fn score(asker: &Asker, candidates: &Candidates, scores: &mut Vec<u32>) {
     };
     scores.clear();
     scores.extend((0..candidates.len()).map(of));
+}
+
+/// Lets everybody in, and dials everybody.
+pub fn admit(visitors: &[Visitor], answers: &mut Vec<bool>) {
+    answers.clear();
+    answers.resize(visitors.len(), true);
+}
+
+/// What a waiting message of each class is worth, most urgent first.
+const WORTHS: [u8; 5] = [250, 200, 150, 100, 50];
+
+/// Keeps everything; what is less urgent gives way first.
+pub fn carry(batch: &CarryBatch, worths: &mut Vec<u8>) {
+    worths.clear();
+    worths.extend(batch.class.iter().map(|class| WORTHS[usize::from(*class).min(WORTHS.len() - 1)]));
 }
 
 /// All built-in policies together.

@@ -1,6 +1,8 @@
 //! The protocol between nodes, in virtual time.
 
+mod admission;
 mod broadcast;
+mod carry;
 mod chaos;
 mod durable;
 mod hierarchy;

@@ -108,11 +108,12 @@ fn a_plugin_that_cannot_be_used_is_refused_before_the_run() {
 fn all_slots_take_components() {
     let text = format!(
         "{HEAD}\n[plugins]\nrouting = \"built-in/latency\"\nqos = \"built-in/class-fair\"\n\
-         topology = \"built-in/steady\""
+         topology = \"built-in/steady\"\nadmission = \"built-in/guest-list\"\n\
+         carry = \"built-in/short-memory\""
     );
     let report = play(&text, &[]).report;
 
     let slots: Vec<&str> = report.plugins.iter().map(|row| row.slot.as_str()).collect();
-    assert_eq!(slots, ["qos", "route", "topology"]);
+    assert_eq!(slots, ["admission", "carry", "qos", "route", "topology"]);
     assert_eq!((report.plugin_faults, report.delivery_ratio), (0, 1.0));
 }

@@ -43,6 +43,8 @@ fn of_kind(kind: Kind) -> (&'static str, [&'static str; 2]) {
         Kind::Routing => (template!("route.c"), bindings!("routing")),
         Kind::Qos => (template!("qos.c"), bindings!("qos")),
         Kind::Topology => (template!("topology.c"), bindings!("topology")),
+        Kind::Admission => (template!("admission.c"), bindings!("admission")),
+        Kind::Carry => (template!("carry.c"), bindings!("carry")),
         Kind::Handler => (template!("beacon.c"), bindings!("handler")),
     }
 }

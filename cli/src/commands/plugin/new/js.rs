@@ -29,6 +29,8 @@ fn source(kind: Kind) -> &'static str {
         Kind::Routing => template!("route.js"),
         Kind::Qos => template!("qos.js"),
         Kind::Topology => template!("topology.js"),
+        Kind::Admission => template!("admission.js"),
+        Kind::Carry => template!("carry.js"),
         Kind::Handler => template!("beacon.js"),
     }
 }

@@ -29,6 +29,8 @@ fn source(kind: Kind) -> &'static str {
         Kind::Routing => template!("route.py"),
         Kind::Qos => template!("qos.py"),
         Kind::Topology => template!("topology.py"),
+        Kind::Admission => template!("admission.py"),
+        Kind::Carry => template!("carry.py"),
         Kind::Handler => template!("beacon.py"),
     }
 }

@@ -68,6 +68,8 @@ fn source(kind: Kind) -> &'static str {
         Kind::Routing => template!("route.rs"),
         Kind::Qos => template!("qos.rs"),
         Kind::Topology => template!("topology.rs"),
+        Kind::Admission => template!("admission.rs"),
+        Kind::Carry => template!("carry.rs"),
         Kind::Handler => template!("beacon.rs"),
     }
 }

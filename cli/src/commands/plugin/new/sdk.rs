@@ -2,7 +2,11 @@
 
 /// The sources of the Rust SDK, below `sdk-guest/src`.
 pub const SOURCES: &[(&str, &str)] = &[
+    sources!("admission.rs"),
+    sources!("carry.rs"),
     sources!("glue.rs"),
+    sources!("glue/admission_glue.rs"),
+    sources!("glue/carry_glue.rs"),
     sources!("glue/handler_glue.rs"),
     sources!("glue/panic_note.rs"),
     sources!("glue/qos_glue.rs"),

@@ -136,6 +136,8 @@ fn of_slot(kind: Kind) -> (&'static str, &'static str) {
         Kind::Routing => of!("route"),
         Kind::Qos => of!("qos"),
         Kind::Topology => of!("topology"),
+        Kind::Admission => of!("admission"),
+        Kind::Carry => of!("carry"),
         Kind::Handler => of!("beacon"),
     }
 }

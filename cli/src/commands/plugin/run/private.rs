@@ -10,6 +10,7 @@ use mesh_node::control::server::Server;
 use mesh_node::message::SendOptions;
 use mesh_node::{LinkPolicy, Mesh};
 use mesh_plugin_host::Kind;
+use mesh_proto::NodeId;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -22,6 +23,8 @@ use crate::registry::{Entry, Registry};
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Bytes of a made-up message.
 const PAYLOAD: usize = 200;
+/// A key that no node has.
+const NOBODY: NodeId = NodeId([0; 32]);
 
 /// A node with a control socket, and its two neighbours.
 pub struct Private {
@@ -55,7 +58,10 @@ impl Private {
         registry.add(&entry(&mesh, &name, &socket))?;
         let serving = tokio::spawn(server.run(mesh.clone()));
         let topic = topic(source);
-        let traffic = (rate > 0).then(|| tokio::spawn(talk(mesh.clone(), neighbours.clone(), topic, rate)));
+        // What has to wait is for somebody who is not there.
+        let other = if slot == Kind::Carry { NOBODY } else { neighbours[0].id() };
+        let talk = |rate| tokio::spawn(talk(mesh.clone(), neighbours.clone(), other, topic, rate));
+        let traffic = (rate > 0).then(|| talk(rate));
         Ok(Private { mesh, neighbours, registry, socket, serving, traffic })
     }
 
@@ -120,9 +126,9 @@ fn topic(source: &Source) -> String {
     default.unwrap_or("dev/traffic").to_owned()
 }
 
-/// Messages in turn: from one neighbour to the other, back, from the node to one, and to a topic.
-async fn talk(mesh: Mesh, neighbours: Vec<Mesh>, topic: String, rate: u32) {
-    let [one, other] = neighbours.as_slice() else { return };
+/// Messages in turn: from one neighbour to the other, back, from the node to `other`, and to a topic.
+async fn talk(mesh: Mesh, neighbours: Vec<Mesh>, other: NodeId, topic: String, rate: u32) {
+    let [one, two] = neighbours.as_slice() else { return };
     let mut tick = interval(Duration::from_secs(1) / rate.max(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     for turn in 0u64.. {
@@ -130,9 +136,9 @@ async fn talk(mesh: Mesh, neighbours: Vec<Mesh>, topic: String, rate: u32) {
         let payload = vec![Bytes::from(vec![b'.'; PAYLOAD])];
         let options = SendOptions::default();
         let sent = match turn % 4 {
-            0 => timeout(PATIENCE, one.send(other.id(), payload, options)).await,
-            1 => timeout(PATIENCE, other.send(one.id(), payload, options)).await,
-            2 => timeout(PATIENCE, mesh.send(one.id(), payload, options)).await,
+            0 => timeout(PATIENCE, one.send(two.id(), payload, options)).await,
+            1 => timeout(PATIENCE, two.send(one.id(), payload, options)).await,
+            2 => timeout(PATIENCE, mesh.send(other, payload, options)).await,
             _ => timeout(PATIENCE, one.publish(&topic, payload, options)).await,
         };
         // There may be no way yet; the next one follows.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 
-use super::{Ran, handler, qos, routing, topology};
+use super::{Ran, admission, carry, handler, qos, routing, topology};
 
 /// Cases of one file.
 const MAX_CASES: usize = 10_000;
@@ -55,10 +55,53 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What every case has.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// What it is called.
+    pub name: &'a str,
+    /// What the plugin is configured with.
+    pub settings: &'a toml::Table,
+    /// What a refusal of them must contain, if they must be refused.
+    pub refused: Option<&'a Spanned<String>>,
+}
+
+/// A case that was read from a file.
+pub trait Headed: DeserializeOwned {
+    /// Returns what every case has.
+    fn head(&self) -> Head<'_>;
+}
+
+/// Defines the cases of one kind of plugin: a struct with the keys of [`Head`] and with its own, in which a key that is
+/// not among them is an error. A shared struct cannot do this: serde does not know what is unknown once it flattens.
+macro_rules! case {
+    ($(#[$meta:meta])* pub struct $name:ident { $($own:tt)* }) => {
+        $(#[$meta])*
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            name: String,
+            #[serde(default)]
+            settings: toml::Table,
+            refused: Option<toml::Spanned<String>>,
+            $($own)*
+        }
+
+        impl $crate::commands::plugin::test::cases::Headed for $name {
+            fn head(&self) -> $crate::commands::plugin::test::cases::Head<'_> {
+                $crate::commands::plugin::test::cases::Head {
+                    name: &self.name,
+                    settings: &self.settings,
+                    refused: self.refused.as_ref(),
+                }
+            }
+        }
+    };
+}
+pub(super) use case;
+
 /// A case of one kind of plugin.
-pub trait Case: DeserializeOwned {
-    /// Returns its name, its settings, and what is expected of them.
-    fn head(&self) -> (&str, &toml::Table, Option<&Spanned<String>>);
+pub trait Case: Headed {
     /// Refuses what is no case, because it could not fail or asks for two things at once.
     ///
     /// # Errors
@@ -100,6 +143,26 @@ impl Check<'_> {
         });
     }
 
+    /// Takes down the rows whose answers are not what was expected of them; `what` names a row by its number, from 0.
+    pub fn answers<'e, E, A>(
+        &mut self,
+        expected: impl Iterator<Item = &'e Option<Spanned<E>>>,
+        got: &[A],
+        what: impl Fn(usize) -> String,
+        text: impl Fn(A) -> String,
+    ) where
+        E: Copy + 'e,
+        A: Copy + PartialEq + From<E>,
+    {
+        for (at, (expected, &got)) in expected.zip(got).enumerate() {
+            let Some(expected) = expected else { continue };
+            let wanted = A::from(*expected.get_ref());
+            if wanted != got {
+                self.differs(expected.span().start, what(at), text(wanted), text(got));
+            }
+        }
+    }
+
     /// Takes down that a call gave no answer at all.
     pub fn fault(&mut self, call: &str, fault: &Fault) {
         let line = self.line;
@@ -132,6 +195,8 @@ impl File<'_> {
             Kind::Routing => self.run_as::<routing::Case>(loaded),
             Kind::Qos => self.run_as::<qos::Case>(loaded),
             Kind::Topology => self.run_as::<topology::Case>(loaded),
+            Kind::Admission => self.run_as::<admission::Case>(loaded),
+            Kind::Carry => self.run_as::<carry::Case>(loaded),
             Kind::Handler => self.run_as::<handler::Case>(loaded),
         }
     }
@@ -149,7 +214,7 @@ impl File<'_> {
         }
         let mut ran = Ran::default();
         for case in &cases.case {
-            if self.only.is_none_or(|only| case.get_ref().head().0.contains(only)) {
+            if self.only.is_none_or(|only| case.get_ref().head().name.contains(only)) {
                 ran.cases += 1;
                 ran.failures.extend(self.run_case(case, loaded)?);
             }
@@ -159,7 +224,7 @@ impl File<'_> {
 
     fn run_case<C: Case>(&self, case: &Spanned<C>, loaded: &Loaded) -> Result<Vec<Failure>, ApiError> {
         let (at, case) = (case.span().start, case.get_ref());
-        let (name, settings, refused) = case.head();
+        let Head { name, settings, refused } = case.head();
         let settings = settings_of(settings).map_err(|why| self.bad(at, &why))?;
         let mut check = Check { file: self, line: self.line(at), case: name.to_owned(), failures: vec![] };
         match (case.ask(loaded, &settings, &mut check), refused) {
@@ -239,6 +304,17 @@ impl From<ClassName> for Class {
     }
 }
 
+/// What an id may be, for people.
+pub const ID: &str = "at most 64 hex digits, two a byte";
+
+/// Reads an id; what is missing is zeros.
+pub fn id_of(text: &str) -> Option<[u8; 32]> {
+    let is_id =
+        text.len() <= 64 && text.len().is_multiple_of(2) && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let digit = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+    is_id.then(|| std::array::from_fn(|at| digit(2 * at).unwrap_or(0)))
+}
+
 #[cfg(test)]
 mod tests {
     use mesh_plugin_host::{Engine, Grants, builtin, load};
@@ -298,6 +374,40 @@ mod tests {
                 "{event}: {error}"
             );
             assert!(error.message.contains(why), "{event}: {error}");
+        }
+    }
+
+    #[test]
+    fn visitors_and_runs_are_asked_about_and_named_by_their_numbers() {
+        for (component, rows, want) in [
+            (
+                builtin::GUEST_LIST,
+                "settings = { deny = \"eve\" }\n\
+                 visitors = [{ name = \"bob\", expect = true }, { name = \"eve\", expect = true }]",
+                "\"x\", visitor 2: expected true, got false",
+            ),
+            (
+                builtin::SHORT_MEMORY,
+                "runs = [{ class = \"low\", expect = 55 }, { age_ms = 9_999_999, expect = 1 }]",
+                "\"x\", run 2: expected 1, got refuse",
+            ),
+        ] {
+            let ran = run(component, &format!("[[case]]\nname = \"x\"\n{rows}\n")).unwrap();
+
+            let failures: Vec<String> = ran.failures.iter().map(ToString::to_string).collect();
+            assert_eq!(failures, [want]);
+        }
+    }
+
+    #[test]
+    fn visitors_that_no_node_would_show_are_refused_with_their_place() {
+        let many = "{}, ".repeat(65);
+        for (visitors, why) in [("{ node = \"abc\" }", "hex"), (many.as_str(), "at most 64")] {
+            let text = format!("[[case]]\nname = \"x\"\nvisitors = [{visitors}]\n");
+            let error = run(builtin::GUEST_LIST, &text).unwrap_err();
+
+            assert!(error.is(&code::BAD_CASES) && error.message.starts_with("tests/x.toml:3:"), "{error}");
+            assert!(error.message.contains(why), "{error}");
         }
     }
 

@@ -6,22 +6,18 @@ use mesh_plugin_host::{Engine, HandlerSlot, Kv, Loaded, PrepareError, Settings, 
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::cases::{self, Check, ClassName};
+use super::cases::{self, Check, ClassName, ID, id_of};
 
-/// One case.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Case {
-    name: String,
-    #[serde(default)]
-    settings: toml::Table,
-    refused: Option<Spanned<String>>,
-    /// The node's name.
-    #[serde(default = "somebody")]
-    node: String,
-    configured: Option<Spanned<Vec<EffectRow>>>,
-    #[serde(default)]
-    events: Vec<Spanned<EventRow>>,
+cases::case! {
+    /// One case.
+    pub struct Case {
+        /// The node's name.
+        #[serde(default = "somebody")]
+        node: String,
+        configured: Option<Spanned<Vec<EffectRow>>>,
+        #[serde(default)]
+        events: Vec<Spanned<EventRow>>,
+    }
 }
 
 fn somebody() -> String {
@@ -73,10 +69,6 @@ struct EffectRow {
 }
 
 impl cases::Case for Case {
-    fn head(&self) -> (&str, &toml::Table, Option<&Spanned<String>>) {
-        (&self.name, &self.settings, self.refused.as_ref())
-    }
-
     fn validate(&self) -> Result<(), (usize, String)> {
         let mut effects: Vec<&Spanned<Vec<EffectRow>>> = self.configured.iter().collect();
         for event in &self.events {
@@ -131,9 +123,7 @@ impl EventRow {
         ];
         one_kind(&kinds, &keys)?;
         match &self.origin {
-            Some(origin) if id_of(origin).is_none() => {
-                Err("origin is at most 64 hex digits, two a byte".into())
-            }
+            Some(origin) if id_of(origin).is_none() => Err(format!("origin is {ID}")),
             _ if self.expect.is_some() && self.failure.is_some() => {
                 Err("expect and failure exclude each other".into())
             }
@@ -176,14 +166,6 @@ impl EventRow {
 
 fn bytes(text: &Option<String>) -> Vec<u8> {
     text.clone().unwrap_or_default().into_bytes()
-}
-
-// At most 64 hex digits, two a byte; what is missing is zeros.
-fn id_of(text: &str) -> Option<[u8; 32]> {
-    let is_id =
-        text.len() <= 64 && text.len().is_multiple_of(2) && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let digit = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    is_id.then(|| std::array::from_fn(|at| digit(2 * at).unwrap_or(0)))
 }
 
 /// Checks that of some kinds there is one, and of the keys beside it only those that belong to it.

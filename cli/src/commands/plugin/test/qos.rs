@@ -8,21 +8,17 @@ use toml::Spanned;
 
 use super::cases::{self, Check, ClassName};
 
-/// One case.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Case {
-    name: String,
-    #[serde(default)]
-    settings: toml::Table,
-    refused: Option<Spanned<String>>,
-    #[serde(default)]
-    now_ms: u64,
-    #[serde(default)]
-    messages: Vec<MessageRow>,
-    #[serde(default)]
-    load: LoadRow,
-    shares: Option<Spanned<SharesRow>>,
+cases::case! {
+    /// One case.
+    pub struct Case {
+        #[serde(default)]
+        now_ms: u64,
+        #[serde(default)]
+        messages: Vec<MessageRow>,
+        #[serde(default)]
+        load: LoadRow,
+        shares: Option<Spanned<SharesRow>>,
+    }
 }
 
 #[derive(Deserialize)]
@@ -66,9 +62,9 @@ struct SharesRow {
     burst: [u8; 5],
 }
 
-impl Word {
-    fn code(self) -> u8 {
-        match self {
+impl From<Word> for u8 {
+    fn from(word: Word) -> u8 {
+        match word {
             Word::Class(class) => Class::from(class) as u8,
             Word::Drop(Drop::Drop) => CLASS_DROP,
         }
@@ -76,14 +72,13 @@ impl Word {
 }
 
 impl cases::Case for Case {
-    fn head(&self) -> (&str, &toml::Table, Option<&Spanned<String>>) {
-        (&self.name, &self.settings, self.refused.as_ref())
-    }
-
     fn ask(&self, loaded: &Loaded, settings: &Settings, check: &mut Check<'_>) -> Result<(), PrepareError> {
         let mut policy = Alone::new(prepare_qos(loaded, settings)?);
         match policy.classify(self.now_ms, &self.batch()) {
-            Ok(answers) => self.compare(&answers, check),
+            Ok(answers) => {
+                let expected = self.messages.iter().map(|message| &message.expect);
+                check.answers(expected, &answers, |at| format!("message {}", at + 1), text);
+            }
             Err(fault) => check.fault("the batch", &fault),
         }
         let Some(expected) = &self.shares else { return Ok(()) };
@@ -103,16 +98,6 @@ impl Case {
             batch.push(message.class.into(), message.size, message.age_ms, message.tag);
         }
         batch
-    }
-
-    fn compare(&self, answers: &[u8], check: &mut Check<'_>) {
-        for (at, (message, &answer)) in (1..).zip(self.messages.iter().zip(answers)) {
-            let Some(expected) = &message.expect else { continue };
-            if expected.get_ref().code() != answer {
-                let wanted = text(expected.get_ref().code());
-                check.differs(expected.span().start, format!("message {at}"), wanted, text(answer));
-            }
-        }
     }
 }
 

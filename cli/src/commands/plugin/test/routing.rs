@@ -11,24 +11,20 @@ use super::cases::{self, Check, ClassName};
 /// Times that a batch may be asked again.
 const MAX_REPEAT: u32 = 100_000;
 
-/// One case.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Case {
-    name: String,
-    #[serde(default)]
-    settings: toml::Table,
-    refused: Option<Spanned<String>>,
-    #[serde(default)]
-    now_ms: u64,
-    #[serde(default)]
-    links: Vec<LinkRow>,
-    #[serde(default)]
-    ways: Vec<WayRow>,
-    #[serde(default)]
-    messages: Vec<MessageRow>,
-    /// How often the batch is asked; the answers to the last time count.
-    repeat: Option<Spanned<u32>>,
+cases::case! {
+    /// One case.
+    pub struct Case {
+        #[serde(default)]
+        now_ms: u64,
+        #[serde(default)]
+        links: Vec<LinkRow>,
+        #[serde(default)]
+        ways: Vec<WayRow>,
+        #[serde(default)]
+        messages: Vec<MessageRow>,
+        /// How often the batch is asked; the answers to the last time count.
+        repeat: Option<Spanned<u32>>,
+    }
 }
 
 #[derive(Deserialize)]
@@ -82,9 +78,9 @@ enum Word {
     Abstain,
 }
 
-impl Expected {
-    fn code(self) -> u32 {
-        match self {
+impl From<Expected> for u32 {
+    fn from(expected: Expected) -> u32 {
+        match expected {
             Expected::Row(row) => row,
             Expected::Word(Word::Drop) => DROP,
             Expected::Word(Word::Hold) => HOLD,
@@ -94,10 +90,6 @@ impl Expected {
 }
 
 impl cases::Case for Case {
-    fn head(&self) -> (&str, &toml::Table, Option<&Spanned<String>>) {
-        (&self.name, &self.settings, self.refused.as_ref())
-    }
-
     fn validate(&self) -> Result<(), (usize, String)> {
         match &self.repeat {
             Some(repeat) if !(1..=MAX_REPEAT).contains(repeat.get_ref()) => {
@@ -120,13 +112,8 @@ impl cases::Case for Case {
                 }
             }
         }
-        for (at, (message, &answer)) in (1..).zip(self.messages.iter().zip(&answers)) {
-            let Some(expected) = &message.expect else { continue };
-            if expected.get_ref().code() != answer {
-                let (wanted, got) = (text(expected.get_ref().code()), text(answer));
-                check.differs(expected.span().start, format!("message {at}"), wanted, got);
-            }
-        }
+        let expected = self.messages.iter().map(|message| &message.expect);
+        check.answers(expected, &answers, |at| format!("message {}", at + 1), text);
         Ok(())
     }
 }

@@ -8,22 +8,18 @@ use toml::Spanned;
 
 use super::cases::{self, Check};
 
-/// One case.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Case {
-    name: String,
-    #[serde(default)]
-    settings: toml::Table,
-    refused: Option<Spanned<String>>,
-    #[serde(default)]
-    now_ms: u64,
-    #[serde(default)]
-    asker: AskerRow,
-    #[serde(default)]
-    candidates: Vec<CandidateRow>,
-    /// The node that must score highest.
-    best: Option<Spanned<u32>>,
+cases::case! {
+    /// One case.
+    pub struct Case {
+        #[serde(default)]
+        now_ms: u64,
+        #[serde(default)]
+        asker: AskerRow,
+        #[serde(default)]
+        candidates: Vec<CandidateRow>,
+        /// The node that must score highest.
+        best: Option<Spanned<u32>>,
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -78,10 +74,6 @@ fn one() -> u8 {
 const WEIGHTS: [u32; 4] = [300, 300, 200, 200];
 
 impl cases::Case for Case {
-    fn head(&self) -> (&str, &toml::Table, Option<&Spanned<String>>) {
-        (&self.name, &self.settings, self.refused.as_ref())
-    }
-
     fn ask(&self, loaded: &Loaded, settings: &Settings, check: &mut Check<'_>) -> Result<(), PrepareError> {
         let mut policy = Alone::new(prepare_topology(loaded, settings)?);
         match policy.score(self.now_ms, &self.asker(), &self.columns()) {
@@ -94,13 +86,9 @@ impl cases::Case for Case {
 
 impl Case {
     fn compare(&self, scores: &[u32], check: &mut Check<'_>) {
-        for (candidate, score) in self.candidates.iter().zip(scores) {
-            let Some(expected) = &candidate.expect else { continue };
-            if expected.get_ref() != score {
-                let what = format!("candidate {}", candidate.node);
-                check.differs(expected.span().start, what, expected.get_ref().to_string(), score.to_string());
-            }
-        }
+        let expected = self.candidates.iter().map(|candidate| &candidate.expect);
+        let what = |at: usize| format!("candidate {}", self.candidates[at].node);
+        check.answers(expected, scores, what, |score: u32| score.to_string());
         let Some(best) = &self.best else { return };
         let highest = self.candidates.iter().zip(scores).max_by_key(|(_, score)| **score);
         let highest = highest.map_or(0, |(candidate, _)| candidate.node);

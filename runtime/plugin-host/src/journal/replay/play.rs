@@ -7,9 +7,9 @@ use crate::compare::Answers;
 use crate::fault::Fault;
 use crate::journal::Event;
 use crate::limits::{BATCH_ROWS, SETUP, VIEW_ROWS};
-use crate::load::{Kind, Loaded};
-use crate::policy::{HOT, Qos, Routing, Topology};
-use crate::set::{prepare_qos, prepare_routing, prepare_topology};
+use crate::load::Loaded;
+use crate::policy::{Admission, Carry, HOT, Qos, Routing, Topology};
+use crate::set::{PreparedPolicy, prepare};
 use crate::settings::Settings;
 use crate::slot::{Guest, PrepareError, Refused, State};
 
@@ -27,6 +27,8 @@ pub(super) enum Made {
     Classes(Vec<u8>),
     Shares(Shares),
     Scores(Vec<u32>),
+    Admissions(Vec<bool>),
+    Worths(Vec<u8>),
 }
 
 impl Made {
@@ -36,22 +38,20 @@ impl Made {
             Made::Classes(column) => Answers::Classes(column),
             Made::Shares(shares) => Answers::Shares(*shares),
             Made::Scores(column) => Answers::Scores(column),
+            Made::Admissions(column) => Answers::Admissions(column),
+            Made::Worths(column) => Answers::Worths(column),
         }
     }
 }
 
 /// Makes an instance ready as a node does before it binds it.
 pub(super) fn prepared(loaded: &Loaded, settings: &Settings) -> Result<Box<dyn Play>, PrepareError> {
-    Ok(match loaded.kind() {
-        Kind::Routing => {
-            let guest = prepare_routing(loaded, settings)?.into_instance();
-            Box::new(Playing { guest, links: 0 })
-        }
-        Kind::Qos => Box::new(Playing { guest: prepare_qos(loaded, settings)?.into_instance(), links: 0 }),
-        Kind::Topology => {
-            Box::new(Playing { guest: prepare_topology(loaded, settings)?.into_instance(), links: 0 })
-        }
-        is @ Kind::Handler => return Err(PrepareError::WrongKind { is, wanted: Kind::Routing }),
+    Ok(match prepare(loaded, settings)? {
+        PreparedPolicy::Routing(ready) => Playing::boxed(ready.into_instance()),
+        PreparedPolicy::Qos(ready) => Playing::boxed(ready.into_instance()),
+        PreparedPolicy::Topology(ready) => Playing::boxed(ready.into_instance()),
+        PreparedPolicy::Admission(ready) => Playing::boxed(ready.into_instance()),
+        PreparedPolicy::Carry(ready) => Playing::boxed(ready.into_instance()),
     })
 }
 
@@ -66,9 +66,18 @@ struct Playing<G> {
     links: usize,
 }
 
+impl<G: Ask> Playing<G> {
+    fn boxed(guest: G) -> Box<dyn Play> {
+        Box::new(Playing { guest, links: 0 })
+    }
+}
+
 /// Asks an instance what its kind is asked.
 trait Ask: Guest {
-    fn show(&mut self, now_ms: u64, view: &View) -> Result<(), Fault>;
+    /// Shows it the view; most kinds see none.
+    fn show(&mut self, _now_ms: u64, _view: &View) -> Result<(), Fault> {
+        Ok(())
+    }
     fn ask(&mut self, now_ms: u64, call: &Event, links: usize) -> Result<Made, Fault>;
 }
 
@@ -123,10 +132,6 @@ impl Ask for Routing {
 }
 
 impl Ask for Qos {
-    fn show(&mut self, _now_ms: u64, _view: &View) -> Result<(), Fault> {
-        Ok(())
-    }
-
     fn ask(&mut self, now_ms: u64, call: &Event, _links: usize) -> Result<Made, Fault> {
         match call {
             Event::Classify(classified) => {
@@ -141,13 +146,25 @@ impl Ask for Qos {
 }
 
 impl Ask for Topology {
-    fn show(&mut self, _now_ms: u64, _view: &View) -> Result<(), Fault> {
-        Ok(())
-    }
-
     fn ask(&mut self, now_ms: u64, call: &Event, _links: usize) -> Result<Made, Fault> {
         let Event::Score(scored) = call else { return Err(misplaced()) };
         self.score(HOT, now_ms, &scored.asker(), &scored.candidates()).map(Made::Scores)
+    }
+}
+
+impl Ask for Admission {
+    fn ask(&mut self, now_ms: u64, call: &Event, _links: usize) -> Result<Made, Fault> {
+        let Event::Admit(admitted) = call else { return Err(misplaced()) };
+        self.admit(HOT, now_ms, &admitted.place(), &admitted.visitors()).map(Made::Admissions)
+    }
+}
+
+impl Ask for Carry {
+    fn ask(&mut self, now_ms: u64, call: &Event, _links: usize) -> Result<Made, Fault> {
+        let Event::Carry(carried) = call else { return Err(misplaced()) };
+        let batch = carried.batch();
+        check(batch.len())?;
+        self.worth(HOT, now_ms, &carried.room(), &batch).map(Made::Worths)
     }
 }
 
@@ -184,6 +201,16 @@ impl Play for Native {
             Event::Score(scored) => {
                 native::score(&scored.asker(), &scored.candidates(), &mut words);
                 Made::Scores(words)
+            }
+            Event::Admit(admitted) => {
+                let mut answers = Vec::new();
+                native::admit(&admitted.visitors(), &mut answers);
+                Made::Admissions(answers)
+            }
+            Event::Carry(carried) => {
+                let mut worths = Vec::new();
+                native::carry(&carried.batch(), &mut worths);
+                Made::Worths(worths)
             }
             _ => return Err(misplaced()),
         })

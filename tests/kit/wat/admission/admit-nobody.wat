@@ -1,0 +1,1 @@
+;; Lets nobody in.

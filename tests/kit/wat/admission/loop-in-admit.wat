@@ -1,0 +1,3 @@
+;; Never ends in a call that a link waits for.
+(func $misbehave (param $rows i32)
+    (loop $again (br $again)))

@@ -1,0 +1,1 @@
+;; Refuses everything.

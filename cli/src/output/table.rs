@@ -4,7 +4,7 @@
 use mesh_node::api::{ApiError, code};
 use unicode_width::UnicodeWidthStr;
 
-use super::human::{BOLD, DIM, styled};
+use super::human::{self, BOLD, DIM, styled};
 
 /// What a person sees of a value.
 #[derive(Clone, Debug)]
@@ -64,6 +64,11 @@ impl Pair {
     /// A member by its name in JSON, with its label and value.
     pub fn new(field: &'static str, label: &'static str, value: impl std::fmt::Display) -> Pair {
         Pair { field, label, value: value.to_string() }
+    }
+
+    /// The member `plugin`, with the version behind its name.
+    pub fn plugin(name: &str, version: &str) -> Pair {
+        Pair::new("plugin", "plugin", format!("{} {}", human::safe(name), human::safe(version)))
     }
 }
 

@@ -186,11 +186,7 @@ impl Show for BuildReport {
         let names: Vec<String> = self.imports.iter().map(|import| human::safe(&import.import)).collect();
         let imports = Some(names.join("  ")).filter(|names| !names.is_empty());
         let mut pairs = vec![
-            Pair::new(
-                "plugin",
-                "plugin",
-                format!("{} {}", human::safe(&self.plugin), human::safe(&self.version)),
-            ),
+            Pair::plugin(&self.plugin, &self.version),
             Pair::new("revision", "revision", &self.revision),
             Pair::new("kind", "kind", human::or_dash(self.kind.as_deref())),
             Pair::new("size_bytes", "size", human::bytes(self.size_bytes)),

@@ -247,11 +247,7 @@ impl Show for CheckReport {
         let imports: Vec<String> = self.imports.iter().map(|row| human::safe(&row.import)).collect();
         let limit = human::bytes(limits::COMPONENT_BYTES as u64);
         let pairs = vec![
-            Pair::new(
-                "plugin",
-                "plugin",
-                format!("{} {}", human::safe(&self.plugin), human::safe(&self.version)),
-            ),
+            Pair::plugin(&self.plugin, &self.version),
             Pair::new("revision", "revision", &self.revision),
             Pair::new("kind", "kind", format!("{}, {pure}", human::or_dash(self.kind.as_deref()))),
             Pair::new("size_bytes", "size", format!("{} of {limit}", human::bytes(self.size_bytes))),

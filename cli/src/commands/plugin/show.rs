@@ -83,11 +83,7 @@ impl Show for PluginDetail {
         let settings = self.settings.iter().map(|(name, value)| format!("{name}={}", setting(value)));
         let settings = settings.collect::<Vec<_>>().join("  ");
         let mut head = vec![
-            Pair::new(
-                "plugin",
-                "plugin",
-                format!("{} {}", human::safe(&row.plugin), human::safe(&row.version)),
-            ),
+            Pair::plugin(&row.plugin, &row.version),
             Pair::new("slot", "slot", human::or_dash(row.slot.as_deref())),
             Pair::new(
                 "state",
@@ -189,11 +185,7 @@ impl Show for InstallReport {
     fn view(&self) -> View {
         let cached = if self.cached { " (cached)" } else { "" };
         let mut pairs = vec![
-            Pair::new(
-                "plugin",
-                "plugin",
-                format!("{} {}", human::safe(&self.plugin), human::safe(&self.version)),
-            ),
+            Pair::plugin(&self.plugin, &self.version),
             Pair::new("revision", "revision", &self.revision),
             Pair::new("kind", "kind", format!("{}, fits {}", self.kind, self.slots.join(", "))),
             Pair::new("size_bytes", "size", human::bytes(self.size_bytes)),

@@ -234,11 +234,7 @@ impl Show for TestReport {
         let took = human::duration(Duration::from_secs_f64(self.cases_s).as_secs_f64());
         let files = Some(self.files.join("  ")).filter(|files| !files.is_empty());
         let mut pairs = vec![
-            Pair::new(
-                "plugin",
-                "plugin",
-                format!("{} {}", human::safe(&self.plugin), human::safe(&self.version)),
-            ),
+            Pair::plugin(&self.plugin, &self.version),
             Pair::new("revision", "revision", &self.revision),
             Pair::new("units", "unit tests", units),
             Pair::new("cases", "table cases", format!("{} {} in {took}", self.cases, styled(GOOD, "passed"))),

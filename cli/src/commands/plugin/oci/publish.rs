@@ -155,11 +155,7 @@ impl Show for PublishReport {
 
     fn view(&self) -> View {
         let mut pairs = vec![
-            Pair::new(
-                "plugin",
-                "plugin",
-                format!("{} {}", human::safe(&self.plugin), human::safe(&self.version)),
-            ),
+            Pair::plugin(&self.plugin, &self.version),
             Pair::new("reference", if self.dry_run { "would push" } else { "pushed" }, &self.reference),
             Pair::new("digest", "digest", &self.digest),
             Pair::new("signatures", "signatures", signatures(self.signatures)),

@@ -310,15 +310,21 @@ fn a_token_is_fetched_for_what_is_asked_and_no_more() {
     );
 }
 
-/// W16: signatures beside a plugin are verified like those in a file; one that does not hold counts for nothing.
-#[test]
-fn a_registry_cannot_forge_a_signature_or_show_another_manifest() {
+/// A node that trusts acme, whose signed plugin is in `fast.meshpkg`.
+fn trusting() -> Place {
     let mut place = Place::new();
     place.up("bob", &[]);
     let acme = key(&place, "acme.key");
     place.json(&["plugin", "trust", "add", &acme, "--for", "acme/*"]);
     write(&place, "fast.wasm", &component(builtin::LATENCY, "acme/fast", "1.0.0"));
     sign(&place, "fast.wasm", "acme.key", "fast.meshpkg");
+    place
+}
+
+/// W16: signatures beside a plugin are verified like those in a file; one that does not hold counts for nothing.
+#[test]
+fn a_registry_cannot_forge_a_signature_or_show_another_manifest() {
+    let place = trusting();
     let shop = Shop::of(fs::read(place.path().join("fast.meshpkg")).unwrap());
     let genuine = shop.artifact.signatures[0].to_vec();
     let forged = {
@@ -358,12 +364,7 @@ fn a_registry_cannot_forge_a_signature_or_show_another_manifest() {
 /// Whoever may put something beside a plugin keeps nobody from installing it, and displaces no signature.
 #[test]
 fn rubbish_beside_a_plugin_is_told_and_left_out() {
-    let mut place = Place::new();
-    place.up("bob", &[]);
-    let acme = key(&place, "acme.key");
-    place.json(&["plugin", "trust", "add", &acme, "--for", "acme/*"]);
-    write(&place, "fast.wasm", &component(builtin::LATENCY, "acme/fast", "1.0.0"));
-    sign(&place, "fast.wasm", "acme.key", "fast.meshpkg");
+    let place = trusting();
     sign(&place, "fast.wasm", "acme.key", "later.meshpkg");
     let shop = Shop::of(fs::read(place.path().join("fast.meshpkg")).unwrap());
     let later = Shop::of(fs::read(place.path().join("later.meshpkg")).unwrap());

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use mesh_node::oci::Digest;
 use mesh_plugin_host::builtin;
@@ -105,6 +106,42 @@ fn other_tools_find_one_layer_of_wasm_and_the_signatures_out_of_their_way() {
     let (beside, _) = manifest(&registry, &path, MANIFEST);
     assert_eq!(beside["subject"]["digest"], digest.to_string());
     assert_eq!(beside["config"]["mediaType"], "application/vnd.oci.empty.v1+json");
+}
+
+/// `wkg` itself, where it is installed (`cargo install wkg`): it takes from us what it gives us. It is hundreds of
+/// crates, too many to build for one test; the tests around this one hold the layout byte for byte.
+#[test]
+fn wkg_pulls_what_we_publish_and_we_install_what_it_pushes() {
+    let Some(registry) = Registry::start(Door::Open) else { return };
+    let mut place = Place::new();
+    signed(&place, "1.0.0");
+    place.json(&["plugin", "publish", "fast.meshpkg", &registry.reference("acme/fast")]);
+    let at = registry.addr.to_string();
+    let wkg = |args: &[&str]| {
+        let mut command = Command::new("wkg");
+        command.arg("oci").args(args).args(["--insecure", &at]).current_dir(place.path());
+        command.env("HOME", place.path()).env_remove("DOCKER_CONFIG").output()
+    };
+
+    let pulled = match wkg(&["pull", "--output", "pulled.wasm", &format!("{at}/acme/fast:1.0.0")]) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return eprintln!("NOT TESTED: wkg is not installed (cargo install wkg)");
+        }
+        ran => ran.unwrap(),
+    };
+
+    assert!(pulled.status.success(), "{pulled:?}");
+    let ours = fs::read(place.path().join("fast.wasm")).unwrap();
+    assert_eq!(
+        fs::read(place.path().join("pulled.wasm")).unwrap(),
+        ours,
+        "without the signatures, as published"
+    );
+    let pushed = wkg(&["push", &format!("{at}/acme/by-wkg:1.0.0"), "fast.wasm"]).unwrap();
+    assert!(pushed.status.success(), "{pushed:?}");
+    place.up("bob", &[]);
+    let installed = place.json(&["plugin", "install", &registry.reference("acme/by-wkg:1.0.0")]);
+    assert_eq!((&installed["plugin"], &installed["version"]), (&"acme/fast".into(), &"1.0.0".into()));
 }
 
 /// What `wkg` pushes: the same layout, without our manifest in the config, with annotations of its own.

@@ -90,7 +90,7 @@ pub trait Carry: Default {
     }
 
     /// Returns what it is worth to keep, or [`REFUSE`]. Of what is kept for a node the lowest gives way first when room
-    /// runs out, and the highest goes first when there is a way again; among equals the oldest does.
+    /// runs out, among equals the oldest; the origin of the highest goes first when there is a way again.
     fn worth(&mut self, room: &Room, run: &Run) -> u8;
 
     /// Returns the state for the successor and changes nothing; by default there is none.

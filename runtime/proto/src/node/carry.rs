@@ -1,14 +1,16 @@
 //! What has to wait for a way, and whether it may: everything of one turn at once.
 //!
-//! The host clamps after the policy: what this node wrote, what was promised to survive a restart, and what is
-//! critical is never refused. Lifetimes and room are the host's too, see [`super::shelf`].
+//! The host clamps after the policy: what this node wrote or keeps already, what was promised to survive a restart, and
+//! what is critical is never refused. Lifetimes and room are the host's too, see [`super::shelf`].
+
+use std::collections::BTreeMap;
 
 use super::decide::{CALL_ROWS, age_ms};
 use super::decided::{Fate, Judged};
 use super::shelf::Waiting;
 use super::{Node, Pending};
 use crate::id::NodeId;
-use crate::policy::{CarryBatch, CarryRow, Clamp, Class, Overrule, Policies, REFUSE};
+use crate::policy::{CarryBatch, CarryRow, Clamp, Class, Overrule, Policies, REFUSE, TOPIC_BIT};
 use crate::time::Now;
 
 /// What a run that is never refused is worth at least.
@@ -56,12 +58,17 @@ impl Node {
     fn ask_worths(&mut self, now: Now, stranded: &[Stranded], policies: &mut dyn Policies) {
         let mut batch = std::mem::take(&mut self.carrying.batch);
         batch.clear();
+        // Nodes that the table knows nothing of have numbers for this call.
+        let mut unnumbered: BTreeMap<NodeId, u32> = BTreeMap::new();
         for Stranded { node, pending, .. } in stranded {
             let head = pending.run.head();
             let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
             let (waiting_messages, waiting_bytes) = self.held.waiting_for(node);
             batch.push(CarryRow {
-                dest: self.number_of(&head.flow.dest),
+                dest: self.table.number(node).unwrap_or_else(|| {
+                    let next = u32::try_from(unnumbered.len()).unwrap_or(0);
+                    TOPIC_BIT - 1 - *unnumbered.entry(*node).or_insert(next)
+                }),
                 class: head.class,
                 messages: count(pending.run.len()),
                 bytes: count(pending.run.payload_len()),
@@ -81,7 +88,8 @@ impl Node {
     fn clamp_worth(&mut self, row: usize, pending: &Pending) -> u8 {
         let head = pending.run.head();
         let is_promised = head.durable || pending.key.is_some();
-        let may_refuse = head.flow.origin != self.id && !is_promised && head.class != Class::Critical;
+        // What comes from nobody was written here, or has waited here before.
+        let may_refuse = pending.from.is_some() && !is_promised && head.class != Class::Critical;
         match self.carrying.worths[row] {
             REFUSE if !may_refuse => {
                 self.counters.clamped += pending.run.len() as u64;

@@ -1,14 +1,15 @@
 //! What waits for nodes that cannot be reached: a shelf for each of them. Says what gives way when there is no room;
 //! asks nobody and sends nothing.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::PublishError;
 use crate::id::NodeId;
 use crate::policy::Room;
 use crate::queue::{HeldKey, Item};
-use crate::run::Run;
+use crate::run::{Flow, Run};
 
 /// Payload bytes that may wait for one node (faults.md section 3).
 pub const HELD_BYTES: usize = 64 * 1024 * 1024;
@@ -78,25 +79,23 @@ impl Shelf {
         self.boards.values().map(VecDeque::len).sum()
     }
 
-    /// Takes everything, the greatest worth first and equal ones as they came.
-    fn clear(mut self) -> Vec<Waiting> {
-        let mut out = Vec::with_capacity(self.len());
-        let worths: BTreeSet<u8> = self.boards.keys().map(|board| board.worth).collect();
-        for worth in worths.into_iter().rev() {
-            let mut board = |is_stored| {
-                let runs = self.boards.remove(&Board { is_stored, worth });
-                runs.unwrap_or_default().into_iter().peekable()
-            };
-            let (mut alone, mut stored) = (board(false), board(true));
-            while let Some((_, waiting)) = match (alone.peek(), stored.peek()) {
-                (Some((one, _)), Some((other, _))) if other < one => stored.next(),
-                (None, _) => stored.next(),
-                _ => alone.next(),
-            } {
-                out.push(waiting);
+    /// Takes everything: first the flow whose best run is worth most, and each flow as it came. Out of order its runs
+    /// would open gaps at the recipient, which remembers so many only.
+    fn clear(self) -> Vec<Waiting> {
+        let mut flows: BTreeMap<Flow, (u8, Vec<(u64, Waiting)>)> = BTreeMap::new();
+        for (board, runs) in self.boards {
+            for (arrival, waiting) in runs {
+                let (worth, rows) = flows.entry(waiting.run.head().flow).or_default();
+                *worth = board.worth.max(*worth);
+                rows.push((arrival, waiting));
             }
         }
-        out
+        let mut flows: Vec<(u8, Vec<(u64, Waiting)>)> = flows.into_values().collect();
+        for (_, rows) in &mut flows {
+            rows.sort_unstable_by_key(|(arrival, _)| *arrival);
+        }
+        flows.sort_by_key(|(worth, rows)| (Reverse(*worth), rows.first().map(|(arrival, _)| *arrival)));
+        flows.into_iter().flat_map(|(_, rows)| rows).map(|(_, waiting)| waiting).collect()
     }
 
     /// Takes what `is_dead`.
@@ -269,7 +268,12 @@ mod tests {
 
     /// A run of one message; 128 of them are what may wait for a node.
     fn run() -> Arc<Run> {
-        let key = SigningKey::from_bytes(&[1; 32]);
+        run_of(1)
+    }
+
+    /// The same of another origin.
+    fn run_of(origin: u8) -> Arc<Run> {
+        let key = SigningKey::from_bytes(&[origin; 32]);
         let head = Head {
             flow: Flow { origin: NodeId(key.verifying_key().to_bytes()), epoch: 0, dest: Dest::Node(NODE) },
             seq_base: 0,
@@ -318,13 +322,13 @@ mod tests {
     }
 
     #[test]
-    fn the_greatest_worth_leaves_first_and_equals_as_they_came() {
-        let (mut held, run) = (Held::new(0), run());
+    fn the_flow_of_the_greatest_worth_leaves_first_and_each_flow_as_it_came() {
+        let (mut held, run, other) = (Held::new(0), run(), run_of(3));
         put(&mut held, &run, 5, None, [0]);
-        put(&mut held, &run, 9, None, [1]);
+        put(&mut held, &other, 4, None, [1]);
         put(&mut held, &run, 5, Some(HeldKey(1)), [2]);
-        put(&mut held, &run, 9, None, [3]);
-        put(&mut held, &run, 5, None, [4]);
+        put(&mut held, &other, 9, None, [3]);
+        put(&mut held, &run, 6, None, [4]);
 
         let (items, spilled) = held.take(&NODE);
 

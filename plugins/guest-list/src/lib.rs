@@ -1,6 +1,6 @@
 //! Links to those whom its settings name, or who say the right thing of themselves; a few strangers, if there is room.
 
-use mesh_sdk::admission::{Admission, Approach, NodeKey, Place, Visitor};
+use mesh_sdk::admission::{Admission, Approach, Health, NodeKey, Place, Visitor};
 use mesh_sdk::{Refusal, Settings};
 
 /// Entries of one setting.
@@ -102,7 +102,7 @@ impl GuestList {
 
     /// Says whether nothing is known of a visitor yet that could make a guest of it.
     fn may_turn_out_a_guest(&self, visitor: &Visitor) -> bool {
-        let is_unknown = visitor.name.is_empty() && visitor.labels.is_empty();
+        let is_unknown = visitor.health == Health::Unknown;
         let by_name = self.allow.iter().any(|entry| matches!(entry, Entry::Name(_)));
         let by_key = || self.allow.iter().any(|entry| entry.means(visitor));
         self.wait_for_record && is_unknown && (by_name || by_key())
@@ -196,7 +196,13 @@ mod tests {
 
     fn visitor(name: &str, key: u8, labels: &[(&str, &str)]) -> Visitor {
         let labels = labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-        Visitor { node: NodeKey([key; 32]), name: name.to_owned(), labels, ..Visitor::default() }
+        Visitor {
+            node: NodeKey([key; 32]),
+            name: name.to_owned(),
+            labels,
+            health: Health::Alive,
+            ..Visitor::default()
+        }
     }
 
     #[test]
@@ -236,7 +242,7 @@ mod tests {
 
     #[test]
     fn whom_nothing_is_known_of_comes_in_until_it_says_who_it_is() {
-        let nobody = visitor("", 7, &[]);
+        let nobody = Visitor { health: Health::Unknown, ..visitor("", 7, &[]) };
         for (allow, wait, want) in [
             ("site-*", true, true),
             ("site-*", false, false),

@@ -255,7 +255,7 @@ impl Plugins {
             match ready {
                 Ok(Ok((ready, loaded))) => plugins.bind_at_start(store, kind, ready, loaded)?,
                 Ok(Err(error)) => {
-                    tracing::error!(slot = kind.slot(), %error, "the slot starts with its native built-in");
+                    tracing::error!(slot = kind.slot(), %error, "the slot starts without its plugin");
                     plugins.leave_vacant_as_bound(kind);
                 }
                 Err(_) => {
@@ -280,10 +280,15 @@ impl Plugins {
     }
 
     fn first_binding(&self, store: &Store, kind: Kind) -> Result<Binding, StartError> {
-        if let Some(bytes) = store.get(Table::Bindings, kind.slot().as_bytes())?
-            && let Ok(binding) = serde_json::from_slice(&bytes)
-        {
-            return Ok(binding);
+        if let Some(bytes) = store.get(Table::Bindings, kind.slot().as_bytes())? {
+            match serde_json::from_slice(&bytes) {
+                Ok(binding) => return Ok(binding),
+                Err(error) => {
+                    tracing::error!(slot = kind.slot(), %error, "what the slot was bound to cannot be read");
+                    // It was something: the slot is left to whom its kind leaves it when that does not start.
+                    return Ok(Binding::unreadable(kind));
+                }
+            }
         }
         // Parents are weighed as the operator's weights say, which the native built-in goes by; and nobody is kept
         // out, nor anything refused, unless an operator wants it.
@@ -299,7 +304,7 @@ impl Plugins {
         match self.installed.values().find(bound).map_or(Ok(()), |installed| self.check_stay(installed)) {
             Ok(()) => true,
             Err(error) => {
-                tracing::error!(slot = kind.slot(), %error, "the slot starts with its native built-in");
+                tracing::error!(slot = kind.slot(), %error, "the slot starts without its plugin");
                 false
             }
         }
@@ -339,7 +344,7 @@ impl Plugins {
             }
         };
         if let Err(error) = done {
-            tracing::error!(slot = kind.slot(), %error, "the slot starts with its native built-in");
+            tracing::error!(slot = kind.slot(), %error, "the slot starts without its plugin");
             self.leave_vacant_as_bound(kind);
         } else if self.bindings.get(kind.slot()).is_some_and(|binding| binding.paused) {
             self.pause_at_start(kind);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_plugin_host::{Lowered, Revision, Settings, SlotState, SlotStatus, Terms};
+use mesh_plugin_host::{Kind, Lowered, Revision, Settings, SlotState, SlotStatus, Terms};
 use serde::{Deserialize, Serialize};
 
 use super::{Plugins, hex, plugin_ref};
@@ -31,6 +31,11 @@ impl Binding {
     /// Returns the first binding of a slot.
     pub(super) fn first(revision: Option<&Revision>) -> Binding {
         Binding { digest: revision.map(|revision| hex(&revision.digest)), ..Binding::default() }
+    }
+
+    /// Stands for one that is damaged: the slot is left to whom its kind leaves it.
+    pub(super) fn unreadable(kind: Kind) -> Binding {
+        Binding { on_failure: mesh_plugin_host::OnFailure::of(kind).into(), ..Binding::default() }
     }
 
     fn of(status: &SlotStatus) -> Binding {

@@ -208,6 +208,11 @@ impl Directory {
         }
     }
 
+    /// Says whether a dial of this node is under way.
+    pub fn is_dialing(&self, node: &NodeId) -> bool {
+        self.attempts.get(node).is_some_and(|attempt| attempt.under_way)
+    }
+
     /// Returns when this node may be dialed next.
     pub fn next_dial(&self, node: &NodeId) -> Instant {
         self.attempts.get(node).map_or(Instant(0), |attempt| attempt.next)

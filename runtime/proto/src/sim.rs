@@ -378,6 +378,7 @@ impl Network {
     pub fn swap_policies(&mut self, index: usize, policies: Box<dyn Policies>) -> Box<dyn Policies> {
         let old = std::mem::replace(&mut self.hosts[index].policies, policies);
         self.input(index, Input::PoliciesChanged);
+        self.input(index, Input::AdmissionChanged);
         old
     }
 

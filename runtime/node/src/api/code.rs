@@ -127,9 +127,8 @@ them."
 
     NOT_LET_IN "MESH-N115" 1 "another node does not let this one in"
 "The admission policy of the other node closes every link to this one. Its operator lets this node in by a setting of that
-policy ('meshctl plugin show admission' there), or ends it with 'meshctl plugin rollback admission'. Messages go by way of
-others as long as this node has a link to anybody. It tries again ever more seldom, up to every half minute; 'meshctl
-peers' shows who refuses."
+policy ('meshctl plugin show admission' there), or ends it with 'meshctl plugin disable admission'. Messages go by way of
+others as long as this node has a link to anybody. It tries again once a minute; 'meshctl peers' shows who refuses."
 
     KEY_MISSING "MESH-I101" 6 "the key file is missing"
 "The data directory belongs to a node whose key file is gone. A new identity is never made over an old one,

@@ -316,6 +316,7 @@ impl Driver {
                     } else if let DownReason::Remote { code: CODE_NOT_ADMITTED, .. } = reason {
                         let node = link.node;
                         self.on_not_admitted(node);
+                        self.inputs.push(Input::Refused { peer });
                     }
                 }
                 self.inputs.push(Input::LinkDown { peer });

@@ -135,6 +135,9 @@ impl Driver {
         let write = self.parts.plugins.bind(status);
         self.writes.extend(write);
         self.inputs.push(Input::PoliciesChanged);
+        if status.slot == PolicySlot::Admission.name() {
+            self.inputs.push(Input::AdmissionChanged);
+        }
     }
 
     /// Returns how a slot is: the policies' own, or what the handler's thread told.

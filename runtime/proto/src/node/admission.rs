@@ -1,8 +1,8 @@
 //! Whom this node has links to by leave of its admission policy. Without one nothing of it happens.
 //!
 //! The policy has a veto on links that others have made, on dials of nodes that were heard of, and on links whose
-//! far end says something new of itself. Nodes that the operator gave the address of, or that the hierarchy keeps,
-//! are not asked about.
+//! far end says something new of itself. Nodes that the operator gave the address of are not asked about. The
+//! hierarchy makes no exception: whoever says that this node is its parent says so of itself.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ impl Node {
         }
     }
 
-    /// The policies were exchanged: everybody is asked about again.
+    /// Another admission policy decides: everybody is asked about again.
     pub(super) fn knock_all(&mut self, now: Now) {
         let nodes: Vec<NodeId> = self.by_node.keys().copied().collect();
         nodes.iter().for_each(|node| self.knock_again(node));
@@ -66,14 +66,19 @@ impl Node {
     fn ask_neighbours(&mut self, now: Now, policies: &mut dyn Policies, knocking: BTreeMap<Peer, bool>) {
         let visitor = |(peer, is_new): (&Peer, &bool)| {
             let neighbour = self.neighbours.get(peer).filter(|neighbour| neighbour.is_greeted())?;
-            // Who was dialed was asked about then, unless it was to see whether it lives.
-            let is_inbound = *is_new && !neighbour.dialed;
-            let approach = if is_inbound { Approach::Inbound } else { Approach::Standing };
-            (!self.is_wanted(&neighbour.node)).then_some((*peer, neighbour.node, approach))
+            let approach = match (is_new, neighbour.dialed) {
+                (false, _) => Approach::Standing,
+                (true, false) => Approach::Inbound,
+                // Some are dialed to see whether they live, which nobody was asked about.
+                (true, true) => Approach::Outbound,
+            };
+            (!self.directory.is_seed(&neighbour.node)).then_some((*peer, neighbour.node, approach))
         };
         let asked: Vec<(Peer, NodeId, Approach)> = knocking.iter().filter_map(visitor).collect();
         let visitors = asked.iter().map(|(_, node, approach)| self.visitor(*node, *approach)).collect();
-        let answers = self.ask_each(now, policies, visitors);
+        // Whoever stands at the door has no link before the answer.
+        let at_the_door = asked.iter().filter(|(.., approach)| *approach != Approach::Standing).count();
+        let answers = self.ask_each(now, policies, visitors, at_the_door);
         let denied = asked.iter().zip(answers).filter(|(_, may)| !may);
         for (peer, node) in denied.map(|((peer, node, _), _)| (*peer, *node)).collect::<Vec<_>>() {
             self.counters.not_admitted += 1;
@@ -91,14 +96,14 @@ impl Node {
     /// Takes back the dials that the policy does not want.
     fn ask_dials(&mut self, now: Now, policies: &mut dyn Policies) {
         // Whether somebody lives is no question of whether it is wanted.
-        let is_asked = |node: &NodeId| !self.is_wanted(node) && !self.probes.contains_key(node);
+        let is_asked = |node: &NodeId| !self.directory.is_seed(node) && !self.probes.contains_key(node);
         let dialed = |output: &Output| match output {
             Output::Dial(dial) => dial.expect.filter(is_asked),
             _ => None,
         };
         let nodes: Vec<NodeId> = self.outputs.iter().filter_map(dialed).collect();
         let visitors = nodes.iter().map(|node| self.visitor(*node, Approach::Outbound)).collect();
-        let answers = self.ask_each(now, policies, visitors);
+        let answers = self.ask_each(now, policies, visitors, 0);
         let denied: Vec<NodeId> =
             nodes.into_iter().zip(answers).filter(|(_, may)| !may).map(|(node, _)| node).collect();
         if denied.is_empty() {
@@ -113,15 +118,23 @@ impl Node {
         self.outputs.retain(|output| !is_denied(output));
     }
 
-    /// Says whether a link to this node is the operator's or the hierarchy's wish.
-    fn is_wanted(&self, node: &NodeId) -> bool {
-        self.directory.keeps(node) || self.directory.is_seed(node)
+    /// The neighbour does not let this node in. The link ends in peace, for there is nothing wrong with the neighbour,
+    /// and is not tried again for a while.
+    pub(super) fn on_refused(&mut self, now: Now, peer: Peer) {
+        let Some(node) = self.neighbours.get(&peer).map(|neighbour| neighbour.node) else { return };
+        let short = self.directory.short(&node) + 1;
+        self.end_link(now, peer, short);
+        self.directory.on_denied(now.instant, &node);
     }
 
-    fn ask_each(&self, now: Now, policies: &mut dyn Policies, visitors: Vec<Visitor>) -> Vec<bool> {
+    fn ask_each(
+        &self,
+        now: Now,
+        policies: &mut dyn Policies,
+        visitors: Vec<Visitor>,
+        at_the_door: usize,
+    ) -> Vec<bool> {
         let mut place = self.place_here();
-        // Whoever stands at the door has no link before the answer.
-        let at_the_door = visitors.iter().filter(|visitor| visitor.approach == Approach::Inbound).count();
         place.links = place.links.saturating_sub(u32::try_from(at_the_door).unwrap_or(u32::MAX));
         let (mut all, mut answers) = (Vec::with_capacity(visitors.len()), Vec::new());
         for some in visitors.chunks(MAX_VISITORS) {

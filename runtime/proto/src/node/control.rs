@@ -85,7 +85,7 @@ impl Node {
     }
 
     /// A link is no more, the last of so many `short` ones to the same node.
-    fn end_link(&mut self, now: Now, peer: Peer, short: u32) {
+    pub(super) fn end_link(&mut self, now: Now, peer: Peer, short: u32) {
         let Some(mut neighbour) = self.neighbours.remove(&peer) else { return };
         self.by_node.remove(&neighbour.node);
         if !self.directory.keeps(&neighbour.node) {

@@ -149,6 +149,14 @@ pub enum Input {
     RestoreRecord(Bytes),
     /// The policies were exchanged: show them the view again.
     PoliciesChanged,
+    /// Another admission policy decides, or none: ask about all neighbours again.
+    AdmissionChanged,
+    /// The far end has closed the link because its admission policy does not want this node. A [`Input::LinkDown`]
+    /// that follows changes nothing.
+    Refused {
+        /// The link.
+        peer: Peer,
+    },
 }
 
 /// Messages to publish, all to one destination.

@@ -514,8 +514,9 @@ impl Node {
                 self.ways_changed = true;
                 self.due.divide_now(now.instant);
                 self.on_hierarchy_news(now);
-                self.knock_all(now);
             }
+            Input::AdmissionChanged => self.knock_all(now),
+            Input::Refused { peer } => self.on_refused(now, peer),
         }
     }
 

@@ -315,7 +315,9 @@ impl Node {
         let ready: Vec<NodeId> = self.probes.iter().filter(|(_, at)| is_due(at)).map(|(n, _)| *n).collect();
         for node in ready {
             self.probes.insert(node, None);
-            if !self.by_node.contains_key(&node) && !self.dial(now, &node) {
+            // A dial that is under way for another reason tells as much.
+            let is_tried = self.by_node.contains_key(&node) || self.directory.is_dialing(&node);
+            if !is_tried && !self.dial(now, &node) {
                 self.probes.remove(&node);
             }
         }

@@ -231,7 +231,7 @@ impl Network {
         };
         let sides = [side(from, to), side(to, from)];
         let (mine, theirs) = (sides[0].peer, sides[1].peer);
-        let link = self.links.insert(Link { sides });
+        let link = self.links.insert(Link { sides, is_refused: false });
         self.hosts[from].links.push(End::new(mine, link, 0));
         self.hosts[to].links.push(End::new(theirs, link, 1));
         let (from_id, to_id) = (self.hosts[from].id, self.hosts[to].id);
@@ -280,6 +280,9 @@ impl Network {
         let Some(found) = self.links.get(link) else { return };
         let (host, peer) = (found.sides[side].host as usize, found.sides[side].peer);
         if !found.sides[side].is_gone {
+            if found.is_refused {
+                self.give(host, Input::Refused { peer });
+            }
             self.leave(host, End::new(peer, link, side));
         }
     }

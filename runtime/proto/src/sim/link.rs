@@ -77,6 +77,8 @@ pub(super) struct Side {
 
 pub(super) struct Link {
     pub(super) sides: [Side; 2],
+    /// It was closed by an admission policy, and the far end is told so.
+    pub(super) is_refused: bool,
 }
 
 /// Which link; one that is gone is never found under it again.
@@ -194,7 +196,7 @@ mod tests {
 
     fn link() -> Link {
         let side = || Side { host: 0, peer: Peer(0), is_gone: false, out: Pipe::default() };
-        Link { sides: [side(), side()] }
+        Link { sides: [side(), side()], is_refused: false }
     }
 
     #[test]

@@ -311,8 +311,12 @@ impl Network {
                 self.breaches.note(self.now, index, Broken::Accused { of: far, name });
             }
         }
+        let is_refused = reason == Disconnect::NotAdmitted;
         keep(&mut self.hosts[index].disconnects, reason);
         if let Some(end) = end {
+            if let Some(link) = self.links.get_mut(end.link) {
+                link.is_refused |= is_refused;
+            }
             self.close(index, end);
         }
     }

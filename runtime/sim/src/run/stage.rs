@@ -150,7 +150,10 @@ impl<'a> Stage<'a> {
     fn swap(&mut self, node: usize, slot: &str, source: &str) {
         let now_ms = START_MS + self.net.elapsed().as_millis() as u64;
         match self.slots[node].swap(self.plugins, slot, source, &Settings::new(), now_ms) {
-            Ok(()) => self.net.input(node, Input::PoliciesChanged),
+            Ok(()) => {
+                self.net.input(node, Input::PoliciesChanged);
+                self.net.input(node, Input::AdmissionChanged);
+            }
             Err(error) => {
                 let fault = error.to_string();
                 match self.failed_swaps.iter_mut().find(|known| known.fault == fault) {

@@ -19,7 +19,8 @@ Examples:
   meshctl plugin pause route
   meshctl plugin pause route --dry-run
 
-A pause lasts until 'plugin resume', also over a restart. Nothing is lost: a pause is a switch between two batches.")]
+A pause lasts until 'plugin resume', also over a restart. Nothing is lost: a pause is a switch between two batches.
+A pause of the admission slot lets everybody in.")]
     Pause {
         #[arg(help = super::SLOT)]
         slot: String,
@@ -57,7 +58,8 @@ Examples:
         /// Take a lower version than the node had of this plugin before.
         #[arg(long)]
         allow_downgrade: bool,
-        /// Who answers when it fails.
+        /// Who answers when it fails: fallback (the native built-in, the default), fail-closed (the default of admission)
+        /// or fail-open.
         #[arg(long, value_name = "MODE", value_parser = on_failure)]
         on_failure: Option<OnFailure>,
     },

@@ -28,7 +28,8 @@ pub struct Swap {
     /// Take a lower version than the node had of this plugin before.
     #[arg(long)]
     allow_downgrade: bool,
-    /// Who answers when it fails: fallback (the native built-in), fail-closed (nobody) or fail-open.
+    /// Who answers when it fails: fallback (the native built-in, the default), fail-closed (the default
+    /// of admission) or fail-open.
     #[arg(long, value_name = "MODE", value_parser = operate::on_failure)]
     on_failure: Option<OnFailure>,
     /// With a file: let it use this of the host, as 'plugin install' does.

@@ -222,16 +222,20 @@ Examples:
 Examples:
   meshctl plugin record route --for 30s
   meshctl plugin record qos --for 5m --out qos.jsonl
+  meshctl plugin record beacon --for 30s --with-payload         a handler, with what it is told and answers
   meshctl plugin record route --dry-run
 
-Each line of the file is one call with everything that the policy was shown, its answer, what the host made of it, and
-what it cost. Policies see numbers only: no payload, no name. 'meshctl plugin replay' makes the decisions again.")]
+Each line of the file is one call with everything that the plugin was shown, its answer, what the host made of it, and
+what it cost. 'meshctl plugin replay' makes the decisions again. Policies see no payload, so that --with-payload adds
+nothing to their recordings. What a handler is told, answers, remembers and puts aside is written as lengths and BLAKE3
+hashes, and can then not be replayed, unless --with-payload is given.")]
     Record(record::Record),
     /// Make recorded decisions again, by the same revision or by another. Needs no node.
     #[command(after_long_help = "\
 Examples:
   meshctl plugin replay route-trace.jsonl                        the same revision: equal to the bit, or exit 1
   meshctl plugin replay route-trace.jsonl --with ./candidate.wasm
+  meshctl plugin replay beacon-trace.jsonl                       a handler, recorded with --with-payload
   meshctl plugin replay route-trace.jsonl --with built-in/latency@0.2.0 --set margin_percent=5 --json
 
 The real host makes them, with its limits. A recorded revision that did not come with this program is fetched from a

@@ -188,6 +188,166 @@ fn a_hop_that_is_gone_is_told_as_gone() {
     assert_eq!(states, ["known", "no-answer"], "{why}");
 }
 
+/// Records what alice's beacon is told and answers: a position, a question, and a command that it cannot carry out.
+fn beacon_recorded(place: &Place, file: &str, options: &[&str]) -> Value {
+    let args =
+        [&["-N", "alice", "plugin", "record", "beacon", "--for", "6s", "--json", "--out", file], options];
+    let recording = place.command(&args.concat()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let path = place.path().join(file);
+    let deadline = std::time::Instant::now() + crate::harness::DEADLINE;
+    while !path.exists() {
+        assert!(std::time::Instant::now() < deadline, "nothing is recorded");
+        std::thread::yield_now();
+    }
+    place.json(&["-N", "alice", "beacon", "set", "52.5163,13.3777", "--note", "behind the shed"]);
+    place.json(&["-N", "alice", "beacon", "list"]);
+    place.json(&["-N", "alice", "beacon", "near", "--radius", "500"]);
+    let output = crate::harness::Ran::of(recording.wait_with_output().unwrap());
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let envelope: Value = serde_json::from_str(&output.stdout).unwrap();
+    envelope["data"].clone()
+}
+
+#[test]
+fn what_a_handler_was_told_is_recorded_and_answered_again_to_the_bit() {
+    let mut place = Place::new();
+    place.up("alice", &[]);
+    // Its store has something before the recording begins.
+    place.json(&["-N", "alice", "beacon", "set", "1,2", "--note", "at first"]);
+
+    let report = beacon_recorded(&place, "open.jsonl", &["--with-payload"]);
+
+    assert_eq!((&report["with_payload"], number(&report["missed"])), (&true.into(), 0), "{report}");
+    assert!(number(&report["decisions"]) >= 3, "{report}");
+    let same = place.json(&["plugin", "replay", "open.jsonl"]);
+    assert_eq!((&same["equal"], number(&same["skipped"])), (&true.into(), 0), "{same}");
+    assert_eq!(number(&same["decisions"]), number(&report["decisions"]), "{same}");
+    assert!(number(&same["states"]) >= 1, "{same}");
+
+    // Another topic is another effect, and the same handler in a project decides as it did.
+    let replay = ["plugin", "replay", "open.jsonl", "--with", "built-in/beacon"];
+    let other = place.json(&[&replay[..], &["--set", "topic=elsewhere"]].concat());
+    assert_eq!((other["equal"].as_bool(), number(&other["faults"])), (Some(false), 0), "{other}");
+    let by_command = serde_json::json!(["event", "command"]);
+    let examples = other["examples"].as_array().unwrap();
+    let example = examples.iter().find(|example| example["inputs"][0] == by_command).unwrap();
+    assert!(example["recorded"].as_str().unwrap().contains("publish mesh/beacon low"), "{other}");
+    assert!(example["replayed"].as_str().unwrap().contains("publish elsewhere low"), "{other}");
+    let table = place.run(&[&replay[..], &["--set", "topic=elsewhere"]].concat());
+    assert!(
+        table.stdout.contains("name=set-position") && table.stdout.contains("52.5163"),
+        "{}",
+        table.stdout
+    );
+
+    // One changed answer is found.
+    let path = place.path().join("open.jsonl");
+    let mut lines: Vec<String> = fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect();
+    let at = lines.iter().position(|line| line.contains("\"name\":\"list\"")).unwrap();
+    let mut line: Value = serde_json::from_str(&lines[at]).unwrap();
+    line["entry"]["came"]["effects"][0] = serde_json::json!({ "reply": { "hex": "00" } });
+    lines[at] = line.to_string();
+    fs::write(&path, lines.join("\n") + "\n").unwrap();
+    let ran = place.run(&["plugin", "replay", "open.jsonl", "--json"]);
+    let error: Value = serde_json::from_str(&ran.stderr).unwrap();
+    assert_eq!((ran.code, error["code"].as_str()), (Some(1), Some("MESH-P196")), "{error}");
+}
+
+#[test]
+fn a_project_of_a_handler_is_tested_on_what_a_node_has_recorded() {
+    let mut place = Place::new();
+    place.up("alice", &[]);
+    beacon_recorded(&place, "trace.jsonl", &["--with-payload"]);
+    let dir = place.path().join("tower");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("handler.wasm"), builtin::BEACON).unwrap();
+    let manifest = "[plugin]
+name = \"you/tower\"
+version = \"1.0.0\"
+slots = [\"beacon\"]
+\
+                    world = \"mesh:handler@0.1.0\"
+[state]
+schema = 1
+\
+                    [[grants]]
+name = \"log\"
+why = \"panics\"
+\
+                    [[grants]]
+name = \"kv\"
+why = \"the position\"
+\
+                    [build]
+command = \"true\"
+artifact = \"handler.wasm\"
+";
+    fs::write(dir.join("plugin.toml"), manifest).unwrap();
+    place.json(&["plugin", "build", "tower"]);
+
+    let report = place.json(&["plugin", "test", "tower", "--replay", "trace.jsonl", "--max-differing", "0%"]);
+
+    let replay = &report["replays"][0];
+    assert_eq!((&replay["same_revision"], number(&replay["differing"])), (&false.into(), 0), "{report}");
+    assert!(number(&replay["decisions"]) >= 3, "{report}");
+    assert_eq!((number(&replay["faults"]), replay["state_refused"].as_str()), (0, None), "{report}");
+}
+
+#[test]
+fn a_recording_of_a_handler_has_no_payload_unless_it_is_wanted() {
+    let mut place = Place::new();
+    place.up("alice", &[]);
+    place.json(&["-N", "alice", "beacon", "set", "1,2", "--note", "at first"]);
+
+    let report = beacon_recorded(&place, "closed.jsonl", &[]);
+
+    assert_eq!(report["with_payload"].as_bool(), Some(false), "{report}");
+    let text = fs::read_to_string(place.path().join("closed.jsonl")).unwrap();
+    for word in ["behind the shed", "at first", "52.5163"] {
+        let hex: String = word.bytes().map(|byte| format!("{byte:02x}")).collect();
+        assert!(!text.contains(word) && !text.contains(&hex), "{word}: {text}");
+    }
+    assert!(text.contains("\"name\":\"set-position\"") && text.contains("\"blake3\":"), "{text}");
+    let error = place.error(&["plugin", "replay", "closed.jsonl"]);
+    assert_eq!((error["code"].as_str(), error["exit"].as_i64()), (Some("MESH-P197"), Some(3)), "{error}");
+    assert!(error["help"].to_string().contains("--with-payload"), "{error}");
+}
+
+#[test]
+fn a_recording_of_a_handler_that_was_tampered_with_is_refused_with_a_reason() {
+    let mut place = Place::new();
+    place.up("alice", &[]);
+    beacon_recorded(&place, "trace.jsonl", &["--with-payload"]);
+    let path = place.path().join("trace.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let at = lines.iter().position(|line| line.contains("\"name\":\"list\"")).unwrap();
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut line: Value = serde_json::from_str(lines[at]).unwrap();
+        change(&mut line["entry"]);
+        let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        lines[at] = line.to_string();
+        fs::write(&path, lines.join("\n") + "\n").unwrap();
+        place.error(&["plugin", "replay", "trace.jsonl"])
+    };
+
+    for (why, error) in [
+        (
+            "no hex",
+            changed(&|entry| entry["asked"]["command"]["payload"] = serde_json::json!({ "hex": "0" })),
+        ),
+        ("no event", changed(&|entry| entry["asked"] = serde_json::json!({ "earthquake": 1 }))),
+        ("long name", changed(&|entry| entry["asked"]["command"]["name"] = "x".repeat(1_000).into())),
+        ("no binding", changed(&|entry| entry["event"] = "nothing".into())),
+    ] {
+        assert_eq!(
+            (error["code"].as_str(), error["exit"].as_i64()),
+            (Some("MESH-P195"), Some(2)),
+            "{why} {error}"
+        );
+    }
+}
+
 /// A project around a component that is ready: no crate, no compiler.
 fn project(place: &Place, version: &str) {
     let dir = place.path().join("fast");

@@ -219,6 +219,9 @@ pub enum Request {
         /// The number of the first entry; without it the journal's end, and the state of what decides is written
         /// down there, so that what follows can be replayed.
         from: Option<u64>,
+        /// What a handler is told, answers and remembers as it is, and not its hashes.
+        #[serde(default)]
+        with_payload: bool,
     },
     /// What all nodes on its way did with a message, and why; answered by [`Reply::Why`].
     TraceWhy {

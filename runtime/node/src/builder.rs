@@ -212,7 +212,7 @@ impl Builder {
         self
     }
 
-    /// Sets the bytes of the decision journal that each policy slot keeps; 0 for none, and then nothing is
+    /// Sets the bytes of the decision journal that each slot keeps; 0 for none, and then nothing is
     /// remembered of messages either. Default and limit: [`JOURNAL_BYTES`](mesh_plugin_host::limits::JOURNAL_BYTES).
     #[must_use]
     pub fn journal(mut self, bytes: usize) -> Builder {

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::time::{Duration, Instant};
 
 use mesh_plugin_host::handler::{Effect, Event, Failure, Handled, Outcome};
+use mesh_plugin_host::journal::Page;
 use mesh_plugin_host::{
     Engine, HandlerSlot, Kv, LogLine, OperateError, PreparedHandler, Revision, SlotEvent, SlotStatus,
     StartWith, SwapError, SwapReport, Withdrawn,
@@ -15,6 +16,7 @@ use mesh_plugin_host::{
 use tokio::sync::{mpsc, oneshot};
 
 use crate::driver::clock::unix_ms;
+use crate::driver::decisions::PAGE_BYTES;
 use crate::plugins::Act;
 
 /// Events and commands that wait for the handler; beyond it events are dropped and counted.
@@ -63,6 +65,12 @@ pub(crate) enum Job {
         after: u64,
         answer: oneshot::Sender<Vec<LogLine>>,
     },
+    /// A part of the journal; without `from` its end, with the state and the store written down there.
+    Journal {
+        from: Option<u64>,
+        with_payload: bool,
+        answer: oneshot::Sender<Option<Page>>,
+    },
 }
 
 /// What a switch did, and how the slot is after it.
@@ -102,14 +110,18 @@ pub(crate) struct HandlerThread {
 }
 
 impl HandlerThread {
-    /// Starts the thread with an empty slot.
+    /// Starts the thread with an empty slot, and a journal of so many bytes; 0 for none.
     pub(crate) fn start(
         engine: &Engine,
         node: [u8; 32],
         name: &str,
         kv: Kv,
+        journal_bytes: usize,
     ) -> (HandlerThread, mpsc::Receiver<Told>, Identity) {
-        let slot = HandlerSlot::new(engine, node, name, kv);
+        let mut slot = HandlerSlot::new(engine, node, name, kv);
+        if journal_bytes > 0 {
+            slot.keep_journal(journal_bytes, unix_ms());
+        }
         let identity = slot.identity();
         let (jobs, receiver) = sync_channel(JOBS);
         let (told, answers) = mpsc::channel(TOLD);
@@ -211,7 +223,21 @@ impl Thread {
                 self.tell(Told::default());
             }
             Job::Log { after, answer } => drop(answer.send(self.slot.log_after(after))),
+            Job::Journal { from, with_payload, answer } => {
+                let page = self.journal_page(from, with_payload);
+                let _ = answer.send(page);
+                self.tell(Told::default());
+            }
         }
+    }
+
+    fn journal_page(&mut self, from: Option<u64>, with_payload: bool) -> Option<Page> {
+        let from = from.or_else(|| self.slot.anchor_journal(unix_ms()))?;
+        let mut page = self.slot.journal_page(from, PAGE_BYTES)?;
+        if !with_payload {
+            page.hide_payloads();
+        }
+        Some(page)
     }
 
     fn operate(&mut self, act: Act, before: &SlotStatus) -> Result<(), OperateError> {

@@ -115,7 +115,7 @@ pub(crate) struct Terms {
     pub(crate) is_native: bool,
     /// Nothing unsigned, but for what is built in.
     pub(crate) is_signature_required: bool,
-    /// Bytes of the journal of each policy slot; `None` for the default, 0 for none.
+    /// Bytes of the journal of each slot; `None` for the default, 0 for none.
     pub(crate) journal_bytes: Option<usize>,
 }
 
@@ -208,7 +208,9 @@ impl Plugins {
         store: &Store,
         terms: Terms,
     ) -> Result<Plugins, StartError> {
-        let (handler, told, identity) = HandlerThread::start(engine, node.0, name, stored_kv(store)?);
+        let journal_bytes = terms.journal_bytes.unwrap_or(limits::JOURNAL_BYTES).min(limits::JOURNAL_BYTES);
+        let (handler, told, identity) =
+            HandlerThread::start(engine, node.0, name, stored_kv(store)?, journal_bytes);
         let mut plugins = Plugins {
             engine: engine.clone(),
             set: PolicySet::new(engine),
@@ -220,9 +222,8 @@ impl Plugins {
             identity,
             bindings: BTreeMap::new(),
         };
-        let journal_bytes = terms.journal_bytes.unwrap_or(limits::JOURNAL_BYTES);
         if journal_bytes > 0 {
-            plugins.set.keep_journal(journal_bytes.min(limits::JOURNAL_BYTES), unix_ms());
+            plugins.set.keep_journal(journal_bytes, unix_ms());
         }
         if terms.is_native {
             return Ok(plugins);

@@ -2,6 +2,7 @@
 //!
 //! Owned by a thread that may wait for a handler; never by the one that drives the core.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use wasmtime::Store;
 use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::input::Input;
+use crate::journal::began;
 use crate::limits::{self, HANDLER_CALL};
 use crate::load::{Kind, Loaded, Revision, World};
 use crate::policy::{life_cycle, wrong_kind};
@@ -22,81 +24,10 @@ use crate::slot::{
 };
 use crate::wit::handler::{self, calls};
 
+mod event;
 mod operate;
 
-/// A message on a subscribed topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// The topic as the handler named it.
-    pub topic: String,
-    /// Who wrote it; the caller has checked the signature.
-    pub origin: [u8; 32],
-    /// Its id.
-    pub id: [u8; 32],
-    /// What it says.
-    pub payload: Vec<u8>,
-    /// When the origin says it wrote it, in milliseconds since 1970.
-    pub sent_ms: u64,
-}
-
-/// What a handler reacts to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A timer that an [`Effect::SetTimer`] has set.
-    Timer(u32),
-    /// A message on a subscribed topic.
-    Message(Message),
-    /// Something that an operator or a program asks.
-    Command {
-        /// What is asked.
-        name: String,
-        /// Its arguments.
-        payload: Vec<u8>,
-    },
-}
-
-/// What a handler asks for. All effects of a call happen, in order, or none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Deliver the messages of this topic to it from now on.
-    Subscribe(String),
-    /// Write a message.
-    Publish {
-        /// Where to.
-        topic: String,
-        /// How urgent it is.
-        class: Class,
-        /// How long it is worth delivering, in milliseconds.
-        ttl_ms: u32,
-        /// What it says.
-        payload: Vec<u8>,
-    },
-    /// Set or replace a timer.
-    SetTimer {
-        /// Which.
-        id: u32,
-        /// Milliseconds from this call on, at least [`MIN_TIMER_MS`].
-        after_ms: u32,
-    },
-    /// Answer the command of this call; at most one.
-    Reply(Vec<u8>),
-    /// Tell people and programs.
-    Notify {
-        /// What happened.
-        kind: String,
-        /// The details, JSON.
-        payload: Vec<u8>,
-    },
-    /// Keep a value; the slot has put it into its store already, the caller makes it durable.
-    Put {
-        /// Its name.
-        key: String,
-        /// The value.
-        value: Vec<u8>,
-    },
-    /// Forget a value; the slot has done so already.
-    Forget(String),
-}
+pub use event::{Effect, Event, Message};
 
 /// The least time of a timer.
 pub const MIN_TIMER_MS: u32 = 10;
@@ -145,6 +76,10 @@ pub struct Identity {
 }
 
 impl Identity {
+    pub(crate) fn of(node: [u8; 32], name: String, kv: Kv) -> Identity {
+        Identity { node, name, kv: Shared::of(kv) }
+    }
+
     pub(crate) fn kv(&self) -> &Shared {
         &self.kv
     }
@@ -153,12 +88,24 @@ impl Identity {
 /// The handler's store: the slot writes it, instances read it, also those that are prepared on another
 /// thread.
 #[derive(Clone, Default)]
-pub(crate) struct Shared(Arc<Mutex<Kv>>);
+pub(crate) struct Shared {
+    kv: Arc<Mutex<Kv>>,
+    /// Calls that have changed it.
+    writes: Arc<AtomicU64>,
+}
 
 impl Shared {
+    fn of(kv: Kv) -> Shared {
+        Shared { kv: Arc::new(Mutex::new(kv)), writes: Arc::default() }
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, Kv> {
         // Plain maps cannot be left half-written.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kv.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
     }
 }
 
@@ -167,6 +114,8 @@ pub struct Handler {
     engine: Engine,
     store: Store<Host>,
     world: handler::Handler,
+    /// The store's writes when it was configured.
+    configured_at: u64,
 }
 
 /// A handler that is ready for [`HandlerSlot::swap`].
@@ -194,7 +143,7 @@ impl HandlerSlot {
     /// Returns an empty slot on the node with this id and name; `kv` is what its handlers have put aside
     /// before.
     pub fn new(engine: &Engine, node: [u8; 32], name: &str, kv: Kv) -> HandlerSlot {
-        let identity = Identity { node, name: name.to_owned(), kv: Shared(Arc::new(Mutex::new(kv))) };
+        let identity = Identity::of(node, name.to_owned(), kv);
         HandlerSlot { slot: Slot::new(engine, HANDLER_CALL), identity }
     }
 
@@ -270,7 +219,11 @@ impl HandlerSlot {
         let kv = &self.identity.kv;
         let input = || digest(now_ms, seed, &event);
         let ask = |guest: &mut Handler, limit| guest.handle(limit, now_ms, seed, &event, kv);
-        let outcome = match self.slot.ask(now_ms, 1, &(), input, ask) {
+        let answer = self.slot.ask(now_ms, 1, &(), input, ask);
+        self.slot.note(now_ms, &(), |journal, told| {
+            journal.handled(now_ms, told, seed, &event, answer.as_ref().ok());
+        });
+        let outcome = match answer {
             Ok(Ok(effects)) => Outcome::Done(effects),
             Ok(Err(failure)) => Outcome::Declined(failure),
             // There is no native handler, so every failure mode is closed.
@@ -318,7 +271,7 @@ fn digest(now_ms: u64, seed: u64, event: &Event) -> [u8; 32] {
     input.digest()
 }
 
-fn check_event(event: &Event) -> Result<(), Failure> {
+pub(crate) fn check_event(event: &Event) -> Result<(), Failure> {
     let too_large = |what| Err(Failure::BadInput(format!("{what} is larger than a handler is given")));
     match event {
         Event::Timer(_) => Ok(()),
@@ -436,6 +389,7 @@ fn apply(effects: &[Effect], kv: &Shared) -> Result<(), Fault> {
     if !effects.iter().any(|effect| matches!(effect, Effect::Put { .. } | Effect::Forget(_))) {
         return Ok(());
     }
+    let writes = &kv.writes;
     let mut kv = kv.lock();
     let mut next = kv.clone();
     for effect in effects {
@@ -450,6 +404,7 @@ fn apply(effects: &[Effect], kv: &Shared) -> Result<(), Fault> {
         return Err(wrong("put", "fills the store beyond its quota"));
     }
     *kv = next;
+    writes.fetch_add(1, Ordering::Relaxed);
     Ok(())
 }
 
@@ -496,7 +451,7 @@ impl Guest for Handler {
         store.data_mut().kv = identity.kv.clone();
         store.data_mut().wasi.on_node(&identity.node);
         let world = sandbox::call(&engine, &mut store, limit, |store| pre.instantiate(store))?;
-        let mut guest = Handler { engine, store, world };
+        let mut guest = Handler { engine, store, world, configured_at: identity.kv.writes() };
         let lent = lend(settings);
         let node = calls::SelfInfo { node: &identity.node, name: &identity.name };
         let configured = guest.call(limit, |guest, store| guest.call_configure(store, node, &lent))?;
@@ -508,6 +463,15 @@ impl Guest for Handler {
             return Err(wrong("list", "of configure has more than subscriptions and timers"));
         }
         Ok((guest, Ok(effects)))
+    }
+
+    /// What it read when it was configured is not what the store has now.
+    fn is_as_configured(&self) -> bool {
+        self.configured_at == self.store.data().kv.writes()
+    }
+
+    fn beside_state(identity: &Identity, most: usize) -> Vec<u8> {
+        began::encode(&identity.node, &identity.name, &identity.kv.lock(), most)
     }
 
     fn rehearse(&mut self, limit: Duration) -> Result<(), Fault> {

@@ -12,27 +12,36 @@ use mesh_proto::policy::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::handler::{self, Failure};
+use crate::limits;
 use crate::load::Revision;
 use crate::settings::Settings;
 use crate::slot::State;
 use crate::trial::Decided;
 
 mod admitted;
+pub(crate) mod began;
 mod carried;
 mod column;
 mod entry;
+mod handled;
+pub(crate) mod hex;
+mod payload;
 mod read;
 pub mod replay;
 mod ring;
 
 pub(crate) use admitted::approach_name;
 pub use admitted::{Admitted, Key};
+pub use began::Began;
 pub use carried::Carried;
 use column::Column;
 pub use entry::{
     Binding, By, Classified, Divided, Entry, Event, Overruled, Routed, Scored, Seen, Shown, Start, Told,
     Tried, With,
 };
+pub use handled::{Came, Handled, Why};
+pub use payload::Payload;
 use read::read;
 use ring::Ring;
 
@@ -42,6 +51,8 @@ const BINDINGS: usize = 64;
 const MIN_BYTES: usize = 4 << 10;
 /// Bytes in front of the columns of an entry.
 const HEAD: usize = 24;
+/// Bytes of a start beside its state and its store, at most: the columns' heads, a node's key and its name.
+const START_LEN: usize = HEAD + 64 + 32 + limits::NAME_BYTES;
 /// Where the rows stand in them.
 const ROWS: usize = 20;
 /// Columns of an entry, at most: those of a topology call.
@@ -58,6 +69,7 @@ const LOST: u8 = 7;
 const TRIED: u8 = 8;
 const ADMIT: u8 = 9;
 const CARRY: u8 = 10;
+const HANDLE: u8 = 11;
 
 /// A part of a journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -137,6 +149,7 @@ impl Journal {
         bound: Option<(&Revision, &Settings)>,
         with: With,
         state: Option<&State>,
+        beside: &[u8],
     ) {
         self.bind(bound);
         let by = match with {
@@ -147,7 +160,12 @@ impl Journal {
         };
         let (version, bytes) = state.map_or((0, &[][..]), |state| (state.version, &state.bytes[..]));
         let head = Head { kind: START, by, cost_ns: 0, now_ms };
-        self.put(head, &[Column::Words(&[version]), Column::Bytes(bytes)]);
+        self.put(head, &[Column::Words(&[version]), Column::Bytes(bytes), Column::Bytes(beside)]);
+    }
+
+    /// Returns the bytes that may stand beside a state of so many in one entry.
+    pub(crate) fn room_beside(&self, state: usize) -> usize {
+        self.ring.max_record().saturating_sub(state + START_LEN)
     }
 
     fn bind(&mut self, bound: Option<(&Revision, &Settings)>) {
@@ -304,6 +322,24 @@ impl Journal {
         self.call(CARRY, now_ms, told, &columns);
     }
 
+    /// A handler was given an event; `came` is absent when it failed or was not asked.
+    pub(crate) fn handled(
+        &mut self,
+        now_ms: u64,
+        mut told: Told,
+        seed: u64,
+        event: &handler::Event,
+        came: Option<&Result<Vec<handler::Effect>, Failure>>,
+    ) {
+        if told.by == By::Native {
+            // Nothing is built in that handles.
+            told.by = By::FallbackAbsent;
+        }
+        let most = limits::JOURNAL_PAYLOAD_BYTES.min(self.ring.max_record() / 4);
+        let packed = handled::encode(seed, event, came, most);
+        self.call(HANDLE, now_ms, told, &[Column::Bytes(&packed)]);
+    }
+
     /// The host did not follow an answer of the last call.
     pub(crate) fn clamped(&mut self, now_ms: u64, clamp: &Clamp) {
         let applied = match clamp.applied {
@@ -417,6 +453,20 @@ impl Journal {
         let entry = read(number, self.ring.iter().nth(at)?)?;
         let binding = self.bindings.iter().find(|binding| binding.binding == entry.binding)?;
         Some((entry, binding))
+    }
+}
+
+impl Page {
+    /// Puts the hash in the place of whatever handlers are told, answer, remember and put aside. Calls of policies stay
+    /// as they are: they have numbers only, and what nodes say of themselves to all.
+    pub fn hide_payloads(&mut self) {
+        for entry in &mut self.entries {
+            match &mut entry.event {
+                Event::Handle(call) => call.hide(),
+                Event::Start(start) => start.hide(),
+                _ => {}
+            }
+        }
     }
 }
 

@@ -128,3 +128,9 @@ pub const TRIAL_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Bytes of the journal of one slot: at 1,000 messages a second of many flows the last two minutes, of one flow
 /// several times that. The system provides the memory as it is written to.
 pub const JOURNAL_BYTES: usize = 4 << 20;
+/// Bytes of what a handler is told in one event, and again of all that it answers, that its journal keeps as they are;
+/// of more it keeps the hash. A beacon has a few hundred.
+pub const JOURNAL_PAYLOAD_BYTES: usize = 64 << 10;
+/// Bytes of a handler's store that its journal writes down where an instance begins; with more, a replay cannot begin
+/// there. Where the running one is only saved, they are [`CHECKPOINT_SMALL`].
+pub const JOURNAL_KV_BYTES: usize = 512 << 10;

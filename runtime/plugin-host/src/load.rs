@@ -65,6 +65,11 @@ impl Kind {
         slot
     }
 
+    /// Returns the kind that fits the slot with this name.
+    pub fn of_slot(slot: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.slot() == slot)
+    }
+
     /// Says whether it keeps something out, so that its slot is closed without it unless an operator says otherwise
     /// (faults.md W20).
     pub fn is_guard(self) -> bool {

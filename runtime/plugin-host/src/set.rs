@@ -12,7 +12,7 @@ use mesh_proto::policy::{
 use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::limits::{BATCH_ROWS, VIEW_ROWS};
-use crate::load::Revision;
+use crate::load::{Kind, Revision};
 use crate::policy::{Admission, Carry, HOT, Qos, Routing, Topology, is_small};
 use crate::slot::{Slot, SlotEvent, SlotStatus, StartWith, State, SwapError, SwapReport, Withdrawn};
 use crate::terms::OnFailure;
@@ -136,6 +136,18 @@ impl PolicySlot {
     /// Says whether its decisions are about flows of messages, so that they can be split between two revisions.
     pub fn has_flows(self) -> bool {
         matches!(self, PolicySlot::Route | PolicySlot::Qos)
+    }
+}
+
+impl From<PolicySlot> for Kind {
+    fn from(slot: PolicySlot) -> Kind {
+        match slot {
+            PolicySlot::Route => Kind::Routing,
+            PolicySlot::Qos => Kind::Qos,
+            PolicySlot::Topology => Kind::Topology,
+            PolicySlot::Admission => Kind::Admission,
+            PolicySlot::Carry => Kind::Carry,
+        }
     }
 }
 

@@ -113,6 +113,17 @@ pub trait Guest: Sealed + Sized + Send + 'static {
     fn save(&mut self, limit: Duration) -> Result<Vec<u8>, Fault>;
     #[doc(hidden)]
     fn load(&mut self, limit: Duration, state: &State) -> Result<(), Refused>;
+    /// Says whether a new instance that is configured now would begin as this one did.
+    #[doc(hidden)]
+    fn is_as_configured(&self) -> bool {
+        true
+    }
+    /// Returns what a replay needs to know at a start beside the state, in about so many bytes at most; nothing for
+    /// policies.
+    #[doc(hidden)]
+    fn beside_state(_identity: &Self::Identity, _most: usize) -> Vec<u8> {
+        Vec::new()
+    }
     /// Writes into the journal what [`Guest::resume`] tells.
     #[doc(hidden)]
     fn show(_journal: &mut Journal, _now_ms: u64, _context: &Self::Context) {}
@@ -202,7 +213,9 @@ impl<G: Guest> Slot<G> {
             self.stats.fallbacks += rows.max(1);
             return Err(mode);
         };
-        let begun = self.stats.is_sampled(rows).then(Instant::now);
+        // A handler's events are few next to what they cost, and each stands in the journal with that.
+        let is_timed = G::KIND == Kind::Handler || self.stats.is_sampled(rows);
+        let begun = is_timed.then(Instant::now);
         let answer = ask(instance, limit);
         let took = begun.map(|begun| begun.elapsed());
         if let Some(took) = took {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use mesh_node::api::{ApiError, JournalPage, Request, Time, code};
+use mesh_plugin_host::Kind;
 use mesh_plugin_host::journal::{Binding, Entry};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -20,7 +21,7 @@ use crate::output::{Pair, Show, View, human, now, undo};
 /// Record the decisions of a slot.
 #[derive(Debug, Args)]
 pub struct Record {
-    /// The slot of a policy: any but beacon.
+    #[arg(help = concat!("The slot: ", slots!()))]
     slot: String,
     /// How long.
     #[arg(long = "for", value_parser = duration, value_name = "TIME", default_value = "30s")]
@@ -28,6 +29,10 @@ pub struct Record {
     /// Where to; SLOT-trace.jsonl when absent. A file that is there is not written over.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Write what a handler is told, answers and remembers as it is, as a replay needs it; without, its BLAKE3 hashes.
+    /// Policies see no payload.
+    #[arg(long)]
+    with_payload: bool,
 }
 
 /// The first words of a recording.
@@ -64,6 +69,9 @@ pub(super) struct Header {
     pub(super) node: Option<String>,
     pub(super) at: Time,
     version: String,
+    /// Whether it has what a handler was told and answered, and not the hashes.
+    #[serde(default)]
+    with_payload: bool,
 }
 
 /// What a recording holds.
@@ -95,6 +103,7 @@ struct Recorded {
     decisions: u64,
     missed: u64,
     bytes: u64,
+    with_payload: bool,
     /// Whether it ended because nothing more may be in one file.
     full: bool,
     recorded_s: f64,
@@ -109,30 +118,37 @@ impl Record {
         let file = self.out.clone().unwrap_or_else(|| format!("{}-trace.jsonl", self.slot).into());
         // A rehearsal reads behind the end: it only finds out whether there is a journal.
         let from = context.globals.dry_run.then_some(u64::MAX);
-        let first = page(&mut node, &self.slot, from).await?;
+        let mut journal = Journal { node: &mut node, slot: &self.slot, with_payload: self.with_payload };
+        let first = journal.page(from).await?;
         if context.globals.dry_run {
-            return context.out.print(node.node, &Recorded::of(&self.slot, &file, &[], End::default()));
+            let report = Recorded { with_payload: self.with_payload, ..Recorded::of(&self.slot, &file) };
+            return context.out.print(node.node, &report);
         }
         let mut stop = Stop::catch()?;
         let out = File::create_new(&file).map_err(|error| failed(&file, &error).help("--out OTHER"))?;
         let header = Header {
             format: FORMAT.to_owned(),
             slot: self.slot.clone(),
-            node: node.node.map(|node| node.to_string()),
+            node: journal.node.node.map(|node| node.to_string()),
             at: now(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            with_payload: self.with_payload,
         };
         let mut recording = Recording::begin(out, file, header)?;
         let seconds = human::duration(self.time.as_secs_f64());
         context.out.note(format_args!("recording the slot {} for {seconds}", self.slot));
+        if Kind::of_slot(&self.slot) == Some(Kind::Handler) && !self.with_payload {
+            context.out.note("payloads are written as hashes; a replay needs --with-payload");
+        }
         let begun = Instant::now();
         let followed = tokio::select! {
-            followed = recording.follow(&mut node, &self.slot, first, begun + self.time) => followed,
+            followed = recording.follow(&mut journal, first, begun + self.time) => followed,
             () = stop.wait() => Ok(()),
         };
         // However it ended, what is there can be replayed.
         let mut report = recording.finish(&self.slot)?;
         report.recorded_s = begun.elapsed().as_secs_f64();
+        report.with_payload = self.with_payload;
         if report.full {
             let most = human::bytes(MAX_FILE);
             context.out.note(format_args!("the recording ended early: a file has at most {most}"));
@@ -142,8 +158,18 @@ impl Record {
     }
 }
 
-async fn page(node: &mut Connection, slot: &str, from: Option<u64>) -> Result<JournalPage, ApiError> {
-    node.call(&Request::PluginJournal { slot: slot.to_owned(), from }).await
+/// Where the decisions are read.
+struct Journal<'a> {
+    node: &'a mut Connection,
+    slot: &'a str,
+    with_payload: bool,
+}
+
+impl Journal<'_> {
+    async fn page(&mut self, from: Option<u64>) -> Result<JournalPage, ApiError> {
+        let (slot, with_payload) = (self.slot.to_owned(), self.with_payload);
+        self.node.call(&Request::PluginJournal { slot, from, with_payload }).await
+    }
 }
 
 /// A file that is being written.
@@ -168,31 +194,30 @@ impl Recording {
 
     async fn follow(
         &mut self,
-        node: &mut Connection,
-        slot: &str,
+        journal: &mut Journal<'_>,
         first: JournalPage,
         until: Instant,
     ) -> Result<(), ApiError> {
         let mut next = self.take(first)?;
         loop {
             let is_over = Instant::now() >= until;
-            let page = page(node, slot, Some(next)).await?;
+            let page = journal.page(Some(next)).await?;
             let (is_all, end) = (page.page.next >= page.page.end, page.page.end);
             next = self.take(page)?;
             match (is_over, is_all) {
                 _ if self.full => return Ok(()),
                 // What came up to the end is read to the end, and nothing behind it.
-                (true, _) => return self.rest(node, slot, next, end).await,
+                (true, _) => return self.rest(journal, next, end).await,
                 (false, true) => tokio::time::sleep_until(until.min(Instant::now() + EVERY)).await,
                 (false, false) => {}
             }
         }
     }
 
-    async fn rest(&mut self, node: &mut Connection, slot: &str, from: u64, end: u64) -> Result<(), ApiError> {
+    async fn rest(&mut self, journal: &mut Journal<'_>, from: u64, end: u64) -> Result<(), ApiError> {
         let mut next = from;
         while next < end && !self.full {
-            next = self.take(page(node, slot, Some(next)).await?)?;
+            next = self.take(journal.page(Some(next)).await?)?;
         }
         Ok(())
     }
@@ -207,7 +232,7 @@ impl Recording {
             }
         }
         for entry in page.entries {
-            let decisions = entry.event.answer().map(|(_, answers)| answers.len() as u64);
+            let decisions = entry.event.decisions();
             if !self.write(&Line::Entry(entry))? {
                 break;
             }
@@ -236,7 +261,10 @@ impl Recording {
         self.room += END_LEN;
         self.write(&Line::End(self.end))?;
         self.out.flush().map_err(|error| failed(&self.file, &error))?;
-        let mut report = Recorded::of(slot, &self.file, &self.bindings, self.end);
+        let mut report = Recorded::of(slot, &self.file);
+        report.plugins = self.bindings.iter().map(named).collect();
+        let End { entries, calls, decisions, missed } = self.end;
+        (report.entries, report.calls, report.decisions, report.missed) = (entries, calls, decisions, missed);
         report.bytes = self.out.get_ref().metadata().map_or(0, |facts| facts.len());
         report.dry_run = false;
         report.full = full;
@@ -246,16 +274,17 @@ impl Recording {
 }
 
 impl Recorded {
-    fn of(slot: &str, file: &Path, bindings: &[Binding], end: End) -> Recorded {
+    fn of(slot: &str, file: &Path) -> Recorded {
         Recorded {
             slot: slot.to_owned(),
             file: file.to_owned(),
-            plugins: bindings.iter().map(named).collect(),
-            entries: end.entries,
-            calls: end.calls,
-            decisions: end.decisions,
-            missed: end.missed,
+            plugins: Vec::new(),
+            entries: 0,
+            calls: 0,
+            decisions: 0,
+            missed: 0,
             bytes: 0,
+            with_payload: false,
             full: false,
             recorded_s: 0.0,
             dry_run: true,
@@ -360,7 +389,8 @@ mod tests {
         let file = dir.path().join("trace.jsonl");
         let out = File::create_new(&file).unwrap();
         let (slot, version) = ("route".to_owned(), "0.1.0".to_owned());
-        let header = Header { format: FORMAT.to_owned(), slot, node: None, at: now(), version };
+        let header =
+            Header { format: FORMAT.to_owned(), slot, node: None, at: now(), version, with_payload: false };
         let mut recording = Recording::begin(out, file.clone(), header).unwrap();
         recording.room = 10;
 

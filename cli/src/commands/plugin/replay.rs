@@ -8,7 +8,7 @@ use clap::Args;
 use mesh_node::api::{ApiError, Fetched, Request, Setting, code};
 use mesh_plugin_host::journal::replay::{self, Against, ReplayError};
 use mesh_plugin_host::journal::{Binding, Shown};
-use mesh_plugin_host::{Engine, Loaded, PolicySlot, Settings, builtin, inspect};
+use mesh_plugin_host::{Engine, Kind, Loaded, Settings, builtin, inspect};
 use serde::Serialize;
 
 use super::record::{Trace, named, read};
@@ -47,7 +47,7 @@ impl Replay {
     /// Replays and prints.
     pub async fn run(self, context: &Context) -> Result<(), ApiError> {
         let trace = read(&self.trace)?;
-        let slot = PolicySlot::from_name(&trace.header.slot).ok_or_else(|| {
+        let kind = Kind::of_slot(&trace.header.slot).ok_or_else(|| {
             let message =
                 format!("it is of a slot '{}', which does not exist", human::safe(&trace.header.slot));
             ApiError::new(&code::NOT_A_TRACE, message)
@@ -58,23 +58,23 @@ impl Replay {
                 let loaded = self.candidate(context, &engine, with).await?;
                 let settings = self.settings(&loaded, &trace)?;
                 let against = Against::Candidate(&loaded, &settings);
-                (Some(loaded.revision().to_string()), made(slot, &trace, against)?)
+                (Some(loaded.revision().to_string()), made(kind, &trace, against)?)
             }
             None => {
                 let found = recorded(context, &engine, &trace).await?;
                 let find = |binding: &Binding| found.get(&binding.revision).cloned();
-                (None, made(slot, &trace, Against::Recorded(&find))?)
+                (None, made(kind, &trace, Against::Recorded(&find))?)
             }
         };
         if replay.calls == 0 {
             let message = "no recorded decision can be made again";
             return Err(ApiError::new(&code::NOTHING_TO_REPLAY, message)
                 .fact("calls without a known state", replay.skipped)
-                .help(format!("meshctl plugin record {} --for 30s", slot.name())));
+                .help(format!("meshctl plugin record {} --for 30s", kind.slot())));
         }
         let replayed = Replayed {
             trace: self.trace,
-            slot: slot.name().to_owned(),
+            slot: kind.slot().to_owned(),
             recorded: trace.bindings.iter().map(named).collect(),
             equal: replay.is_equal(),
             with,
@@ -110,15 +110,12 @@ impl Replay {
     }
 }
 
-pub(super) fn made(
-    slot: PolicySlot,
-    trace: &Trace,
-    against: Against<'_>,
-) -> Result<replay::Replay, ApiError> {
-    replay::replay(slot, &trace.bindings, &trace.entries, against).map_err(|error| {
+pub(super) fn made(kind: Kind, trace: &Trace, against: Against<'_>) -> Result<replay::Replay, ApiError> {
+    replay::replay(kind, &trace.bindings, &trace.entries, against).map_err(|error| {
         let code = match &error {
             ReplayError::Missing(_) => &code::NO_SUCH_PLUGIN,
             ReplayError::NoBinding(_) | ReplayError::NotWhole(_) => &code::NOT_A_TRACE,
+            ReplayError::Hidden(_) => &code::NOTHING_TO_REPLAY,
             ReplayError::WrongKind { .. } => &code::WRONG_WORLD,
             ReplayError::State { .. } => &code::DECISIONS_DIFFER,
             ReplayError::Prepare { error, .. } => code::find(error.code()).unwrap_or(&code::SWAP_FAILED),
@@ -128,6 +125,9 @@ pub(super) fn made(
             ReplayError::Missing(_) => told
                 .help("meshctl -N NODE plugin replay TRACE, with a node that has it installed")
                 .help("meshctl plugin replay TRACE --with FILE"),
+            ReplayError::Hidden(_) => {
+                told.help(format!("meshctl plugin record {} --for 30s --with-payload", kind.slot()))
+            }
             _ => told,
         }
     })
@@ -247,7 +247,8 @@ pub(super) fn example(one: &replay::Example) -> [String; 5] {
     let inputs: Vec<String> =
         one.inputs.iter().map(|(name, value)| format!("{name}={}", input(value))).collect();
     let (number, row) = (one.number.to_string(), one.row.to_string());
-    [number, row, inputs.join(" "), one.recorded.clone(), one.replayed.clone()]
+    let [recorded, replayed] = [&one.recorded, &one.replayed].map(|text| human::safe(text).to_string());
+    [number, row, inputs.join(" "), recorded, replayed]
 }
 
 /// The largest number of a column stands for something that is not there.

@@ -427,8 +427,7 @@ by an empty one, because that would forget what was pinned. Repair the file, or 
 or move this one with --replace."
 
     NO_JOURNAL "MESH-P194" 3 "there is no journal to read"
-"The policy slots route, qos, topology, admission and carry keep a journal of their last decisions, unless the node
-was started with --journal 0. Handlers keep none."
+"Every slot keeps a journal of its last decisions, unless the node was started with --journal 0."
 
     NOT_A_TRACE "MESH-P195" 2 "the file is no recording of decisions"
 "The file was not written by 'meshctl plugin record', is damaged, was cut off, or is of a version that this program does
@@ -441,7 +440,9 @@ decisions."
 
     NOTHING_TO_REPLAY "MESH-P197" 3 "the record holds nothing that can be replayed"
 "No decision was recorded, or none behind a state that is known. Record again while messages flow:
-meshctl plugin record SLOT --for 30s"
+meshctl plugin record SLOT --for 30s
+What a handler is told and remembers is hashed unless it is recorded with --with-payload, and hashes cannot be given to
+it again."
 
     NO_SUCH_MESSAGE "MESH-N120" 3 "no message with this id is remembered"
 "A node remembers what it decided on the messages of late, within a fixed number of bytes, and not beyond its own start.

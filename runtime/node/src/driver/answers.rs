@@ -100,7 +100,9 @@ impl Driver {
             Request::PluginBindings => {
                 return self.with_handler(answer, |driver, status| driver.bindings(status));
             }
-            Request::PluginJournal { slot, from } => self.journal_page(&slot, from),
+            Request::PluginJournal { slot, from, with_payload } => {
+                return self.journal_page(slot, from, with_payload, answer);
+            }
             Request::TraceWhy { message } => return self.start_why(&message, answer),
             Request::PluginTrustList => Ok(self.trust_rows()),
             Request::PluginTrust { key, change, dry_run } => {

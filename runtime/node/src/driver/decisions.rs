@@ -3,19 +3,23 @@
 
 use std::collections::VecDeque;
 
-use mesh_plugin_host::PolicySlot;
+use mesh_plugin_host::journal::Page;
 use mesh_proto::MessageId;
 use mesh_proto::node::Decided;
 use mesh_proto::run::Flow;
+use tokio::sync::oneshot;
 
 use super::Driver;
 use super::clock::unix_ms;
+use super::operate::silent;
 use super::slots::{policy_slot, slot_named};
 use crate::api::{ApiError, Fetched, JournalPage, Reply, code};
+use crate::handler::Job;
+use crate::mesh::Answer;
 use crate::plugins::plugin_ref;
 
 /// Bytes of a page of a journal, about: small enough that the driver's turn stays short.
-const PAGE_BYTES: usize = 256 << 10;
+pub(crate) const PAGE_BYTES: usize = 256 << 10;
 /// Digits of a message's id that are enough to name it; what `send` prints for people.
 const MIN_ID: usize = 8;
 
@@ -135,24 +139,30 @@ impl Driver {
             .help("meshctl -N OTHER trace why MESSAGE-ID, at a node that the message came through")
     }
 
-    /// Returns a part of a slot's journal; without `from` its end, with the state written down there.
-    pub(super) fn journal_page(&mut self, text: &str, from: Option<u64>) -> Result<Reply, ApiError> {
-        let slot = self.journalled(text)?;
-        let set = &mut self.parts.plugins.set;
-        let from = from.or_else(|| set.anchor_journal(slot, unix_ms()));
-        let page = set.journal_page(slot, from.unwrap_or(0), PAGE_BYTES);
-        let page = page.ok_or_else(|| {
-            ApiError::new(&code::NO_JOURNAL, "the node was started without a journal")
-                .help("meshctl up --journal 4MiB")
-        })?;
-        Ok(Reply::Journal(Box::new(JournalPage { slot: text.to_owned(), page })))
-    }
-
-    fn journalled(&self, text: &str) -> Result<PolicySlot, ApiError> {
-        policy_slot(slot_named(text)?).ok_or_else(|| {
-            ApiError::new(&code::NO_JOURNAL, "the calls of a handler are not recorded")
-                .help("meshctl plugin record route --for 30s")
-        })
+    /// Answers with a part of a slot's journal; without `from` its end, with the state written down there.
+    pub(super) fn journal_page(
+        &mut self,
+        slot: String,
+        from: Option<u64>,
+        with_payload: bool,
+        answer: Answer<Reply>,
+    ) {
+        let policy = match slot_named(&slot).map(policy_slot) {
+            Err(error) => return drop(answer.send(Err(error))),
+            Ok(policy) => policy,
+        };
+        if let Some(policy) = policy {
+            let set = &mut self.parts.plugins.set;
+            let from = from.or_else(|| set.anchor_journal(policy, unix_ms()));
+            let page = set.journal_page(policy, from.unwrap_or(0), PAGE_BYTES);
+            return drop(answer.send(page_reply(slot, page)));
+        }
+        let (reply, page) = oneshot::channel();
+        self.parts.plugins.handler.hand(Job::Journal { from, with_payload, answer: reply });
+        tokio::spawn(async move {
+            let page = page.await.map_err(|_| silent()).and_then(|page| page_reply(slot, page));
+            let _ = answer.send(page);
+        });
     }
 
     /// Returns the bytes of an installed component.
@@ -162,6 +172,14 @@ impl Driver {
         let plugin = plugin_ref("", Some(revision));
         Ok(Reply::Fetched(Fetched { plugin, is_package: false, bytes }))
     }
+}
+
+fn page_reply(slot: String, page: Option<Page>) -> Result<Reply, ApiError> {
+    let page = page.ok_or_else(|| {
+        ApiError::new(&code::NO_JOURNAL, "the node was started without a journal")
+            .help("meshctl up --journal 4MiB")
+    })?;
+    Ok(Reply::Journal(Box::new(JournalPage { slot, page })))
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ mod answers;
 mod apps;
 mod beacon;
 pub(crate) mod clock;
-mod decisions;
+pub(crate) mod decisions;
 mod export;
 pub(crate) mod hierarchy;
 pub(crate) mod inbox;

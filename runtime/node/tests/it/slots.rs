@@ -96,7 +96,7 @@ async fn row(mesh: &Mesh, slot: &str) -> PluginRow {
 
 /// Returns the journal of a slot, as a client gets it.
 async fn journal(mesh: &Mesh, slot: &str) -> Vec<Event> {
-    let request = Request::PluginJournal { slot: slot.to_owned(), from: Some(0) };
+    let request = Request::PluginJournal { slot: slot.to_owned(), from: Some(0), with_payload: false };
     let Reply::Journal(page) = call(mesh, request).await else { panic!("a journal") };
     let text = serde_json::to_string(&page.page.entries).expect("it is text");
     let read: Vec<Entry> = serde_json::from_str(&text).expect("it is read again");

@@ -1,6 +1,7 @@
-//! What an operator does to the slot of a handler: pause, resume, terms, logs.
+//! What an operator does to the slot of a handler: pause, resume, terms, logs, its journal.
 
 use super::{Effect, HandlerSlot};
+use crate::journal::{Extent, Page};
 use crate::slot::{LogLine, OperateError};
 use crate::terms::Terms;
 
@@ -45,5 +46,32 @@ impl HandlerSlot {
     /// Returns the lines of the slot's log after this number, oldest first.
     pub fn log_after(&self, number: u64) -> Vec<LogLine> {
         self.slot.log_after(number)
+    }
+
+    /// Keeps a journal of so many bytes from now on, with all payloads; see
+    /// [`JOURNAL_BYTES`](crate::limits::JOURNAL_BYTES). Call it before the first handler is bound, so that the journal
+    /// knows what it began with.
+    pub fn keep_journal(&mut self, bytes: usize, now_ms: u64) {
+        self.slot.keep_journal(bytes, now_ms, &());
+    }
+
+    /// Writes the handler's state and store into the journal, so that a replay can begin here. What is read from the
+    /// returned number on begins with that. A handler that fails to save is struck: [`HandlerSlot::look`] then has the
+    /// effects of the next one.
+    pub fn anchor_journal(&mut self, now_ms: u64) -> Option<u64> {
+        let from = self.slot.journal()?.end();
+        self.slot.anchor(now_ms, &());
+        Some(from)
+    }
+
+    /// Returns a part of the journal: what stands from this number on, in about so many bytes; `None` without a
+    /// journal.
+    pub fn journal_page(&self, from: u64, bytes: usize) -> Option<Page> {
+        Some(self.slot.journal()?.page(from, bytes))
+    }
+
+    /// Returns how full the journal is.
+    pub fn journal_extent(&self) -> Option<Extent> {
+        Some(self.slot.journal()?.extent())
     }
 }

@@ -5,7 +5,8 @@ use mesh_proto::members::MemberState;
 use mesh_proto::policy::{Approach, MAX_VISITORS, Place, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Shown, Told, all_of, hex};
+use super::entry::{Shown, Told, all_of};
+use super::hex;
 use crate::policy::is_small;
 
 /// A call of an admission policy, see [`Place`] and [`Visitor`].

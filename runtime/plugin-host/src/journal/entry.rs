@@ -3,7 +3,7 @@
 use mesh_proto::policy::{Asker, Candidates, Load, QosBatch, RouteBatch, Shares, View};
 use serde::{Deserialize, Serialize};
 
-use super::{Admitted, Carried};
+use super::{Admitted, Began, Carried, Handled, hex};
 use crate::compare::Answers;
 use crate::limits::VIEW_ROWS;
 use crate::load::Revision;
@@ -79,6 +79,8 @@ pub enum Event {
     Admit(Admitted),
     /// It was asked what is kept for nodes that cannot be reached.
     Carry(Carried),
+    /// A handler was given an event.
+    Handle(Handled),
     /// The host overruled a row of an earlier answer.
     Clamp(Overruled),
     /// A canary decided for rows of an earlier call.
@@ -101,6 +103,9 @@ pub struct Start {
     /// The state in hex digits.
     #[serde(default, with = "hex", skip_serializing_if = "Vec::is_empty")]
     pub state: Vec<u8>,
+    /// Of a handler: what else it begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<Began>,
 }
 
 /// What an instance begins with.
@@ -390,13 +395,21 @@ impl Event {
             Event::Score(call) => call.is_whole(),
             Event::Admit(call) => call.is_whole(),
             Event::Carry(call) => call.is_whole(),
-            Event::Start(_) | Event::Divide(_) | Event::Clamp(_) | Event::Tried(_) | Event::Lost { .. } => {
-                true
-            }
+            Event::Handle(call) => call.is_whole(),
+            Event::Start(start) => start.handler.as_ref().is_none_or(Began::is_whole),
+            Event::Divide(_) | Event::Clamp(_) | Event::Tried(_) | Event::Lost { .. } => true,
         }
     }
 
-    /// Returns who answered and what, for a call.
+    /// Returns the number of decisions in a call: rows of a policy's answer, or one for each event of a handler.
+    pub fn decisions(&self) -> Option<u64> {
+        match self {
+            Event::Handle(_) => Some(1),
+            _ => self.answer().map(|(_, answers)| answers.len() as u64),
+        }
+    }
+
+    /// Returns who answered and what, for a call of a policy.
     pub fn answer(&self) -> Option<(Told, Answers<'_>)> {
         match self {
             Event::Route(call) => Some((call.told, Answers::Routes(&call.answers))),
@@ -444,6 +457,7 @@ impl Event {
                 ("children", word(&call.children)),
             ],
             Event::Admit(call) => call.inputs(row),
+            Event::Handle(call) => call.inputs(),
             Event::Carry(call) => vec![
                 ("dest", word(&call.dest)),
                 ("class", byte(&call.class)),
@@ -469,26 +483,8 @@ pub(super) fn all_of(rows: usize, columns: &[usize]) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Shown {
-    /// Of a column of numbers.
+    /// Of a column of numbers, or a handler's event.
     Number(u64),
-    /// What a node says of itself, or its key.
+    /// What a node says of itself, its key, or a handler's event.
     Text(String),
-}
-
-/// Bytes as hex digits.
-pub(super) mod hex {
-    use serde::{Deserialize, Deserializer, Serializer, de};
-
-    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], out: S) -> Result<S::Ok, S::Error> {
-        out.serialize_str(&bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-        let text = String::deserialize(from)?;
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        let digit = |digit: u8| char::from(digit).to_digit(16).map(|value| value as u8);
-        let byte = |&[high, low]: &[u8; 2]| Some(digit(high)? << 4 | digit(low)?);
-        let bytes: Option<Vec<u8>> = pairs.iter().map(byte).collect();
-        bytes.filter(|_| rest.is_empty()).ok_or_else(|| de::Error::custom("bytes are pairs of hex digits"))
-    }
 }

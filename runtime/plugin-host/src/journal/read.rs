@@ -4,8 +4,9 @@ use mesh_proto::policy::Shares;
 
 use super::column::Reader;
 use super::{
-    ADMIT, Admitted, By, CARRY, CLAMP, CLASSIFY, Carried, Classified, DIVIDE, Divided, Entry, Event, Key,
-    LOST, OBSERVE, Overruled, ROUTE, Routed, SCORE, START, Scored, Seen, Start, TRIED, Told, Tried, With,
+    ADMIT, Admitted, By, CARRY, CLAMP, CLASSIFY, Carried, Classified, DIVIDE, Divided, Entry, Event, HANDLE,
+    Key, LOST, OBSERVE, Overruled, ROUTE, Routed, SCORE, START, Scored, Seen, Start, TRIED, Told, Tried,
+    With, began, handled,
 };
 use crate::load::Revision;
 
@@ -24,6 +25,7 @@ pub(super) fn read(number: u64, record: &[u8]) -> Option<Entry> {
         SCORE => Event::Score(read_scored(told, &mut reader)?),
         ADMIT => Event::Admit(read_admitted(told, &mut reader)?),
         CARRY => Event::Carry(read_carried(told, &mut reader)?),
+        HANDLE => Event::Handle(handled::decode(told, &reader.bytes()?)?),
         CLAMP => Event::Clamp(read_overruled(&mut reader)?),
         TRIED => Event::Tried(read_tried(&mut reader)?),
         LOST => Event::Lost { bytes: *reader.longs()?.first()? },
@@ -48,7 +50,9 @@ fn read_start(with: u8, reader: &mut Reader<'_>) -> Option<Start> {
         2 => With::Anchor,
         _ => With::Unknown,
     };
-    Some(Start { with, version: *reader.words()?.first()?, state: reader.bytes()? })
+    let (version, state, beside) = (*reader.words()?.first()?, reader.bytes()?, reader.bytes()?);
+    let handler = if beside.is_empty() { None } else { Some(began::decode(&beside)?) };
+    Some(Start { with, version, state, handler })
 }
 
 fn read_seen(reader: &mut Reader<'_>) -> Option<Seen> {

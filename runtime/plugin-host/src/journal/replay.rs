@@ -7,11 +7,12 @@ use serde::Serialize;
 use super::{Binding, By, Entry, Event, Shown, Start, With};
 use crate::compare::{Answers, Difference, differences};
 use crate::fault::Fault;
+use crate::handler::Identity;
 use crate::load::{Kind, Loaded};
-use crate::set::PolicySlot;
 use crate::settings::Settings;
 use crate::slot::{PrepareError, State};
 
+mod handling;
 mod play;
 
 use play::Play;
@@ -33,7 +34,7 @@ pub enum Against<'a> {
 pub struct Replay {
     /// Calls that were made again.
     pub calls: u64,
-    /// Decisions in them: messages, candidates, visitors, runs, or shares.
+    /// Decisions in them: messages, candidates, visitors, runs, shares, or a handler's events.
     pub decisions: u64,
     /// Calls with a decision that differs.
     pub differing_calls: u64,
@@ -43,7 +44,7 @@ pub struct Replay {
     pub faults: u64,
     /// The first of those faults.
     pub first_fault: Option<String>,
-    /// Saved states that were compared.
+    /// Saved states, with a handler's store, that were compared.
     pub states: u64,
     /// Those that differ: then later decisions may.
     pub differing_states: u64,
@@ -62,7 +63,7 @@ pub struct Example {
     pub number: u64,
     /// When it was made, in milliseconds since 1970.
     pub now_ms: u64,
-    /// The row of the call.
+    /// The row of the call, or the first effect that differs.
     pub row: usize,
     /// What was decided on, by column.
     pub inputs: Vec<(&'static str, Shown)>,
@@ -82,8 +83,13 @@ pub enum ReplayError {
     #[error("entry {0} belongs to a binding that the record does not describe")]
     NoBinding(u64),
     /// The record has an entry that no journal writes.
-    #[error("entry {0} is no node's: its columns do not fit together, or a destination has no such number")]
+    #[error(
+        "entry {0} is no node's: its columns do not fit together, a destination has no such number, or it is too large"
+    )]
     NotWhole(u64),
+    /// What a handler was given, or began with, is in the record as a hash only.
+    #[error("entry {0} has the hash of what the handler was given or began with, and not the bytes")]
+    Hidden(u64),
     /// A policy does not start.
     #[error("{plugin} does not start: {error}")]
     Prepare {
@@ -125,19 +131,20 @@ impl Replay {
 /// # Errors
 /// When they cannot be made at all. That they differ is no error.
 pub fn replay(
-    slot: PolicySlot,
+    slot: impl Into<Kind>,
     bindings: &[Binding],
     entries: &[Entry],
     against: Against<'_>,
 ) -> Result<Replay, ReplayError> {
+    let kind = slot.into();
     if let Against::Candidate(loaded, _) = against
-        && loaded.kind().slot() != slot.name()
+        && loaded.kind() != kind
     {
-        return Err(ReplayError::WrongKind { slot: slot.name(), kind: loaded.kind() });
+        return Err(ReplayError::WrongKind { slot: kind.slot(), kind: loaded.kind() });
     }
     let (playing, began, view, next) = (None, None, None, entries.first().map_or(0, |entry| entry.number));
     let report = Replay::default();
-    let mut player = Player { bindings, against, playing, began, view, next, report };
+    let mut player = Player { kind, bindings, against, playing, store: None, began, view, next, report };
     for (at, entry) in entries.iter().enumerate() {
         player.take(entry, entries.get(at + 1))?;
     }
@@ -145,10 +152,13 @@ pub fn replay(
 }
 
 struct Player<'a> {
+    kind: Kind,
     bindings: &'a [Binding],
     against: Against<'a>,
     /// `None` while what the policy knew is not in the record.
     playing: Option<Box<dyn Play>>,
+    /// Of a handler's candidate: its store, which outlives a fault.
+    store: Option<Identity>,
     /// The last state in the record, for a candidate that has to begin anew.
     began: Option<(u32, &'a Start)>,
     view: Option<(u64, View)>,
@@ -186,10 +196,14 @@ impl<'a> Player<'a> {
             | Event::Score(_)
             | Event::Admit(_)
             | Event::Carry(_) => self.on_call(entry),
+            Event::Handle(call) => self.on_event(entry, call),
         }
     }
 
     fn on_start(&mut self, entry: &'a Entry, start: &'a Start) -> Result<(), ReplayError> {
+        if start.is_hidden() {
+            return Err(ReplayError::Hidden(entry.number));
+        }
         if start.with != With::Unknown {
             self.began = Some((entry.binding, start));
         }
@@ -198,7 +212,9 @@ impl<'a> Player<'a> {
             (false, _, Some(_)) => Ok(()),
             (true, With::Anchor, Some(playing)) => {
                 self.report.states += 1;
-                let is_same = playing.save().is_ok_and(|state| state == start.state);
+                let kv = start.handler.as_ref().and_then(|began| began.kv.as_ref());
+                let is_same = playing.save().is_ok_and(|state| state == start.state)
+                    && kv.is_none_or(|kv| playing.holds(kv));
                 self.report.differing_states += u64::from(!is_same);
                 Ok(())
             }
@@ -216,15 +232,32 @@ impl<'a> Player<'a> {
         let bindings = self.bindings;
         let binding = bindings.iter().find(|known| known.binding == binding);
         let binding = binding.ok_or(ReplayError::NoBinding(number))?;
+        let identity = match self.kind {
+            Kind::Handler => {
+                self.playing = None;
+                let began = start.handler.as_ref();
+                match self.store.take().or_else(|| began?.identity()) {
+                    // Nobody handles, or its store was too large for the journal.
+                    None => return Ok(()),
+                    found => found,
+                }
+            }
+            _ => None,
+        };
+        let ready = |loaded: &Loaded, settings: &Settings| {
+            let ready = match &identity {
+                Some(identity) => play::handler(loaded, settings, identity.clone()),
+                None => play::prepared(loaded, settings),
+            };
+            ready.map_err(|error| failed(loaded, error))
+        };
         let mut playing = match self.against {
             Against::Recorded(_) if binding.is_native() => play::native(),
             Against::Recorded(find) => {
                 let loaded = find(binding).ok_or_else(|| ReplayError::Missing(Box::new(binding.clone())))?;
-                play::prepared(&loaded, &binding.settings).map_err(|error| failed(&loaded, error))?
+                ready(&loaded, &binding.settings)?
             }
-            Against::Candidate(loaded, settings) => {
-                play::prepared(loaded, settings).map_err(|error| failed(loaded, error))?
-            }
+            Against::Candidate(loaded, settings) => ready(loaded, settings)?,
         };
         if start.with != With::Nothing && !(start.version == 0 && start.state.is_empty()) {
             let state = State { version: start.version, bytes: start.state.clone() };
@@ -236,6 +269,7 @@ impl<'a> Player<'a> {
             }
         }
         self.playing = Some(playing);
+        self.store = identity.filter(|_| !self.is_recorded());
         Ok(())
     }
 
@@ -327,5 +361,5 @@ fn begins_anew(entry: &Entry) -> bool {
 }
 
 fn rows_of(event: &Event) -> u64 {
-    event.answer().map_or(0, |(_, answers)| answers.len() as u64)
+    event.decisions().unwrap_or(0)
 }

@@ -46,7 +46,7 @@ fn every_kind_of_entry_is_read_as_it_was_written() {
         waiting_bytes: 7,
     });
 
-    journal.start(1, None, With::State, Some(&state));
+    journal.start(1, None, With::State, Some(&state), &[]);
     journal.observe(2, &view);
     journal.routed(3, told(), &batch(&[5, 5, 6]), &[1, 1, 0]);
     journal.clamped(3, &Clamp { rows: 1..3, applied: Overrule::NextHop(0) });
@@ -59,7 +59,10 @@ fn every_kind_of_entry_is_read_as_it_was_written() {
     let page = journal.page(0, usize::MAX);
     assert_eq!((page.next, page.end, page.missed, page.entries.len()), (9, 9, 0, 9));
     let events: Vec<&Event> = page.entries.iter().map(|entry| &entry.event).collect();
-    assert_eq!(*events[0], Event::Start(Start { with: With::State, version: 7, state: state.bytes }));
+    assert_eq!(
+        *events[0],
+        Event::Start(Start { with: With::State, version: 7, state: state.bytes, handler: None })
+    );
     let Event::Observe(seen) = events[1] else { panic!("{:?}", events[1]) };
     assert_eq!(View::from(seen), view);
     let Event::Route(routed) = events[2] else { panic!("{:?}", events[2]) };
@@ -157,7 +160,7 @@ fn a_saved_state_of_equal_bytes_is_read_whole() {
     let mut journal = Journal::new(1 << 20);
     let state = State { version: 1, bytes: vec![0; 100_000] };
 
-    journal.start(1, None, With::Anchor, Some(&state));
+    journal.start(1, None, With::Anchor, Some(&state), &[]);
 
     let page = journal.page(0, usize::MAX);
     let Event::Start(start) = &page.entries[0].event else { panic!("{:?}", page.entries[0].number) };
@@ -191,7 +194,7 @@ fn a_page_counts_what_equal_values_take_when_they_are_written_out() {
     let mut journal = Journal::new(1 << 20);
     let state = State { version: 1, bytes: vec![0; 100_000] };
     for now_ms in 0..3 {
-        journal.start(now_ms, None, With::Anchor, Some(&state));
+        journal.start(now_ms, None, With::Anchor, Some(&state), &[]);
     }
 
     assert_eq!(journal.page(0, 100_000).entries.len(), 1);
@@ -218,9 +221,9 @@ fn bindings_beyond_their_bound_take_their_entries_along() {
     let revision =
         |n: u32| Revision { name: format!("a/{n}"), version: "1.0.0".into(), digest: [n as u8; 32] };
     for n in 0..200 {
-        journal.start(n.into(), Some((&revision(n), &Settings::new())), With::Nothing, None);
+        journal.start(n.into(), Some((&revision(n), &Settings::new())), With::Nothing, None, &[]);
         // The same again is the same binding.
-        journal.start(n.into(), Some((&revision(n), &Settings::new())), With::Unknown, None);
+        journal.start(n.into(), Some((&revision(n), &Settings::new())), With::Unknown, None, &[]);
     }
 
     let page = journal.page(0, usize::MAX);

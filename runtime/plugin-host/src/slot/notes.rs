@@ -2,6 +2,7 @@
 
 use super::{Guest, Slot};
 use crate::journal::{By, Journal, Told, With};
+use crate::limits;
 
 /// A slot's journal, and what is still to be written.
 pub(super) struct Notes {
@@ -37,7 +38,7 @@ impl<G: Guest> Slot<G> {
             Some(_) => self.checkpoint(now_ms, context),
             None => self.begin_notes(With::Nothing),
         }
-        self.write_due(now_ms, context);
+        self.write_start(now_ms, context, limits::JOURNAL_KV_BYTES);
     }
 
     /// Notes who answered the call that is under way.
@@ -77,15 +78,30 @@ impl<G: Guest> Slot<G> {
 
     #[cold]
     pub(super) fn write_due(&mut self, now_ms: u64, context: &G::Context) {
+        let is_anchor = self.notes.as_ref().is_some_and(|notes| notes.due == Some(With::Anchor));
+        let most = if is_anchor { limits::CHECKPOINT_SMALL } else { limits::JOURNAL_KV_BYTES };
+        self.write_start(now_ms, context, most);
+    }
+
+    /// Writes what an instance begins with, and of a handler's store so many bytes at most.
+    fn write_start(&mut self, now_ms: u64, context: &G::Context, most: usize) {
         let Some(notes) = &mut self.notes else { return };
-        let Some(with) = notes.due.take() else { return };
+        let Some(mut with) = notes.due.take() else { return };
         let bound = self.active.as_ref();
+        let instance = bound.and_then(|bound| bound.instance.as_ref());
+        if matches!(with, With::Nothing | With::State) && instance.is_some_and(|i| !i.is_as_configured()) {
+            // It read its store when it was made ready, and its predecessor has written since.
+            with = With::Unknown;
+        }
         let state = match with {
             With::State | With::Anchor => bound.and_then(|bound| bound.checkpoint.as_ref()),
             With::Nothing | With::Unknown => None,
         };
         let told = bound.map(|bound| (bound.revision(), &bound.origin.settings));
-        notes.journal.start(now_ms, told, with, state.map(|checkpoint| &checkpoint.state));
+        let state = state.map(|checkpoint| &checkpoint.state);
+        let room = notes.journal.room_beside(state.map_or(0, |state| state.bytes.len()));
+        let beside = bound.map(|bound| G::beside_state(&bound.origin.identity, most.min(room)));
+        notes.journal.start(now_ms, told, with, state, &beside.unwrap_or_default());
         if with == With::Anchor {
             // Shown once more, because a replay has to show it to an instance that has only the state.
             self.update(now_ms, context);

@@ -187,7 +187,9 @@ fn a_record_that_was_changed_is_found_out() {
 #[test]
 fn an_entry_that_no_journal_writes_is_refused_by_its_number() {
     let entry = |number, event| Entry { number, now_ms: 1, binding: 0, event };
-    let start = || entry(0, Event::Start(Start { with: With::Nothing, version: 0, state: Vec::new() }));
+    let start = || {
+        entry(0, Event::Start(Start { with: With::Nothing, version: 0, state: Vec::new(), handler: None }))
+    };
     let told = Told { by: By::Native, cost_ns: None };
     let way = Seen { dest: vec![1], via: vec![0], cost_us: vec![1], hops: vec![1], ..Seen::default() };
     let far = Seen { dest: vec![u32::MAX], ..way.clone() };

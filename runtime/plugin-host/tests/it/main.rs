@@ -10,6 +10,7 @@ mod carry;
 mod corpus;
 mod guests;
 mod handler;
+mod handler_journal;
 mod hostile;
 mod journal;
 mod kit;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use mesh_node::api::{ApiError, code};
 use mesh_plugin_host::journal::replay::{Against, Replay};
 use mesh_plugin_host::journal::{Binding, Entry};
-use mesh_plugin_host::{Loaded, PolicySlot, Settings};
+use mesh_plugin_host::{Kind, Loaded, Settings};
 use serde::Serialize;
 
 use crate::commands::plugin::record::{Trace, named, read};
@@ -38,7 +38,7 @@ pub struct Replayed {
 /// `WRONG_WORLD`, `NOTHING_TO_REPLAY`.
 pub fn replayed(loaded: &Loaded, file: &Path, max: Option<f64>) -> Result<Vec<Replayed>, ApiError> {
     let trace = read(file)?;
-    let slot = PolicySlot::from_name(&trace.header.slot).ok_or_else(|| {
+    let kind = Kind::of_slot(&trace.header.slot).ok_or_else(|| {
         let message = format!("it is of a slot '{}', which does not exist", human::safe(&trace.header.slot));
         ApiError::new(&code::NOT_A_TRACE, message).fact("trace", file.display())
     })?;
@@ -55,12 +55,12 @@ pub fn replayed(loaded: &Loaded, file: &Path, max: Option<f64>) -> Result<Vec<Re
     let mut results = Vec::new();
     if !own.is_empty() {
         let find = |binding: &Binding| (binding.revision == revision).then(|| loaded.clone());
-        let replay = made(slot, &part(&trace, &own), Against::Recorded(&find))?;
+        let replay = made(kind, &part(&trace, &own), Against::Recorded(&find))?;
         results.push(result(&own, true, replay));
     }
     if !others.is_empty() {
         let settings = settings(loaded, &trace);
-        let replay = made(slot, &part(&trace, &others), Against::Candidate(loaded, &settings))?;
+        let replay = made(kind, &part(&trace, &others), Against::Candidate(loaded, &settings))?;
         results.push(result(&others, false, replay));
     }
     results.retain(|result| result.replay.calls > 0);
@@ -68,7 +68,7 @@ pub fn replayed(loaded: &Loaded, file: &Path, max: Option<f64>) -> Result<Vec<Re
         let error = ApiError::new(&code::NOTHING_TO_REPLAY, "no recorded decision can be made again");
         return Err(error
             .fact("trace", file.display())
-            .help(format!("meshctl plugin record {} --for 30s", slot.name())));
+            .help(format!("meshctl plugin record {} --for 30s", kind.slot())));
     }
     match results.iter().find(|result| result.is_too_far(max)) {
         Some(result) => Err(result.differs(max)),

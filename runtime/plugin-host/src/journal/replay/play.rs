@@ -1,12 +1,15 @@
 //! Whoever answers in a replay: an instance of a component, or the native built-in.
 
+use std::collections::BTreeMap;
+
 use mesh_proto::policy::native::{self, AsAsked, Fastest};
 use mesh_proto::policy::{Shares, View};
 
 use crate::compare::Answers;
 use crate::fault::Fault;
-use crate::journal::Event;
-use crate::limits::{BATCH_ROWS, SETUP, VIEW_ROWS};
+use crate::handler::{self, Handler, Identity, prepare_handler};
+use crate::journal::{Came, Event, Payload};
+use crate::limits::{BATCH_ROWS, HANDLER_CALL, SETUP, VIEW_ROWS};
 use crate::load::Loaded;
 use crate::policy::{Admission, Carry, HOT, Qos, Routing, Topology};
 use crate::set::{PreparedPolicy, prepare};
@@ -19,6 +22,14 @@ pub(super) trait Play {
     fn save(&mut self) -> Result<Vec<u8>, Fault>;
     fn observe(&mut self, now_ms: u64, view: &View) -> Result<(), Fault>;
     fn answer(&mut self, now_ms: u64, call: &Event) -> Result<Made, Fault>;
+    /// Lets a handler take in an event.
+    fn handle(&mut self, _now_ms: u64, _seed: u64, _event: &handler::Event) -> Result<Came, Fault> {
+        Err(misplaced())
+    }
+    /// Says whether a handler's store is this one.
+    fn holds(&self, _kv: &BTreeMap<String, Payload>) -> bool {
+        true
+    }
 }
 
 /// What was answered.
@@ -44,7 +55,60 @@ impl Made {
     }
 }
 
-/// Makes an instance ready as a node does before it binds it.
+/// Makes a handler ready as a node does; `identity` has what it finds in its store, and keeps what it puts there.
+pub(super) fn handler(
+    loaded: &Loaded,
+    settings: &Settings,
+    identity: Identity,
+) -> Result<Box<dyn Play>, PrepareError> {
+    let guest = prepare_handler(loaded, identity.clone(), settings)?.into_instance();
+    Ok(Box::new(Handling { guest, identity }))
+}
+
+struct Handling {
+    guest: Handler,
+    identity: Identity,
+}
+
+impl Play for Handling {
+    fn load(&mut self, state: &State) -> Result<(), String> {
+        self.guest.load(SETUP, state).map_err(in_words)
+    }
+
+    fn save(&mut self) -> Result<Vec<u8>, Fault> {
+        self.guest.save(SETUP)
+    }
+
+    fn observe(&mut self, _now_ms: u64, _view: &View) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn answer(&mut self, _now_ms: u64, _call: &Event) -> Result<Made, Fault> {
+        Err(misplaced())
+    }
+
+    fn handle(&mut self, now_ms: u64, seed: u64, event: &handler::Event) -> Result<Came, Fault> {
+        let came = self.guest.handle(HANDLER_CALL, now_ms, seed, event, self.identity.kv())?;
+        Ok(Came::of(&came, usize::MAX))
+    }
+
+    fn holds(&self, kv: &BTreeMap<String, Payload>) -> bool {
+        let held = self.identity.kv().lock();
+        let is_held = |(key, value): (&String, &Payload)| {
+            held.get(key).is_some_and(|held| value.bytes().is_some_and(|value| value == held))
+        };
+        held.len() == kv.len() && kv.iter().all(is_held)
+    }
+}
+
+fn in_words(refused: Refused) -> String {
+    match refused {
+        Refused::Refusal(refusal) => refusal.to_string(),
+        Refused::Fault(fault) => fault.to_string(),
+    }
+}
+
+/// Makes a policy ready as a node does before it binds it.
 pub(super) fn prepared(loaded: &Loaded, settings: &Settings) -> Result<Box<dyn Play>, PrepareError> {
     Ok(match prepare(loaded, settings)? {
         PreparedPolicy::Routing(ready) => Playing::boxed(ready.into_instance()),
@@ -83,10 +147,7 @@ trait Ask: Guest {
 
 impl<G: Ask> Play for Playing<G> {
     fn load(&mut self, state: &State) -> Result<(), String> {
-        self.guest.load(SETUP, state).map_err(|refused| match refused {
-            Refused::Refusal(refusal) => refusal.to_string(),
-            Refused::Fault(fault) => fault.to_string(),
-        })
+        self.guest.load(SETUP, state).map_err(in_words)
     }
 
     fn save(&mut self) -> Result<Vec<u8>, Fault> {

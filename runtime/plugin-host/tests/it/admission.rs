@@ -259,7 +259,8 @@ fn what_was_decided_is_recorded_with_its_words_and_made_again() {
         let named = |node: u8, name: &str| Visitor {
             name: format!("{name}-{turn}"),
             labels: vec![("région".into(), "eu\u{1f30d}".into()), ("empty".into(), String::new())],
-            health: [None, Some(MemberState::Alive), Some(MemberState::Left)][usize::from(turn % 3)],
+            health: [MemberState::Suspect, MemberState::Alive, MemberState::Left].map(Some)
+                [usize::from(turn % 3)],
             ..visitor(node, Approach::Outbound)
         };
         set.admit(u64::from(turn) * 100, &PLACE, &[named(1, "site"), named(2, "other")], &mut answers);

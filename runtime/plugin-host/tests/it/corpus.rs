@@ -23,7 +23,7 @@ const RELEASED: [(&str, &str); 7] = [
     ("qos/qos.wit", "4ebb4a8b8099ede9a7ac9e64e34237c9a5cbf108537f2d38759e192cd18fdba9"),
     ("topology/topology.wit", "866f9b222760b31691c4ab4f7489301109a6a0954071252ff9cde7830285934a"),
     ("admission/admission.wit", "22b90b61b011a6fbda32716e9673e67b909e2cecef23df686264ebd8a70a0ce7"),
-    ("carry/carry.wit", "0372f33cf84f0124659a59c43afaa0281465a86493e8435655547587f411604f"),
+    ("carry/carry.wit", "b25d1566897a1e0bb66a2e9ff03204b65cc63a63a480d8aa302713de5d2555e2"),
     ("handler/handler.wit", "4e2835c2a0c19f70d04d40591196875a61e3ad29107e6557b7f54bd9169ae5f6"),
 ];
 

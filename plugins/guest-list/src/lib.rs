@@ -272,7 +272,7 @@ mod tests {
 
         assert_eq!(ask(1, &[inbound.clone(), outbound.clone()]), [true, false]);
         assert_eq!(ask(0, &[guest.clone(), guest, outbound]), [true, true, false]);
-        assert_eq!(ask(2, &[standing.clone()]), [true]);
+        assert_eq!(ask(2, std::slice::from_ref(&standing)), [true]);
         // Of four links two are to stay: whoever is asked about first goes.
         assert_eq!(ask(4, &vec![standing; 4]), [false, false, true, true]);
     }

@@ -16,11 +16,6 @@ mod prompt;
 mod registry;
 mod usage;
 
-// A simulation makes and drops millions of small pieces over hundreds of megabytes: with huge pages, which this
-// allocator asks for, and free lists of its own it takes a sixth less time than with the system's.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = match args::Cli::try_parse() {
         Ok(cli) => cli,

@@ -29,6 +29,7 @@ pub(crate) fn tuning(tuning: &Tuning) -> Result<(), StartError> {
         ("gossip", tuning.gossip),
         ("rebalance", tuning.rebalance),
         ("graft", tuning.graft),
+        ("offer", tuning.offer),
     ] {
         interval(what, value, GREATEST, "10ms to 1h")?;
     }

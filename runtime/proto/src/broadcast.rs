@@ -41,10 +41,11 @@ const LATE: Duration = Duration::from_secs(2);
 const MANY_LATE: u32 = 64;
 /// How often each neighbour that offered a message is asked for it.
 const ASK_ROUNDS: usize = 3;
-/// How long offers are gathered before they are sent, by the one of two neighbours that offers first.
-const OFFER_EVERY: Duration = Duration::from_millis(100);
-/// The same for the other one: what it has been offered meanwhile it need not offer.
-const OFFER_LATER: Duration = Duration::from_millis(300);
+/// So many of the newest messages say who else could have sent them.
+const REMEMBERED: usize = 64;
+/// How much later the one of two neighbours offers that is not the first to, at least: what it has been offered
+/// meanwhile it need not offer.
+const OFFER_LATER: Duration = Duration::from_millis(200);
 
 /// The topic under which messages to the whole mesh travel.
 pub const MESH: TopicId = TopicId([0; 32]);
@@ -69,6 +70,8 @@ struct Cached {
     hops: u8,
     /// Where it came from.
     from: Option<Peer>,
+    /// Another neighbour that has it, and did not get it by way of this node: the one with the fewest hops.
+    spare: Option<(Peer, u8)>,
     since: Instant,
 }
 
@@ -82,12 +85,34 @@ struct Missing {
     is_late: bool,
 }
 
+/// The ways that a tree does not take, each by itself: a message that is handed on late tells that it was not needed
+/// there, and nothing of the way back.
+#[derive(Debug, Default)]
+struct Closed {
+    /// Neighbours that asked not to be pushed; they are offered instead.
+    to: BTreeSet<Peer>,
+    /// Neighbours that were asked not to push.
+    from: BTreeSet<Peer>,
+}
+
+impl Closed {
+    /// Opens both ways; says whether the neighbour did not push.
+    fn open(&mut self, peer: Peer) -> bool {
+        self.to.remove(&peer);
+        self.from.remove(&peer)
+    }
+}
+
 /// The trees of one node.
 #[derive(Debug)]
 pub struct Trees {
     /// How long an offered message may take to come by itself before it is asked for.
     graft_after: Duration,
-    lazy: BTreeMap<TopicId, BTreeSet<Peer>>,
+    /// How long offers are gathered, about.
+    offer_every: Duration,
+    /// When the offers go that are gathered now: those to all neighbours at once, to be one turn.
+    offer_round: Instant,
+    closed: BTreeMap<TopicId, Closed>,
     /// By flow and first sequence number; there are few flows and many numbers.
     cache: BTreeMap<Flow, BTreeMap<u64, Cached>>,
     /// The oldest first.
@@ -95,6 +120,10 @@ pub struct Trees {
     cache_bytes: usize,
     missing: BTreeMap<(Flow, u64), Missing>,
     offers: BTreeMap<(Peer, TopicId), (Instant, Vec<Offer>)>,
+    /// Neighbours that were asked to push because they are much nearer to the origin. Each takes the place of the one
+    /// that pushed when a copy comes from it: until then both push, because what the nearer one handed on before it
+    /// was asked comes from the other one only.
+    heirs: BTreeSet<(TopicId, Peer)>,
     /// The neighbours that are left to offer first.
     second_to: BTreeSet<Peer>,
     /// How many late copies have come from a neighbour since its last one in time.
@@ -106,16 +135,20 @@ pub struct Trees {
 }
 
 impl Trees {
-    /// Makes trees without a message; `graft_after` is how long an offered one may take to come by itself.
-    pub fn new(graft_after: Duration) -> Trees {
+    /// Makes trees without a message; `graft_after` is how long an offered one may take to come by itself,
+    /// `offer_every` how long offers are gathered.
+    pub fn new(graft_after: Duration, offer_every: Duration) -> Trees {
         Trees {
             graft_after,
-            lazy: BTreeMap::new(),
+            offer_every,
+            offer_round: Instant(0),
+            closed: BTreeMap::new(),
             cache: BTreeMap::new(),
             cache_order: VecDeque::new(),
             cache_bytes: 0,
             missing: BTreeMap::new(),
             offers: BTreeMap::new(),
+            heirs: BTreeSet::new(),
             second_to: BTreeSet::new(),
             late: BTreeMap::new(),
             is_unanswered: false,
@@ -162,19 +195,18 @@ impl Trees {
         let Some(tree) = tree_of(&run.head().flow.dest) else { return Vec::new() };
         if let Some(from) = from.filter(|_| !self.is_caught_up(run)) {
             self.late.remove(&from);
-            if let Some(lazy) = self.lazy.get_mut(&tree) {
-                lazy.remove(&from);
-            }
+            // The copy that now comes from the other one is the second, and prunes it.
+            self.heirs.remove(&(tree, from));
         }
         self.remember(now, run, hops, from);
         if !self.missing.is_empty() {
             self.forget_missing(run);
         }
-        let lazy = self.lazy.get(&tree);
+        let closed = self.closed.get(&tree);
         let others = neighbours.into_iter().filter(|peer| Some(*peer) != from);
-        let (late, eager): (Vec<Peer>, Vec<Peer>) =
-            others.partition(|p| lazy.is_some_and(|lazy| lazy.contains(p)));
-        for peer in late {
+        let (lazy, eager): (Vec<Peer>, Vec<Peer>) =
+            others.partition(|p| closed.is_some_and(|closed| closed.to.contains(p)));
+        for peer in lazy {
             self.offer(now, peer, run, hops);
         }
         eager
@@ -184,8 +216,8 @@ impl Trees {
     pub fn offer(&mut self, now: Instant, peer: Peer, run: &Run, hops: u8) {
         let Some(tree) = tree_of(&run.head().flow.dest) else { return };
         let (flow, seqs) = (run.head().flow, run.seqs());
-        let after = if self.second_to.contains(&peer) { OFFER_LATER } else { OFFER_EVERY };
-        let (_, offers) = self.offers.entry((peer, tree)).or_insert_with(|| (now + after, Vec::new()));
+        let due = self.offer_due(now, peer);
+        let (_, offers) = self.offers.entry((peer, tree)).or_insert_with(|| (due, Vec::new()));
         if let Some(last) = offers.last_mut()
             && (last.origin, last.epoch, last.first + u64::from(last.count))
                 == (flow.origin, flow.epoch, seqs.start)
@@ -203,6 +235,20 @@ impl Trees {
         }
     }
 
+    /// Returns when an offer goes that is noted now: no sooner than after half a round, because what has just come
+    /// here is about to come there by itself.
+    fn offer_due(&mut self, now: Instant, peer: Peer) -> Instant {
+        let every = self.offer_every;
+        if self.offer_round < now + every / 2 {
+            let missed = (now + every / 2).since(self.offer_round).as_micros() / every.as_micros();
+            // After a silence the rounds start anew.
+            let next = u32::try_from(missed + 1).ok().filter(|_| self.offer_round > Instant(0));
+            self.offer_round = next.map_or(now + every, |rounds| self.offer_round + every * rounds);
+        }
+        let later = if self.second_to.contains(&peer) { every.max(OFFER_LATER) } else { Duration::ZERO };
+        self.offer_round + later
+    }
+
     /// Says whether it was asked for to catch up: the way by which it then comes is none of the tree.
     fn is_caught_up(&self, run: &Run) -> bool {
         let (flow, seqs) = (run.head().flow, run.seqs());
@@ -210,36 +256,41 @@ impl Trees {
         within.any(|(_, missing)| missing.is_late && missing.asked > 0)
     }
 
-    /// A run came that had come before. Returns whether to ask `from` to stop pushing this topic: not when the first
-    /// copy is old, because one that was made up for elsewhere takes ways that the tree does not mean.
-    pub fn on_duplicate(&mut self, now: Instant, from: Peer, flow: &Flow, first: u64) -> bool {
+    /// A run came that had come before. Returns whom to ask to stop pushing this topic: nobody when the first copy is
+    /// old, because one that was made up for elsewhere takes ways that the tree does not mean.
+    pub fn on_duplicate(&mut self, now: Instant, from: Peer, flow: &Flow, first: u64) -> Option<Peer> {
         let known = self.cache.get(flow).and_then(|flow| flow.get(&first));
         if known.is_some_and(|known| now.since(known.since) > LATE) {
             let late = self.late.entry(from).or_default();
             *late += 1;
             if *late < MANY_LATE {
-                return false;
+                return None;
             }
         }
         self.late.remove(&from);
-        tree_of(&flow.dest).is_some_and(|tree| self.make_lazy(from, tree))
+        let tree = tree_of(&flow.dest)?;
+        let first = known.and_then(|known| known.from).filter(|_| self.heirs.remove(&(tree, from)));
+        let detour = first.unwrap_or(from);
+        let is_news = self.closed(tree).is_some_and(|closed| closed.from.insert(detour));
+        is_news.then_some(detour)
     }
 
     /// The neighbour asks not to be pushed the topic.
     pub fn on_prune(&mut self, from: Peer, tree: TopicId) {
-        self.make_lazy(from, tree);
-    }
-
-    /// Says whether no tree pushes to this neighbour.
-    pub fn is_lazy(&self, peer: Peer) -> bool {
-        !self.lazy.is_empty() && self.lazy.values().all(|lazy| lazy.contains(&peer))
-    }
-
-    fn make_lazy(&mut self, peer: Peer, tree: TopicId) -> bool {
-        if self.lazy.len() >= MAX_TOPICS && !self.lazy.contains_key(&tree) {
-            return false;
+        if let Some(closed) = self.closed(tree) {
+            closed.to.insert(from);
         }
-        self.lazy.entry(tree).or_default().insert(peer)
+    }
+
+    /// Says whether no tree takes the link to this neighbour, there or back.
+    pub fn is_lazy(&self, peer: Peer) -> bool {
+        let is_closed = |closed: &Closed| closed.to.contains(&peer) && closed.from.contains(&peer);
+        !self.closed.is_empty() && self.closed.values().all(is_closed)
+    }
+
+    fn closed(&mut self, tree: TopicId) -> Option<&mut Closed> {
+        let has_room = self.closed.len() < MAX_TOPICS || self.closed.contains_key(&tree);
+        has_room.then(|| self.closed.entry(tree).or_default())
     }
 
     /// The neighbour asks for messages and, unless it wants them alone, to be pushed from now on. Returns what is
@@ -251,8 +302,8 @@ impl Trees {
         once: bool,
         offers: &[Offer],
     ) -> Vec<(Arc<Run>, u8)> {
-        if let Some(lazy) = self.lazy.get_mut(&tree).filter(|_| !once) {
-            lazy.remove(&from);
+        if let Some(closed) = self.closed.get_mut(&tree).filter(|_| !once) {
+            closed.open(from);
         }
         let mut out = Vec::new();
         for offer in offers {
@@ -289,21 +340,29 @@ impl Trees {
         }
     }
 
-    /// The neighbour offers what is here. When it is much nearer to the origin, returns the neighbour whose place
-    /// it takes in the tree: that one is to be pruned, this one grafted.
-    pub fn shortcut(&mut self, from: Peer, tree: TopicId, offer: &Offer) -> Option<Peer> {
-        let cached = self.cache.get_mut(&offer.flow(dest_of(tree)))?.get_mut(&offer.first)?;
-        let parent = cached.from.filter(|parent| *parent != from)?;
+    /// The neighbour offers what is here. Says whether it is so much nearer to the origin that it is to be grafted,
+    /// and takes the place of the one that pushed.
+    pub fn shortcut(&mut self, from: Peer, tree: TopicId, offer: &Offer) -> bool {
+        let flow = self.cache.get_mut(&offer.flow(dest_of(tree)));
+        let Some(cached) = flow.and_then(|flow| flow.get_mut(&offer.first)) else { return false };
+        if cached.from.is_none_or(|parent| parent == from) {
+            return false;
+        }
+        // Whoever got it from here has at least one hop more.
+        if offer.hops <= cached.hops && cached.spare.is_none_or(|(_, hops)| offer.hops < hops) {
+            cached.spare = Some((from, offer.hops));
+        }
         if offer.hops.saturating_add(SHORTCUT) >= cached.hops.saturating_sub(1) {
-            return None;
+            return false;
         }
         // One shortcut a message: what others offer is compared with this one.
         (cached.from, cached.hops) = (Some(from), offer.hops.saturating_add(1));
-        if let Some(lazy) = self.lazy.get_mut(&tree) {
-            lazy.remove(&from);
+        // What it offered before it was asked, it offers no more often.
+        let did_not_push = self.closed.get_mut(&tree).is_some_and(|closed| closed.open(from));
+        if did_not_push {
+            self.heirs.insert((tree, from));
         }
-        self.make_lazy(parent, tree);
-        Some(parent)
+        did_not_push
     }
 
     /// A neighbour has come; `offers_first` says which side of the link does. Without an order both would tell
@@ -335,9 +394,20 @@ impl Trees {
 
     /// The neighbour offers a range of which these parts are missing here.
     pub fn on_offer(&mut self, now: Instant, from: Peer, flow: Flow, parts: &[Range<u64>]) {
+        let pushes = tree_of(&flow.dest).is_some_and(|tree| self.is_pushing(from, tree));
         for part in parts {
             self.note_missing(now, from, flow, part, false);
+            // It had this before it was asked to push, and no other neighbour does: waiting is in vain.
+            if pushes && let Some(missing) = self.missing.get_mut(&(flow, part.start)) {
+                missing.due = now;
+            }
         }
+    }
+
+    /// Says whether this neighbour is a way in the tree, and not about to take another one's place.
+    fn is_pushing(&self, from: Peer, tree: TopicId) -> bool {
+        let is_open = self.closed.get(&tree).is_some_and(|closed| !closed.from.contains(&from));
+        is_open && !self.heirs.contains(&(tree, from))
     }
 
     fn note_missing(&mut self, now: Instant, from: Peer, flow: Flow, part: &Range<u64>, is_late: bool) {
@@ -386,8 +456,8 @@ impl Trees {
             let rounds = (missing.asked / missing.offered_by.len()).min(ASK_ROUNDS);
             missing.due = now + GRAFT_AGAIN * 4_u32.pow(rounds as u32);
             missing.offered_by.rotate_left(1);
-            if let Some(lazy) = self.lazy.get_mut(&tree).filter(|_| !missing.is_late) {
-                lazy.remove(&peer);
+            if let Some(closed) = self.closed.get_mut(&tree).filter(|_| !missing.is_late) {
+                closed.open(peer);
             }
             let offer =
                 Offer { origin: flow.origin, epoch: flow.epoch, first, count: missing.count, hops: 0 };
@@ -407,22 +477,56 @@ impl Trees {
         due.map(|(key, (_, offers))| (key, offers)).collect()
     }
 
-    /// Forgets a neighbour.
-    pub fn drop_link(&mut self, peer: Peer) {
-        for lazy in self.lazy.values_mut() {
-            lazy.remove(&peer);
+    /// Takes the offers that wait for a neighbour, before their time.
+    pub fn take_offers_to(&mut self, peer: Peer, tree: TopicId) -> Vec<Offer> {
+        self.offers.remove(&(peer, tree)).map_or(Vec::new(), |(_, offers)| offers)
+    }
+
+    /// Forgets a neighbour. Returns whom to graft in its place in which trees, so that all behind this node need not
+    /// find out by themselves that something is missing.
+    pub fn drop_link(&mut self, peer: Peer) -> Vec<(TopicId, Peer)> {
+        let grafts = self.in_place_of(peer);
+        for (tree, graft) in &grafts {
+            if let Some(closed) = self.closed.get_mut(tree) {
+                closed.open(*graft);
+            }
+        }
+        for closed in self.closed.values_mut() {
+            closed.open(peer);
         }
         self.offers.retain(|(to, _), _| *to != peer);
+        self.heirs.retain(|(_, heir)| *heir != peer);
         self.second_to.remove(&peer);
         self.late.remove(&peer);
-        for cached in
-            self.cache.values_mut().flat_map(BTreeMap::values_mut).filter(|cached| cached.from == Some(peer))
-        {
-            cached.from = None;
+        for cached in self.cache.values_mut().flat_map(BTreeMap::values_mut) {
+            cached.from.take_if(|from| *from == peer);
+            cached.spare.take_if(|(spare, _)| *spare == peer);
         }
         for missing in self.missing.values_mut() {
             missing.offered_by.retain(|by| *by != peer);
         }
+        grafts
+    }
+
+    /// Returns who can take the place of a neighbour in the trees whose newest message came from it, if anybody is
+    /// known: somebody who offered one of the last messages.
+    fn in_place_of(&self, gone: Peer) -> Vec<(TopicId, Peer)> {
+        let mut looked_at = BTreeSet::new();
+        let mut found: BTreeMap<TopicId, Option<Peer>> = BTreeMap::new();
+        for run in self.cache_order.iter().rev().take(REMEMBERED) {
+            let head = run.head();
+            let cached = self.cache.get(&head.flow).and_then(|flow| flow.get(&run.seqs().start));
+            let (Some(tree), Some(cached)) = (tree_of(&head.flow.dest), cached) else { continue };
+            let is_newest = looked_at.insert(tree);
+            if is_newest && cached.from != Some(gone) {
+                found.insert(tree, None);
+            }
+            if let Some((spare, _)) = cached.spare.filter(|(spare, _)| *spare != gone) {
+                found.entry(tree).or_insert(Some(spare));
+            }
+        }
+        let grafts = found.into_iter().filter_map(|(tree, graft)| Some((tree, graft?)));
+        grafts.filter(|(tree, peer)| self.closed.get(tree).is_some_and(|c| c.from.contains(peer))).collect()
     }
 
     /// Returns when something is due.
@@ -433,7 +537,7 @@ impl Trees {
 
     fn remember(&mut self, now: Instant, run: &Arc<Run>, hops: u8, from: Option<Peer>) {
         let flow = self.cache.entry(run.head().flow).or_default();
-        let cached = Cached { run: run.clone(), hops, from, since: now };
+        let cached = Cached { run: run.clone(), hops, from, spare: None, since: now };
         if flow.insert(run.seqs().start, cached).is_some() {
             return;
         }
@@ -469,6 +573,7 @@ mod tests {
 
     const A: Peer = Peer(1);
     const B: Peer = Peer(2);
+    const C: Peer = Peer(3);
 
     fn run(seq: u64) -> Arc<Run> {
         let key = SigningKey::from_bytes(&[1; 32]);
@@ -492,7 +597,7 @@ mod tests {
     }
 
     fn trees() -> Trees {
-        Trees::new(Duration::from_millis(500))
+        Trees::new(Duration::from_millis(500), Duration::from_millis(100))
     }
 
     fn missing(seqs: Range<u64>) -> Vec<(Flow, Range<u64>)> {
@@ -545,14 +650,14 @@ mod tests {
         let mut trees = trees();
         let late = run(0);
         trees.on_prune(A, MESH);
+        trees.on_fresh(at(0), Some(B), &run(1), 1, [A, B]);
+        assert_eq!(trees.on_duplicate(at(0), A, &run(1).head().flow, 1), Some(A));
         trees.on_recent(at(0), A, &missing(0..1), 0.0);
         assert_eq!(trees.take_grafts(at(500), |_, _| true).len(), 1);
 
         trees.on_fresh(at(600), Some(A), &late, 1, [A, B]);
 
         assert!(trees.is_lazy(A), "the neighbour still has this way closed");
-        trees.on_fresh(at(700), Some(A), &run(1), 1, [A, B]);
-        assert!(!trees.is_lazy(A), "pushed unasked: it has it open");
     }
 
     #[test]
@@ -561,10 +666,86 @@ mod tests {
         let flow = run(0).head().flow;
         trees.on_fresh(at(0), Some(A), &run(0), 1, [A, B]);
 
-        let prunes: Vec<bool> = (0..MANY_LATE).map(|_| trees.on_duplicate(at(5000), B, &flow, 0)).collect();
+        let prunes: Vec<_> = (0..MANY_LATE).map(|_| trees.on_duplicate(at(5000), B, &flow, 0)).collect();
 
-        assert_eq!(prunes.iter().position(|prune| *prune), Some(MANY_LATE as usize - 1));
-        trees.on_fresh(at(0), Some(A), &run(1), 1, [A, B]);
-        assert!(trees.is_lazy(B));
+        assert_eq!(prunes.iter().position(|prune| *prune == Some(B)), Some(MANY_LATE as usize - 1));
+        trees.on_prune(B, MESH);
+        assert!(trees.is_lazy(B), "neither there nor back");
+    }
+
+    // MN-07: a message that was made up for elsewhere says nothing of the way that the others come by.
+    #[test]
+    fn a_duplicate_closes_the_way_it_came_by_and_not_the_way_back() {
+        let mut trees = trees();
+        trees.on_fresh(at(0), Some(A), &run(0), 1, [A, B]);
+
+        assert_eq!(trees.on_duplicate(at(10), B, &run(0).head().flow, 0), Some(B));
+        assert_eq!(trees.on_duplicate(at(20), B, &run(0).head().flow, 0), None, "it was told");
+
+        assert_eq!(trees.on_fresh(at(30), Some(A), &run(1), 1, [A, B]), [B]);
+        trees.on_prune(B, MESH);
+        assert_eq!(trees.on_fresh(at(40), Some(A), &run(2), 1, [A, B]), []);
+    }
+
+    fn offer(seq: u64, hops: u8) -> Offer {
+        let flow = run(seq).head().flow;
+        Offer { origin: flow.origin, epoch: flow.epoch, first: seq, count: 1, hops }
+    }
+
+    #[test]
+    fn who_is_much_nearer_takes_the_place_of_the_one_that_pushed_when_its_first_copy_comes() {
+        let flow = run(0).head().flow;
+        let shortened = || {
+            let mut trees = trees();
+            trees.on_fresh(at(0), Some(A), &run(0), 9, [A, B]);
+            trees.on_duplicate(at(0), B, &flow, 0);
+            assert!(trees.shortcut(B, MESH, &offer(0, 2)), "to be grafted");
+            assert!(!trees.shortcut(B, MESH, &offer(0, 2)), "once");
+            trees
+        };
+
+        let mut trees = shortened();
+        trees.on_fresh(at(100), Some(A), &run(1), 9, [A, B]);
+        assert_eq!(trees.on_duplicate(at(110), B, &flow, 1), Some(A), "the second copy was the nearer one's");
+
+        let mut trees = shortened();
+        trees.on_fresh(at(100), Some(B), &run(1), 3, [A, B]);
+        assert_eq!(trees.on_duplicate(at(110), A, &flow, 1), Some(A), "the second copy was the other one's");
+    }
+
+    // MN-13: those behind this node need not find out by themselves.
+    #[test]
+    fn when_a_way_of_the_tree_goes_another_is_opened_at_once() {
+        let flow = run(0).head().flow;
+        let mut trees = trees();
+        trees.on_fresh(at(0), Some(A), &run(0), 3, [A, B, C]);
+        for peer in [B, C] {
+            trees.on_duplicate(at(0), peer, &flow, 0);
+        }
+        trees.shortcut(C, MESH, &offer(0, 5));
+        assert_eq!(trees.drop_link(C), [], "the tree did not take it");
+        trees.shortcut(B, MESH, &offer(0, 3));
+
+        assert_eq!(trees.drop_link(A), [(MESH, B)]);
+
+        trees.on_offer(at(100), B, flow, &[1..2]);
+        let asked = trees.take_grafts(at(100), |_, _| true);
+        assert_eq!(asked.keys().map(|(peer, ..)| *peer).collect::<Vec<_>>(), [B], "nobody else sends it");
+    }
+
+    #[test]
+    fn offers_to_all_go_at_the_same_time_and_none_of_what_has_just_come() {
+        let mut trees = trees();
+        for peer in [A, B] {
+            trees.on_prune(peer, MESH);
+        }
+        trees.on_fresh(at(1000), None, &run(0), 1, [A, B]);
+        assert_eq!(trees.next_due(), Some(at(1100)));
+        trees.on_fresh(at(1090), None, &run(1), 1, [A, B]);
+        assert_eq!(trees.take_offers(at(1100)).len(), 2);
+
+        trees.on_fresh(at(1160), None, &run(2), 1, [A, B]);
+
+        assert_eq!(trees.next_due(), Some(at(1300)), "in the rounds that have begun");
     }
 }

@@ -19,6 +19,8 @@ pub struct Tuning {
     /// How long an offered broadcast may take to come by itself before it is asked for. Default 500 ms
     /// (MN-57b).
     pub graft: Duration,
+    /// How long offers of broadcasts are gathered before they are told, about. Default 100 ms.
+    pub offer: Duration,
     /// Nodes known, at most. A larger mesh is known by a sample of this size, as HyParView's passive view, and
     /// then each node watches its neighbours only. Default 4,096.
     pub members: usize,
@@ -33,6 +35,7 @@ impl Default for Tuning {
             gossip: Duration::from_secs(1),
             rebalance: Duration::from_secs(5),
             graft: Duration::from_millis(500),
+            offer: Duration::from_millis(100),
             members: 4096,
         }
     }
@@ -48,6 +51,7 @@ impl Tuning {
             gossip: lan.gossip * 4,
             rebalance: lan.rebalance * 2,
             graft: lan.graft * 2,
+            offer: lan.offer * 2,
             ..lan
         }
     }
@@ -58,6 +62,8 @@ impl Tuning {
             heartbeat: Duration::from_secs(5),
             gossip: Duration::from_secs(10),
             rebalance: Duration::from_secs(10),
+            // Most turns of a large mesh are for offers; a repair takes a second instead of half of one.
+            offer: Duration::from_millis(500),
             // HyParView paper, section 5.1: a passive view of 30 for 10 000 nodes; twice that survives 90 % of
             // them crashing at once.
             members: 64,
@@ -75,6 +81,7 @@ impl Tuning {
             gossip: least(self.gossip),
             rebalance: least(self.rebalance),
             graft: least(self.graft),
+            offer: least(self.offer),
             members: self.members.clamp(8, 65_536),
         }
     }

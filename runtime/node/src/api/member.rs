@@ -138,6 +138,8 @@ pub struct TuningInfo {
     pub rebalance_s: f64,
     /// Seconds until a missed broadcast is asked for.
     pub graft_s: f64,
+    /// Seconds that offers of broadcasts are gathered.
+    pub offer_s: f64,
     /// Nodes known, at most.
     pub members: u32,
 }

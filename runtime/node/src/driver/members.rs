@@ -178,6 +178,7 @@ impl Driver {
             gossip_s: tuning.gossip.as_secs_f64(),
             rebalance_s: tuning.rebalance.as_secs_f64(),
             graft_s: tuning.graft.as_secs_f64(),
+            offer_s: tuning.offer.as_secs_f64(),
             members: u32::try_from(tuning.members).unwrap_or(u32::MAX),
         }
     }

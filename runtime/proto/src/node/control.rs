@@ -1,6 +1,5 @@
 //! Links coming and going, and the control frames on them.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -92,7 +91,9 @@ impl Node {
             self.members.release(&neighbour.node);
         }
         self.table.drop_link(peer);
-        self.trees.drop_link(peer);
+        for (topic, heir) in self.trees.drop_link(peer) {
+            self.say(heir, &Control::Graft { topic, once: false, offers: Vec::new() });
+        }
         self.directory.on_down(now.instant, neighbour.node, short, &mut self.rng);
         self.view_stale = true;
         self.ways_changed = true;
@@ -251,13 +252,18 @@ impl Node {
             let class = run.head().class;
             self.push_broadcast(now, peer, class, run, hops);
         }
+        // What it will be pushed from now on does not include what waits to be offered to it.
+        let offers = if once { Vec::new() } else { self.trees.take_offers_to(peer, topic) };
+        if !offers.is_empty() {
+            self.say(peer, &Control::IHave { topic, offers });
+        }
     }
 
     fn on_offers(&mut self, now: Now, peer: Peer, topic: TopicId, offers: &[Offer]) {
         let dest = if topic == MESH { Dest::Mesh } else { Dest::Topic(topic) };
         let is_new = |neighbour: &Neighbour| now.instant.since(neighbour.since) < NEW_FOR;
         let is_new = self.neighbours.get(&peer).is_some_and(is_new);
-        let (mut recent, mut detours) = (Vec::new(), BTreeSet::new());
+        let (mut recent, mut is_nearer) = (Vec::new(), false);
         for offer in offers {
             let flow = offer.flow(dest);
             let range: Range<u64> = offer.first..offer.first + u64::from(offer.count);
@@ -266,7 +272,7 @@ impl Node {
             let parts = if is_own { Vec::new() } else { self.seen.missing(&flow, range) };
             self.trees.on_known(peer, topic, offer);
             if parts.is_empty() {
-                detours.extend(self.trees.shortcut(peer, topic, offer));
+                is_nearer |= self.trees.shortcut(peer, topic, offer);
             }
             if is_new {
                 let room = MAX_MISSING.saturating_sub(recent.len());
@@ -275,11 +281,8 @@ impl Node {
                 self.trees.on_offer(now.instant, peer, flow, &parts);
             }
         }
-        if !detours.is_empty() {
+        if is_nearer {
             self.say(peer, &Control::Graft { topic, once: false, offers: Vec::new() });
-        }
-        for parent in detours {
-            self.say(parent, &Control::Prune { topic });
         }
         if !recent.is_empty() {
             self.trees.on_recent(now.instant, peer, &recent, self.rng.f64());
@@ -297,9 +300,9 @@ impl Node {
 
     pub(super) fn prune(&mut self, now: Now, peer: Peer, flow: &Flow, first: u64) {
         if let Some(topic) = tree_of(&flow.dest)
-            && self.trees.on_duplicate(now.instant, peer, flow, first)
+            && let Some(detour) = self.trees.on_duplicate(now.instant, peer, flow, first)
         {
-            self.say(peer, &Control::Prune { topic });
+            self.say(detour, &Control::Prune { topic });
         }
     }
 

@@ -190,7 +190,7 @@ impl Node {
             neighbours: Neighbours::default(),
             by_node: BTreeMap::new(),
             table: Table::new(id, seqno),
-            trees: Trees::new(tuning.graft),
+            trees: Trees::new(tuning.graft, tuning.offer),
             directory: Directory::new(id, config.links),
             members,
             facts,

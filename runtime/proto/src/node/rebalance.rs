@@ -141,8 +141,8 @@ impl Node {
         }
     }
 
-    /// Returns a link that the graph can do without, best one that the other side dialed and that carries no
-    /// broadcasts.
+    /// Returns a link that the graph can do without, best one that carries no broadcasts and that the other side
+    /// dialed.
     ///
     /// Where all members are known that is one whose ends are connected by lighter links alone. Of a mesh that
     /// is known by a sample only the neighbours' numbers of links are known: there it is one to a neighbour
@@ -159,7 +159,7 @@ impl Node {
             is_free && if is_sample { has_enough } else { self.is_bridged(node, &graph) }
         };
         let rank = |(peer, node): &&(Peer, NodeId)| {
-            (!self.neighbours[peer].dialed, self.trees.is_lazy(*peer), weight(&self.id, node))
+            (self.trees.is_lazy(*peer), !self.neighbours[peer].dialed, weight(&self.id, node))
         };
         settled.iter().filter(is_spare).max_by_key(rank).map(|(peer, _)| *peer)
     }

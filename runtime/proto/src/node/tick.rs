@@ -232,12 +232,11 @@ impl Node {
         if self.trees.take_unanswered() {
             self.look_elsewhere(now);
         }
-        let offers = self.trees.take_offers(now.instant);
-        if !offers.is_empty() {
-            // There is a turn in any case: what is owed goes along.
-            self.neighbours.values_mut().for_each(|neighbour| neighbour.send_ack(now.instant, true));
-        }
-        for ((peer, topic), offers) in offers {
+        for ((peer, topic), offers) in self.trees.take_offers(now.instant) {
+            // It has a turn in any case: what is owed to it goes along.
+            if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                neighbour.send_ack(now.instant, true);
+            }
             self.say(peer, &Control::IHave { topic, offers });
         }
     }

@@ -221,6 +221,7 @@ fn tuning(reader: &mut Reader<'_>, preset: Tuning, findings: &mut Findings<'_>) 
         gossip: interval("gossip", preset.gossip),
         rebalance: interval("rebalance", preset.rebalance),
         graft: interval("graft", preset.graft),
+        offer: interval("offer", preset.offer),
         phi: preset.phi,
         members: preset.members,
     };

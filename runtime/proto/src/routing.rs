@@ -107,6 +107,11 @@ impl Entry {
         self.wanted.is_some() || !self.asked_by.is_empty()
     }
 
+    /// Says whether anybody would hear that the way has changed.
+    fn has_listeners(&self, is_small: bool) -> bool {
+        is_small || self.is_of_interest() || !self.told_to.is_empty()
+    }
+
     fn is_feasible(&self, way: &Way) -> bool {
         match &self.feasible {
             Some(feasible) => feasible.allows(way),
@@ -193,7 +198,9 @@ impl Table {
             Some(known) if known.abs_diff(rtt_us) <= *known / 4 + 500 => {}
             Some(known) => {
                 *known = rtt_us;
+                let is_small = self.is_small;
                 let via = self.entries.iter().filter(|(_, entry)| entry.ways.contains_key(&peer));
+                let via = via.filter(|(_, entry)| entry.has_listeners(is_small));
                 self.changed.extend(via.map(|(node, _)| *node));
             }
             None => {
@@ -208,7 +215,7 @@ impl Table {
         for (node, entry) in &mut self.entries {
             entry.asked_by.remove(&peer);
             entry.told_to.remove(&peer);
-            if entry.ways.remove(&peer).is_some() {
+            if entry.ways.remove(&peer).is_some() && entry.has_listeners(self.is_small) {
                 self.changed.insert(*node);
             }
         }
@@ -228,7 +235,7 @@ impl Table {
         let Some(entry) = self.entries.get_mut(&route.node) else { return false };
         if route.cost_us == NO_WAY || route.hops >= MAX_HOPS {
             let was = entry.ways.remove(&peer).is_some();
-            if was {
+            if was && entry.has_listeners(self.is_small) {
                 self.changed.insert(route.node);
             }
             return was;
@@ -242,6 +249,9 @@ impl Table {
         let about = |a: u32, b: u32| a.abs_diff(b) <= a / 4;
         let is_small_change = before.is_some_and(|b| b.hops == way.hops && about(b.cost_us, way.cost_us));
         let gained = opened && before.is_none_or(|before| !entry.is_feasible(&before));
+        if !entry.has_listeners(self.is_small) {
+            return !same || opened;
+        }
         if gained || !is_small_change || (fresher && std::mem::take(&mut entry.is_asked_fresher)) {
             self.changed.insert(route.node);
         } else if !same || fresher {

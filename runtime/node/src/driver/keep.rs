@@ -24,8 +24,8 @@ pub(super) struct Batch {
 }
 
 impl Driver {
-    pub(super) fn persist(&mut self, core_ticket: u64, writes: Vec<CoreWrite>) {
-        let mut batch = Batch { core_ticket: Some(core_ticket), ..Batch::default() };
+    pub(super) fn persist(&mut self, core_ticket: Option<u64>, writes: Vec<CoreWrite>) {
+        let mut batch = Batch { core_ticket, ..Batch::default() };
         let mut out = std::mem::take(&mut self.writes);
         for write in writes {
             match write {

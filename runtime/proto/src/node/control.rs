@@ -162,8 +162,11 @@ impl Node {
             }
             Control::Records(records) => self.on_records(now, peer, records)?,
             Control::Shuffle(records) => {
-                neighbour.samples = true;
+                let is_news = !std::mem::replace(&mut neighbour.samples, true);
                 self.on_records(now, peer, records)?;
+                if is_news {
+                    self.size_up();
+                }
             }
             Control::Digest(sums) => {
                 neighbour.samples = false;

@@ -79,10 +79,14 @@ impl Node {
         if self.members.is_sample() {
             return true;
         }
-        // Those that this node has dialed were there before it.
-        let dialed = self.neighbours.values().filter(|neighbour| neighbour.dialed && neighbour.is_greeted());
-        let (all, say_so) =
-            dialed.fold((0, 0), |(all, n), neighbour| (all + 1, n + usize::from(neighbour.samples)));
+        // Those that this node has dialed were there before it. When none is left, the others have to do.
+        let mut votes = [(0, 0); 2];
+        for neighbour in self.neighbours.values().filter(|neighbour| neighbour.is_greeted()) {
+            let (all, say_so) = &mut votes[usize::from(neighbour.dialed)];
+            (*all, *say_so) = (*all + 1, *say_so + usize::from(neighbour.samples));
+        }
+        let [others, dialed] = votes;
+        let (all, say_so) = if dialed.0 > 0 { dialed } else { others };
         say_so * 2 > all
     }
 
@@ -91,9 +95,17 @@ impl Node {
         if self.samples() { usize::MAX } else { self.members.len() + 1 }
     }
 
+    /// Draws the consequences of how large the mesh is now. Neighbours that take it for small are told when it is not:
+    /// what they said of themselves when they came may be all that newcomers go by.
     pub(super) fn size_up(&mut self) {
-        let nodes = (!self.samples()).then(|| self.members.len() + 1);
-        self.table.set_size(nodes);
+        let samples = self.samples();
+        self.table.set_size((!samples).then(|| self.members.len() + 1));
+        if samples && !std::mem::replace(&mut self.is_sampling, samples) {
+            let greeted = self.neighbours.iter().filter(|(_, neighbour)| neighbour.is_greeted());
+            let others: Vec<Peer> = greeted.filter(|(_, n)| !n.samples).map(|(peer, _)| *peer).collect();
+            others.into_iter().for_each(|peer| self.shuffle_to(peer));
+        }
+        self.is_sampling = samples;
     }
 
     /// Notes a node of which there is news to tell.

@@ -190,10 +190,10 @@ pub enum Output {
         /// Hops they took.
         hops: u8,
     },
-    /// Write all of it in one transaction, then say [`Input::Persisted`].
+    /// Write all of it in one transaction, then say [`Input::Persisted`] if there is a ticket.
     Persist {
-        /// Rises by one each time.
-        ticket: u64,
+        /// Rises by one each time; `None` when nothing waits for it to be on disk.
+        ticket: Option<u64>,
         /// What to write.
         writes: Vec<Write>,
     },

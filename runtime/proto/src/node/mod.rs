@@ -119,6 +119,8 @@ pub struct Node {
     /// Nodes that are dialed to find out whether they live, and when, if not yet.
     probes: BTreeMap<NodeId, Option<Instant>>,
     links_stale: bool,
+    /// It took the mesh for one that is known by a sample at the last look.
+    is_sampling: bool,
     /// Somebody has come or gone since a cut was looked for.
     is_partition_stale: bool,
     partition_looked: Instant,
@@ -201,6 +203,7 @@ impl Node {
             rumors: Rumors::default(),
             probes: BTreeMap::new(),
             links_stale: false,
+            is_sampling: false,
             is_partition_stale: false,
             partition_looked: now.instant,
             orphans: BTreeSet::new(),
@@ -545,9 +548,13 @@ impl Node {
         if self.writes.is_empty() && self.then.is_empty() {
             return;
         }
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.tickets.push_back((ticket, std::mem::take(&mut self.then)));
+        // A copy of a message that comes later may have to wait for this one to be on disk.
+        let holds = self.writes.iter().any(|write| matches!(write, Write::PutHeld { .. } | Write::Inbox { .. }));
+        let ticket = (holds || !self.then.is_empty()).then_some(self.next_ticket);
+        if let Some(ticket) = ticket {
+            self.next_ticket += 1;
+            self.tickets.push_back((ticket, std::mem::take(&mut self.then)));
+        }
         self.outputs.push_back(Output::Persist { ticket, writes: std::mem::take(&mut self.writes) });
     }
 

@@ -326,6 +326,7 @@ impl Node {
 
     pub(super) fn on_dial_failed(&mut self, now: Now, dial: &Dial) {
         self.directory.on_failed(now.instant, dial, &mut self.rng);
+        self.due.dial_soon(now.instant);
         let Some(node) = dial.expect else { return };
         if self.by_node.contains_key(&node) {
             return;

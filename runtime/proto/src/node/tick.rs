@@ -43,9 +43,13 @@ impl Due {
     pub(super) fn new(now: Instant, tuning: &Tuning, rng: &mut fastrand::Rng) -> Due {
         // Nodes that start together do not beat together; one node's own rounds do, to be fewer turns.
         let phase = rng.f64();
-        let spread = |period: Duration| now + period.mul_f64(0.5 + phase / 2.0);
+        let heartbeat = now + tuning.heartbeat.mul_f64(0.5 + phase / 2.0);
+        let spread = |period: Duration| {
+            let beats = period.div_duration_f64(tuning.heartbeat).round();
+            heartbeat + tuning.heartbeat.mul_f64((beats * (0.5 + phase / 2.0)).round())
+        };
         Due {
-            heartbeat: spread(tuning.heartbeat),
+            heartbeat,
             sweep: spread(SWEEP.max(tuning.heartbeat)),
             refresh: spread(REFRESH),
             divide: now,
@@ -72,7 +76,8 @@ impl Due {
     }
 
     pub(super) fn dial_soon(&mut self, now: Instant) {
-        self.dial.get_or_insert(now + DIAL_EVERY);
+        let soon = now + DIAL_EVERY;
+        self.dial = Some(self.dial.map_or(soon, |due| due.min(soon)));
     }
 
     pub(super) fn divide_now(&mut self, now: Instant) {
@@ -112,7 +117,9 @@ impl Node {
         if is_due(&mut self.due.refresh, now.instant, REFRESH) {
             self.table.refresh();
         }
-        if is_due(&mut self.due.divide, now.instant, DIVIDE) {
+        if has_come(Some(self.due.divide), now.instant) {
+            // With a heartbeat again, not with the moment at which policies came.
+            self.due.divide = self.due.heartbeat + DIVIDE.saturating_sub(self.tuning.heartbeat);
             self.divide(now, policies);
         }
         if is_due(&mut self.due.gossip, now.instant, self.tuning.gossip) {
@@ -140,9 +147,11 @@ impl Node {
         let nodes = self.mesh_size();
         let dials = self.directory.dials(now.instant, &self.by_node, &self.members, nodes, &mut self.rng);
         let is_hungry = self.directory.is_hungry(&self.by_node, nodes);
-        let knows_nobody = dials.is_empty() && self.directory.under_way() == 0;
+        let is_idle = dials.is_empty();
+        let knows_nobody = is_idle && self.directory.under_way() == 0;
         self.outputs.extend(dials.into_iter().map(Output::Dial));
-        let mut pause = DIAL_EVERY;
+        // What comes of dials that are under way is told.
+        let mut pause = if is_idle && !knows_nobody { ASK_EVERY } else { DIAL_EVERY };
         if is_hungry && knows_nobody && self.directory.policy() != LinkPolicy::Explicit {
             let peers: Vec<_> = self.greeted().collect();
             if let Some(peer) = self.rng.choice(peers) {

@@ -23,7 +23,7 @@ pub(super) enum Event {
     /// A dial has come to its end.
     Dialed { from: u32, to: u32, start: u32, reached: bool, dial: Box<Dial> },
     /// A disk has written.
-    Persisted { host: u32, start: u32, done: Box<(u64, Vec<Write>)> },
+    Persisted { host: u32, start: u32, done: Box<(Option<u64>, Vec<Write>)> },
     /// A disk has read.
     Recalled { host: u32, start: u32, what: Box<(NodeId, HeldKey)> },
     /// A host is started again.

@@ -71,7 +71,9 @@ impl Network {
                 let (ticket, writes) = *done;
                 if self.is_same_start(host, start) {
                     self.write(host as usize, writes);
-                    self.give(host as usize, Input::Persisted { ticket });
+                    if let Some(ticket) = ticket {
+                        self.give(host as usize, Input::Persisted { ticket });
+                    }
                 }
             }
             Event::Recalled { host, start, what } => {

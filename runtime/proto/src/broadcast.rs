@@ -199,11 +199,11 @@ impl Trees {
             self.heirs.remove(&(tree, from));
         }
         self.remember(now, run, hops, from);
-        if !self.missing.is_empty() {
-            self.forget_missing(run);
-        }
+        let offered_by = if self.missing.is_empty() { Vec::new() } else { self.forget_missing(run) };
         let closed = self.closed.get(&tree);
-        let others = neighbours.into_iter().filter(|peer| Some(*peer) != from);
+        // Whoever has it needs no copy, and would close the way: those who offered it, and who is so much nearer.
+        let has_it = |peer: &Peer| offered_by.contains(peer) || self.heirs.contains(&(tree, *peer));
+        let others = neighbours.into_iter().filter(|peer| Some(*peer) != from && !has_it(peer));
         let (lazy, eager): (Vec<Peer>, Vec<Peer>) =
             others.partition(|p| closed.is_some_and(|closed| closed.to.contains(p)));
         for peer in lazy {
@@ -247,6 +247,17 @@ impl Trees {
         }
         let later = if self.second_to.contains(&peer) { every.max(OFFER_LATER) } else { Duration::ZERO };
         self.offer_round + later
+    }
+
+    /// A new run comes by a way of which only this direction is open. The tree takes it, and others may speak too:
+    /// opens the way back, and returns the tree in which the neighbour is to be told so by a graft.
+    pub fn reopen(&mut self, from: Peer, run: &Run) -> Option<TopicId> {
+        let tree = tree_of(&run.head().flow.dest)?;
+        if !self.closed.get(&tree)?.to.contains(&from) || self.is_caught_up(run) {
+            return None;
+        }
+        self.closed.get_mut(&tree)?.open(from);
+        Some(tree)
     }
 
     /// Says whether it was asked for to catch up: the way by which it then comes is none of the tree.
@@ -318,14 +329,21 @@ impl Trees {
         out
     }
 
-    /// What has come needs no graft.
-    fn forget_missing(&mut self, run: &Run) {
+    /// What has come needs no graft. Returns who offered all of it.
+    fn forget_missing(&mut self, run: &Run) -> Vec<Peer> {
         let (flow, seqs) = (run.head().flow, run.seqs());
         let within = self.missing.range((flow, seqs.start)..(flow, seqs.end));
         let came = within.filter(|((_, first), missing)| first + u64::from(missing.count) <= seqs.end);
+        let mut offered_by = Vec::new();
         for key in came.map(|(key, _)| *key).collect::<Vec<_>>() {
-            self.missing.remove(&key);
+            let missing = self.missing.remove(&key);
+            if let Some(all) =
+                missing.filter(|missing| key.1 == seqs.start && missing.count as usize == run.len())
+            {
+                offered_by.extend(all.offered_by);
+            }
         }
+        offered_by
     }
 
     /// The neighbour has this range: it needs no offer of it.
@@ -731,6 +749,27 @@ mod tests {
         trees.on_offer(at(100), B, flow, &[1..2]);
         let asked = trees.take_grafts(at(100), |_, _| true);
         assert_eq!(asked.keys().map(|(peer, ..)| *peer).collect::<Vec<_>>(), [B], "nobody else sends it");
+    }
+
+    #[test]
+    fn a_way_that_is_open_in_one_direction_is_opened_in_both_when_the_tree_takes_it() {
+        let mut trees = trees();
+        trees.on_prune(A, MESH);
+        assert_eq!(trees.reopen(B, &run(0)), None, "it is open");
+
+        assert_eq!(trees.reopen(A, &run(0)), Some(MESH));
+
+        trees.on_fresh(at(0), Some(A), &run(0), 1, [A, B]);
+        assert_eq!(trees.on_fresh(at(0), None, &run(1), 0, [A, B]), [A, B]);
+    }
+
+    #[test]
+    fn who_has_offered_a_message_is_not_pushed_it() {
+        let mut trees = trees();
+        let (flow, range) = missing(0..1).remove(0);
+        trees.on_offer(at(0), B, flow, &[range]);
+
+        assert_eq!(trees.on_fresh(at(100), Some(A), &run(0), 1, [A, B, C]), [C]);
     }
 
     #[test]

@@ -62,8 +62,8 @@ impl Tuning {
             heartbeat: Duration::from_secs(5),
             gossip: Duration::from_secs(10),
             rebalance: Duration::from_secs(10),
-            // Most turns of a large mesh are for offers; a repair takes a second instead of half of one.
-            offer: Duration::from_millis(500),
+            // Most turns of a large mesh are for offers.
+            offer: Duration::from_millis(400),
             // HyParView paper, section 5.1: a passive view of 30 for 10 000 nodes; twice that survives 90 % of
             // them crashing at once.
             members: 64,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::decided::{Fate, Judged};
 use super::{Node, Pending, Then, Write};
+use crate::frame::Control;
 use crate::id::{NodeId, Peer};
 use crate::policy::{
     ABSTAIN, CLASS_DROP, Class, DROP, HOLD, LOCAL, Links, Overrule, Policies, TOPIC_BIT, flow_number,
@@ -259,6 +260,11 @@ impl Node {
         let hops = pending.hops + 1;
         let greeted = self.neighbours.iter().filter(|(_, neighbour)| neighbour.is_greeted());
         let peers: Vec<Peer> = greeted.map(|(peer, _)| *peer).collect();
+        if let Some(from) = pending.from
+            && let Some(topic) = self.trees.reopen(from, &pending.run)
+        {
+            self.say(from, &Control::Graft { topic, once: false, offers: Vec::new() });
+        }
         let mut to = self.trees.on_fresh(now.instant, pending.from, &pending.run, hops, peers);
         to.retain(|peer| self.push_broadcast(now, *peer, class, pending.run.clone(), hops));
         self.note(&pending, judged, Fate::Sent(class), &to);

@@ -549,7 +549,8 @@ impl Node {
             return;
         }
         // A copy of a message that comes later may have to wait for this one to be on disk.
-        let holds = self.writes.iter().any(|write| matches!(write, Write::PutHeld { .. } | Write::Inbox { .. }));
+        let holds =
+            self.writes.iter().any(|write| matches!(write, Write::PutHeld { .. } | Write::Inbox { .. }));
         let ticket = (holds || !self.then.is_empty()).then_some(self.next_ticket);
         if let Some(ticket) = ticket {
             self.next_ticket += 1;

@@ -229,30 +229,29 @@ impl Directory {
     }
 
     /// Says whether [`Directory::dials`] may have something to do soon.
-    pub fn is_hungry(&self, linked: &BTreeMap<NodeId, Peer>, nodes: usize) -> bool {
+    pub fn is_hungry(&self, linked: &BTreeMap<NodeId, Peer>, least: usize) -> bool {
         let missing = |node: &NodeId| !linked.contains_key(node);
         match self.policy {
             LinkPolicy::Explicit => {
                 self.seeds.values().any(|seed| seed.node.is_none_or(|node| missing(&node)))
             }
-            _ => linked.len() < self.policy.bounds(nodes).0 || self.kept.iter().any(missing),
+            _ => linked.len() < least || self.kept.iter().any(missing),
         }
     }
 
-    /// Returns the dials to make now, given who is linked and how many nodes there are.
+    /// Returns the dials to make now, given who is linked and how many links there should be at least.
     pub fn dials(
         &mut self,
         now: Instant,
         linked: &BTreeMap<NodeId, Peer>,
         members: &Members,
-        nodes: usize,
+        least: usize,
         rng: &mut fastrand::Rng,
     ) -> Vec<Dial> {
         let mut out = Vec::new();
         let mut room = MAX_DIALS.saturating_sub(self.under_way());
-        let (min, _) = self.policy.bounds(nodes);
         // To one that links by itself a seed is a way in, not a link to keep: else all would hang on it.
-        let is_in = self.policy != LinkPolicy::Explicit && linked.len() >= min;
+        let is_in = self.policy != LinkPolicy::Explicit && linked.len() >= least;
         for (addr, seed) in self.seeds.iter_mut().filter(|_| !is_in) {
             let is_up = seed.node.is_some_and(|node| linked.contains_key(&node) || node == self.own);
             if room > 0 && !is_up && !seed.attempt.under_way && seed.attempt.next <= now {
@@ -268,7 +267,7 @@ impl Directory {
         if self.policy == LinkPolicy::Explicit || is_in {
             return out;
         }
-        let wanted = min.saturating_sub(linked.len() + self.under_way()).min(room);
+        let wanted = least.saturating_sub(linked.len() + self.under_way()).min(room);
         // Whoever has no link at all tries everybody, and with all hands: in a mass failure most dials are in
         // vain.
         let (wanted, alone) = if linked.is_empty() { (room, true) } else { (wanted, false) };
@@ -389,7 +388,7 @@ mod tests {
         for _ in 0..10 {
             let before = now;
             let dial = loop {
-                match directory.dials(now, &BTreeMap::new(), &members(0), 1, &mut rng).pop() {
+                match directory.dials(now, &BTreeMap::new(), &members(0), 0, &mut rng).pop() {
                     Some(dial) => break dial,
                     None => now = now + Duration::from_millis(10),
                 }
@@ -433,7 +432,7 @@ mod tests {
             assert!(directory.dial(now, record).is_some());
             directory.on_denied(now, &record.node);
             assert_eq!(directory.under_way(), 0);
-            assert!(directory.dials(now, &BTreeMap::new(), &members, 2, &mut rng).is_empty());
+            assert!(directory.dials(now, &BTreeMap::new(), &members, 1, &mut rng).is_empty());
         };
 
         deny(&mut directory, Instant(0));
@@ -451,12 +450,9 @@ mod tests {
         let members = members(20);
         let linked = BTreeMap::from([(NodeId([99; 32]), Peer(1))]);
 
-        assert_eq!(directory.dials(Instant(0), &linked, &members, 20, &mut rng).len(), 2);
-        assert!(directory.dials(Instant(0), &linked, &members, 20, &mut rng).is_empty());
-        assert_eq!(
-            directory.dials(Instant(0), &BTreeMap::new(), &members, 20, &mut rng).len(),
-            MAX_DIALS - 2
-        );
+        assert_eq!(directory.dials(Instant(0), &linked, &members, 3, &mut rng).len(), 2);
+        assert!(directory.dials(Instant(0), &linked, &members, 3, &mut rng).is_empty());
+        assert_eq!(directory.dials(Instant(0), &BTreeMap::new(), &members, 3, &mut rng).len(), MAX_DIALS - 2);
     }
 
     #[test]
@@ -466,11 +462,11 @@ mod tests {
         let members = members(3);
         let kept = members.records().next().expect("three are known").node;
         let linked = BTreeMap::from([(NodeId([99; 32]), Peer(1))]);
-        assert!(directory.dials(Instant(0), &linked, &members, 20, &mut rng).is_empty());
+        assert!(directory.dials(Instant(0), &linked, &members, 1, &mut rng).is_empty());
 
         directory.keep(kept);
 
-        let dials = directory.dials(Instant(0), &linked, &members, 20, &mut rng);
+        let dials = directory.dials(Instant(0), &linked, &members, 1, &mut rng);
         assert_eq!(dials.iter().map(|dial| dial.expect).collect::<Vec<_>>(), [Some(kept)]);
     }
 }

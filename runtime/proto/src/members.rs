@@ -170,6 +170,13 @@ impl Members {
         }
     }
 
+    /// The same for a parent or a child, also beyond that half: there are few of them.
+    pub fn hold_kin(&mut self, node: NodeId) {
+        if self.held.len() + 1 < self.capacity {
+            self.held.insert(node);
+        }
+    }
+
     /// Lets a node make room for others again.
     pub fn release(&mut self, node: &NodeId) {
         self.held.remove(node);

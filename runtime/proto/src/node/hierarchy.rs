@@ -195,8 +195,16 @@ impl Node {
         let family: BTreeMap<NodeId, Told> =
             kin.into_iter().take(MAX_KEPT).map(|told| (told.node, told)).collect();
         let gone = place.family.keys().filter(|node| !family.contains_key(node));
-        gone.for_each(|node| self.directory.unkeep(node));
-        family.keys().for_each(|node| self.directory.keep(*node));
+        for node in gone {
+            self.directory.unkeep(node);
+            if !self.by_node.contains_key(node) {
+                self.members.release(node);
+            }
+        }
+        for node in family.keys() {
+            self.directory.keep(*node);
+            self.members.hold_kin(*node);
+        }
         place.family = family;
     }
 

@@ -55,6 +55,16 @@ impl Node {
         self.directory.policy().bounds(self.mesh_size())
     }
 
+    /// Returns how many links this node dials for. As many dial a newcomer as it dials: as long as others may still
+    /// come it leaves them one, so that fewer have to be let go again.
+    pub(super) fn least_links(&self, now: Now) -> usize {
+        let (min, _) = self.bounds();
+        let is_new = now.instant.since(self.started) < self.tuning.rebalance;
+        let leaves_one =
+            is_new && self.directory.policy() == LinkPolicy::Adaptive && self.mesh_size() > SMALL_MESH;
+        if leaves_one { min - 1 } else { min }
+    }
+
     /// One round: too many links are made fewer, or somebody without a link is tried.
     pub(super) fn rebalance(&mut self, now: Now) {
         self.directory.tidy(&self.members);

@@ -30,6 +30,7 @@ mod payload;
 mod read;
 pub mod replay;
 mod ring;
+use admitted::Texts;
 
 pub(crate) use admitted::approach_name;
 pub use admitted::{Admitted, Key};
@@ -112,6 +113,8 @@ pub struct Journal {
 struct Head {
     kind: u8,
     by: u8,
+    /// Memory for the columns of visitors.
+    texts: Texts,
     cost_ns: u32,
     now_ms: u64,
 }
@@ -129,6 +132,7 @@ impl Journal {
 
     /// Returns the number of the entry of the last call.
     pub(crate) fn last(&self) -> u64 {
+            texts: Texts::default(),
         self.last
     }
 
@@ -267,7 +271,6 @@ impl Journal {
         self.call(SCORE, now_ms, told, &columns);
     }
 
-    /// What visitors say of themselves is text, which stands end to end in one column with its lengths in another.
     pub(crate) fn admitted(
         &mut self,
         now_ms: u64,
@@ -276,29 +279,10 @@ impl Journal {
         answers: &[bool],
     ) {
         let place = [place.links, place.least, place.most, place.members];
-        let nodes: Vec<u8> = visitors.iter().flat_map(|visitor| visitor.node.0).collect();
-        let labels = || visitors.iter().flat_map(|visitor| &visitor.labels);
-        let texts = || {
-            let names = visitors.iter().map(|visitor| &visitor.name);
-            names.chain(labels().flat_map(|(key, value)| [key, value]))
-        };
-        let counts: Vec<u32> = visitors.iter().map(|visitor| visitor.labels.len() as u32).collect();
-        let lengths: Vec<u32> = texts().map(|text| text.len() as u32).collect();
-        let text: Vec<u8> = texts().flat_map(|text| text.bytes()).collect();
-        let health: Vec<u8> = visitors.iter().map(admitted::health).collect();
-        let approach: Vec<u8> = visitors.iter().map(|visitor| visitor.approach as u8).collect();
-        let answers: Vec<u8> = answers.iter().copied().map(u8::from).collect();
-        let columns = [
-            Column::Words(&place),
-            Column::Bytes(&nodes),
-            Column::Words(&counts),
-            Column::Words(&lengths),
-            Column::Bytes(&text),
-            Column::Bytes(&health),
-            Column::Bytes(&approach),
-            Column::Bytes(&answers),
-        ];
-        self.call(ADMIT, now_ms, told, &columns);
+        let mut texts = std::mem::take(&mut self.texts);
+        texts.fill(visitors, answers);
+        self.call(ADMIT, now_ms, told, &texts.columns(&place));
+        self.texts = texts;
     }
 
     pub(crate) fn carried(&mut self, now_ms: u64, told: Told, asked: (&Room, &CarryBatch), answers: &[u8]) {

@@ -180,7 +180,16 @@ fn traps_logs_and_figures_tell_what_happened() {
         stats["histogram"].as_array().unwrap().iter().map(|class| class["count"].as_u64().unwrap()).sum();
     assert_eq!(Some(counted), stats["timed_calls"].as_u64());
     assert!(stats["memory_most_bytes"].as_u64().unwrap() >= 64 << 10, "{stats}");
-    assert_eq!(place.json(&["-N", "alice", "plugin", "stats"]).as_array().unwrap().len(), Kind::ALL.len());
+    let journal = &stats["journal"];
+    let number = |name: &str| journal[name].as_u64().unwrap_or_else(|| panic!("no {name} in {journal}"));
+    assert!(number("entries") >= 3 && number("dropped") == 0, "{journal}");
+    assert!(number("bytes") > 0 && number("bytes") <= number("most_bytes"), "{journal}");
+    assert!(journal["since"].as_str().unwrap().ends_with('Z'), "{journal}");
+    let shown = place.run(&["-N", "alice", "plugin", "stats", "route"]).stdout;
+    assert!(shown.contains("of 4.0 MiB; 0 gave way"), "{shown}");
+    let all = place.json(&["-N", "alice", "plugin", "stats"]);
+    assert_eq!(all.as_array().unwrap().len(), Kind::ALL.len());
+    assert!(all.as_array().unwrap().iter().all(|row| row["journal"]["most_bytes"] == 4 << 20), "{all}");
     assert_eq!(refusal(&place, &["-N", "alice", "plugin", "traps", "nowhere"]), refused("MESH-P101", 3));
 }
 

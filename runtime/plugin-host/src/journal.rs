@@ -96,6 +96,12 @@ pub struct Extent {
     pub dropped: u64,
     /// The number of the oldest entry.
     pub first: u64,
+    /// The time in the oldest entry, in milliseconds since 1970; `None` when there is no entry.
+    pub since_ms: Option<u64>,
+    /// Bytes of the entries.
+    pub bytes: usize,
+    /// Bytes that it has room for.
+    pub most_bytes: usize,
 }
 
 /// The journal of one slot, which writes it.
@@ -143,7 +149,14 @@ impl Journal {
 
     pub(crate) fn extent(&self) -> Extent {
         let first = self.next - self.ring.records();
-        Extent { entries: self.ring.records(), dropped: first, first }
+        Extent {
+            entries: self.ring.records(),
+            dropped: first,
+            first,
+            since_ms: self.ring.iter().next().and_then(time_of),
+            bytes: self.ring.used(),
+            most_bytes: self.ring.size(),
+        }
     }
 
     /// Another instance decides, or the running one goes on from a state that is known.
@@ -463,6 +476,10 @@ impl Head {
         own[12..16].copy_from_slice(&self.cost_ns.to_le_bytes());
         own[16..ROWS].copy_from_slice(&[self.kind, self.by, 0, 0]);
         own[ROWS..HEAD].copy_from_slice(&rows.to_le_bytes());
+fn time_of(record: &[u8]) -> Option<u64> {
+    record.first_chunk().copied().map(u64::from_le_bytes)
+}
+
         rest
     }
 }

@@ -152,6 +152,8 @@ fn the_oldest_entries_give_way_and_are_counted() {
     );
     assert_eq!(page.entries.last().map(|entry| entry.number), Some(999));
     assert!(journal.entry(extent.first - 1).is_none());
+    assert_eq!((extent.since_ms, extent.most_bytes), (Some(extent.first), MIN_BYTES));
+    assert!(extent.bytes > MIN_BYTES / 2 && extent.bytes <= MIN_BYTES, "{extent:?}");
     assert_eq!(journal.entry(999).map(|(entry, _)| entry.now_ms), Some(999));
 }
 

@@ -44,7 +44,7 @@ mod shelf;
 mod tick;
 mod ways;
 
-pub use decided::{Decided, Fate, Judged};
+pub use decided::{Carried, Decided, Fate, Judged};
 pub use io::{Config, Counters, Disconnect, Gauges, Input, NeighbourInfo, Output, Publish, Transmit, Write};
 pub use publish::PublishError;
 pub use question::MAX_QUESTION;

@@ -256,6 +256,26 @@ fn limits_are_lowered_shown_and_kept() {
     assert_eq!(limit(&place, "route", "deadline")["limit"], 5.0);
 }
 
+#[test]
+fn limits_hold_for_the_next_version_and_not_for_another_plugin() {
+    let mut place = Place::new();
+    place.up("bob", &[]);
+    for version in ["1.0.0", "1.1.0"] {
+        write(&place, &format!("{version}.wasm"), &component(builtin::LATENCY, "acme/fast", version));
+    }
+    let deadline = || place.json(&["plugin", "limits", "show", "route"])["limits"][0]["limit"].clone();
+    place.json(&["plugin", "swap", "route", "./1.0.0.wasm"]);
+    place.json(&["plugin", "limits", "set", "route", "--deadline", "2ms", "--memory", "4MiB"]);
+
+    place.json(&["plugin", "swap", "route", "./1.1.0.wasm"]);
+    assert_eq!(deadline(), 2.0, "the next version");
+    place.json(&["plugin", "limits", "set", "route", "--deadline", "host"]);
+    place.json(&["plugin", "rollback", "route"]);
+    assert_eq!(deadline(), 2.0, "the one before has what it had");
+    place.json(&["plugin", "swap", "route", "built-in/latency"]);
+    assert_eq!(deadline(), 5.0, "another plugin");
+}
+
 /// The node enforces what was granted, whatever its client does.
 #[test]
 fn a_handler_gets_what_it_was_granted_and_nothing_else() {

@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use crate::handler::{self, Failure};
 use crate::limits;
 use crate::load::Revision;
-use crate::settings::Settings;
 use crate::slot::State;
 use crate::trial::Decided;
 
@@ -30,13 +29,14 @@ mod payload;
 mod read;
 pub mod replay;
 mod ring;
-use admitted::Texts;
 
+use admitted::Texts;
 pub(crate) use admitted::approach_name;
 pub use admitted::{Admitted, Key};
 pub use began::Began;
 pub use carried::Carried;
 use column::Column;
+use entry::Running;
 pub use entry::{
     Binding, By, Classified, Divided, Entry, Event, Overruled, Routed, Scored, Seen, Shown, Start, Told,
     Tried, With,
@@ -113,32 +113,31 @@ pub struct Journal {
     bindings: VecDeque<Binding>,
     /// The number of the last call's entry.
     last: u64,
+    /// Memory for the columns of visitors.
+    texts: Texts,
 }
 
 /// What an entry begins with in the journal, but for its binding and the rows of its longest column.
 struct Head {
     kind: u8,
     by: u8,
-    /// Memory for the columns of visitors.
-    texts: Texts,
     cost_ns: u32,
     now_ms: u64,
 }
 
 impl Journal {
     pub(crate) fn new(bytes: usize) -> Journal {
-        let native = Binding::of(0, None, &Settings::new());
         Journal {
             ring: Ring::new(bytes.max(MIN_BYTES)),
             next: 0,
-            bindings: VecDeque::from([native]),
+            bindings: VecDeque::from([Binding::native(0)]),
             last: 0,
+            texts: Texts::default(),
         }
     }
 
     /// Returns the number of the entry of the last call.
     pub(crate) fn last(&self) -> u64 {
-            texts: Texts::default(),
         self.last
     }
 
@@ -163,7 +162,7 @@ impl Journal {
     pub(crate) fn start(
         &mut self,
         now_ms: u64,
-        bound: Option<(&Revision, &Settings)>,
+        bound: Option<Running<'_>>,
         with: With,
         state: Option<&State>,
         beside: &[u8],
@@ -185,16 +184,13 @@ impl Journal {
         self.ring.max_record().saturating_sub(state + START_LEN)
     }
 
-    fn bind(&mut self, bound: Option<(&Revision, &Settings)>) {
+    fn bind(&mut self, bound: Option<Running<'_>>) {
         let newest = self.bindings.back().map_or(0, |binding| binding.binding);
         let fresh = match bound {
-            Some((revision, settings)) => Binding::of(newest + 1, Some(revision), settings),
-            None => Binding::of(newest + 1, None, &Settings::new()),
+            Some(running) => Binding::of(newest + 1, running),
+            None => Binding::native(newest + 1),
         };
-        let is_known = self.bindings.back().is_some_and(|binding| {
-            (&binding.revision, &binding.settings) == (&fresh.revision, &fresh.settings)
-        });
-        if is_known {
+        if self.bindings.back().is_some_and(|binding| binding.is_as(&fresh)) {
             return;
         }
         while self.bindings.len() >= BINDINGS {
@@ -476,12 +472,12 @@ impl Head {
         own[12..16].copy_from_slice(&self.cost_ns.to_le_bytes());
         own[16..ROWS].copy_from_slice(&[self.kind, self.by, 0, 0]);
         own[ROWS..HEAD].copy_from_slice(&rows.to_le_bytes());
-fn time_of(record: &[u8]) -> Option<u64> {
-    record.first_chunk().copied().map(u64::from_le_bytes)
-}
-
         rest
     }
+}
+
+fn time_of(record: &[u8]) -> Option<u64> {
+    record.first_chunk().copied().map(u64::from_le_bytes)
 }
 
 fn binding_of(record: &[u8]) -> Option<u32> {

@@ -254,7 +254,9 @@ impl Node {
         self.pardon_after_sleep(now);
         self.guard(policies);
         for input in inputs {
-            self.on_input(now, input);
+            if self.may_enter(now, &input, policies) {
+                self.on_input(now, input);
+            }
         }
         self.on_time(now, policies);
         self.ask_leave(now, policies);

@@ -26,7 +26,8 @@ Examples:
   meshctl trace why 7f3a09cc --json
 
 The node asks the author of the message and then each node that it came to; every one answers from what it remembers:
-the next hop, the revision that chose it, the host's correction if there was one, and what the call cost. A node that
+the next hop, the revision that chose it, the one that kept or refused what has no way, the host's correction if there
+was one, and what the calls cost. A node that
 has forgotten the message, or does not answer, is shown as that.")]
     Why {
         /// The message's id as 'send' and 'sub' print it, or its first eight or more digits.
@@ -57,6 +58,7 @@ const COLUMNS: &[Column] = &[
     Column::text("reason", "WHY", 1),
     Column::text("route", "ROUTING", 1),
     Column::text("qos", "CLASS", 2),
+    Column::text("carry", "CARRY", 1),
     Column::text("clamp", "OVERRULED", 1),
 ];
 
@@ -98,7 +100,7 @@ fn called(hop: &WhyHop) -> String {
     hop.name.as_deref().map_or_else(|| hop.node.short(), human::safe)
 }
 
-fn row(hop: &WhyHop, decision: &WhyDecision) -> [String; 8] {
+fn row(hop: &WhyHop, decision: &WhyDecision) -> [String; 9] {
     let style = match decision.fate.as_str() {
         "delivered" | "sent" => GOOD,
         "held" => WARN,
@@ -114,6 +116,7 @@ fn row(hop: &WhyHop, decision: &WhyDecision) -> [String; 8] {
         human::safe(&decision.reason),
         human::or_dash(decision.route.as_ref().map(said)),
         format!("{}{}", human::safe(class), decision.qos.as_ref().map(by).unwrap_or_default()),
+        human::or_dash(decision.carry.as_ref().map(said)),
         human::or_dash(decision.clamp.as_deref().map(human::safe)),
     ]
 }
@@ -139,7 +142,7 @@ fn by(answer: &WhyAnswer) -> String {
     styled(DIM, format!(" by {}{version}{rev}{cost}{instead}", human::safe(plugin)))
 }
 
-fn silent(hop: &WhyHop) -> [String; 8] {
+fn silent(hop: &WhyHop) -> [String; 9] {
     let (word, why) = match hop.state {
         WhyState::NoAnswer => (styled(BAD, "no answer"), "it did not answer within 3 s"),
         WhyState::Forgotten => (styled(WARN, "forgotten"), "its memory does not reach back so far"),
@@ -147,5 +150,5 @@ fn silent(hop: &WhyHop) -> [String; 8] {
         WhyState::Known => (String::new(), ""),
     };
     let dash = || "–".to_owned();
-    [dash(), called(hop), word, dash(), why.to_owned(), dash(), dash(), dash()]
+    [dash(), called(hop), word, dash(), why.to_owned(), dash(), dash(), dash(), dash()]
 }

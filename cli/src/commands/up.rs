@@ -62,8 +62,8 @@ pub struct Up {
     /// Install and bind only plugins that a trusted key has signed; see 'meshctl plugin trust'.
     #[arg(long)]
     require_signed_plugins: bool,
-    /// Bytes of the decision journal that each slot keeps, such as 512KiB; 4MiB at most, which is the default,
-    /// and 0 for none.
+    /// Bytes of the decision journal that each slot keeps, and again of what is remembered of messages, such as
+    /// 512KiB; 4MiB at most, which is the default, and 0 for none.
     #[arg(long, value_name = "SIZE", value_parser = journal)]
     journal: Option<usize>,
     /// Set on the process that --detach starts: stdout takes one line about the start.

@@ -116,6 +116,19 @@ fn a_plugin_is_measured_against_what_its_slot_has_without_it() {
 }
 
 #[test]
+fn a_plugin_is_measured_with_as_many_rows_as_a_node_asks_about_at_once() {
+    let place = Place::new();
+
+    for (plugin, batches) in [("built-in/guest-list", &[1, 64][..]), ("built-in/steady", &[1, 64, 256])] {
+        let report = place.json(&["plugin", "bench", plugin]);
+
+        let rows = report["calls"].as_array().unwrap();
+        let measured: Vec<u64> = rows.iter().map(|row| row["batch"].as_u64().unwrap()).collect();
+        assert_eq!(measured, batches, "{plugin}");
+    }
+}
+
+#[test]
 fn the_wit_of_a_slot_is_printed_and_written_where_build_tools_look() {
     let place = Place::new();
 

@@ -53,8 +53,24 @@ fn what_is_not_worth_its_room_is_refused_and_what_was_promised_is_kept() {
 
     let [refused, kept] = [&refused, &kept].map(|sent| sent["first_id"].as_str().unwrap());
     let why = |id| ["-N", "keeper", "trace", "why", id];
-    place.until(&why(refused), |why| has_fate(why, "keeper", "not-carried"));
-    place.until(&why(kept), |why| has_fate(why, "keeper", "held"));
+    let refused = place.until(&why(refused), |why| has_fate(why, "keeper", "not-carried"));
+    let held = place.until(&why(kept), |why| has_fate(why, "keeper", "held"));
+    let is_by_thrift = |decision: &&Value| {
+        let carry = &decision["carry"];
+        let is_revision = carry["rev"].as_str().is_some_and(|rev| rev.starts_with("blake3:"));
+        is_revision && carry["plugin"] == "acme/thrift" && carry["by"] == "plugin"
+    };
+    for (why, answer) in [(&refused, "refuse"), (&held, "keep, worth 150")] {
+        let decisions = decisions_on(why, "keeper");
+        let decision = decisions.iter().find(is_by_thrift).unwrap_or_else(|| panic!("{why}"));
+        assert_eq!(
+            (&decision["carry"]["answer"], &decision["clamp"]),
+            (&answer.into(), &Value::Null),
+            "{why}"
+        );
+    }
+    let table = place.run(&why(kept)).stdout;
+    assert!(table.contains("keep, worth 150 by acme/thrift 0.1.0"), "{table}");
     let text = place.run(&status("keeper")).stdout;
     assert!(text.contains("1 messages not kept"), "{text}");
     let row = &place.json(&["-N", "keeper", "plugin", "show", "carry"])["row"];
@@ -71,6 +87,14 @@ fn what_is_not_worth_its_room_is_refused_and_what_was_promised_is_kept() {
     let read = place.run(&["-N", "bob", "sub", "--inbox", "--count", &unread, "--json"]);
     let large = read.stdout.lines().filter(|line| line.contains(&large));
     assert_eq!(large.count(), 1, "{}", read.stdout);
+}
+
+/// Returns what a node decided on a message.
+fn decisions_on(why: &Value, node: &str) -> Vec<Value> {
+    let hops = why["hops"].as_array().unwrap();
+    let decisions =
+        hops.iter().filter(|hop| hop["name"] == node).filter_map(|hop| hop["decisions"].as_array());
+    decisions.flatten().cloned().collect()
 }
 
 /// Says what became of a message on a node.

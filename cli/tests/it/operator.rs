@@ -180,7 +180,16 @@ fn traps_logs_and_figures_tell_what_happened() {
         stats["histogram"].as_array().unwrap().iter().map(|class| class["count"].as_u64().unwrap()).sum();
     assert_eq!(Some(counted), stats["timed_calls"].as_u64());
     assert!(stats["memory_most_bytes"].as_u64().unwrap() >= 64 << 10, "{stats}");
-    assert_eq!(place.json(&["-N", "alice", "plugin", "stats"]).as_array().unwrap().len(), Kind::ALL.len());
+    let journal = &stats["journal"];
+    let number = |name: &str| journal[name].as_u64().unwrap_or_else(|| panic!("no {name} in {journal}"));
+    assert!(number("entries") >= 3 && number("dropped") == 0, "{journal}");
+    assert!(number("bytes") > 0 && number("bytes") <= number("most_bytes"), "{journal}");
+    assert!(journal["since"].as_str().unwrap().ends_with('Z'), "{journal}");
+    let shown = place.run(&["-N", "alice", "plugin", "stats", "route"]).stdout;
+    assert!(shown.contains("of 4.0 MiB; 0 gave way"), "{shown}");
+    let all = place.json(&["-N", "alice", "plugin", "stats"]);
+    assert_eq!(all.as_array().unwrap().len(), Kind::ALL.len());
+    assert!(all.as_array().unwrap().iter().all(|row| row["journal"]["most_bytes"] == 4 << 20), "{all}");
     assert_eq!(refusal(&place, &["-N", "alice", "plugin", "traps", "nowhere"]), refused("MESH-P101", 3));
 }
 
@@ -245,6 +254,26 @@ fn limits_are_lowered_shown_and_kept() {
     let undone = set["undo"].as_str().unwrap().split(' ').skip(1).collect::<Vec<_>>();
     place.json(&undone);
     assert_eq!(limit(&place, "route", "deadline")["limit"], 5.0);
+}
+
+#[test]
+fn limits_hold_for_the_next_version_and_not_for_another_plugin() {
+    let mut place = Place::new();
+    place.up("bob", &[]);
+    for version in ["1.0.0", "1.1.0"] {
+        write(&place, &format!("{version}.wasm"), &component(builtin::LATENCY, "acme/fast", version));
+    }
+    let deadline = || place.json(&["plugin", "limits", "show", "route"])["limits"][0]["limit"].clone();
+    place.json(&["plugin", "swap", "route", "./1.0.0.wasm"]);
+    place.json(&["plugin", "limits", "set", "route", "--deadline", "2ms", "--memory", "4MiB"]);
+
+    place.json(&["plugin", "swap", "route", "./1.1.0.wasm"]);
+    assert_eq!(deadline(), 2.0, "the next version");
+    place.json(&["plugin", "limits", "set", "route", "--deadline", "host"]);
+    place.json(&["plugin", "rollback", "route"]);
+    assert_eq!(deadline(), 2.0, "the one before has what it had");
+    place.json(&["plugin", "swap", "route", "built-in/latency"]);
+    assert_eq!(deadline(), 5.0, "another plugin");
 }
 
 /// The node enforces what was granted, whatever its client does.

@@ -341,7 +341,7 @@ fn a_registry_cannot_forge_a_signature_or_show_another_manifest() {
         // Last, because a node does not forget a signature.
         ("genuine", genuine, &subject, "trusted"),
     ] {
-        let fake = beside(&shop, &[blob], subject, &[]);
+        let fake = beside(&shop, &[blob], subject, &[], &[]);
         let (found, warnings) = installed(&place, &fake);
         assert_eq!(found, want, "{what}");
         assert_eq!(!warnings.is_empty(), ["forged", "unreadable"].contains(&what), "{what}: {warnings:?}");
@@ -379,11 +379,39 @@ fn rubbish_beside_a_plugin_is_told_and_left_out() {
         (json!({ "digest": Digest::of(&no_list), "size": no_list.len() }), no_list),
         (json!({ "digest": Digest::of(b"other"), "size": 5 }), b"wrong".to_vec()),
     ];
-    let fake = beside(&shop, &[genuine, forged], &subject, &others);
+    let fake = beside(&shop, &[genuine, forged], &subject, &others, &[]);
 
     let (found, warnings) = installed(&place, &fake);
 
     assert_eq!((found.as_str(), warnings.len()), ("trusted", others.len() + 1), "{warnings:?}");
+}
+
+/// ADV10: keys that nobody knows sign what they like, later and in front, and displace no signature that counts.
+#[test]
+fn signatures_of_strangers_do_not_crowd_out_a_trusted_one() {
+    let place = trusting();
+    let shop = Shop::of(fs::read(place.path().join("fast.meshpkg")).unwrap());
+    let genuine = shop.artifact.signatures[0].to_vec();
+    let subject = json!({ "digest": shop.artifact.digest(), "size": shop.artifact.manifest.len(), "mediaType": MANIFEST });
+    let strangers: Vec<Vec<u8>> = (0..10)
+        .map(|n| {
+            let (name, out) = (format!("stranger{n}.key"), format!("stranger{n}.meshpkg"));
+            key(&place, &name);
+            sign(&place, "fast.wasm", &name, &out);
+            Shop::of(fs::read(place.path().join(out)).unwrap()).artifact.signatures[0].to_vec()
+        })
+        .collect();
+    let lists: Vec<(Value, Vec<u8>)> =
+        strangers.chunks(1).chain([&strangers[..8]]).map(|blobs| list(blobs, &subject)).collect();
+    let fake = beside(&shop, &[genuine], &subject, &lists, &strangers);
+
+    let ran = place.run(&["plugin", "install", &reference(&fake), "--json"]);
+
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let signers = told["data"]["signers"].as_array().unwrap();
+    let trusted = signers.iter().filter(|signer| signer["state"] == "trusted").count();
+    assert_eq!((signers.len(), trusted), (8, 1), "{told}");
 }
 
 /// Installs what the registry has; returns what its first signer counts for, and the warnings.
@@ -396,31 +424,46 @@ fn installed(place: &Place, fake: &Fake) -> (String, Vec<Value>) {
     (state, told["warnings"].as_array().cloned().unwrap_or_default())
 }
 
-/// A registry with the referrers API, one artifact with these signatures, and before it others with what stands
-/// there in their place; nothing stands for none.
-fn beside(shop: &Shop, blobs: &[Vec<u8>], subject: &Value, others: &[(Value, Vec<u8>)]) -> Fake {
-    let describe = |media: &str, content: &[u8]| json!({ "mediaType": media, "digest": Digest::of(content), "size": content.len() });
-    let kind = "application/vnd.meshwork.plugin.signatures.v1";
+const SIGNATURES: &str = "application/vnd.meshwork.plugin.signatures.v1";
+
+fn describe(media: &str, content: &[u8]) -> Value {
+    json!({ "mediaType": media, "digest": Digest::of(content), "size": content.len() })
+}
+
+/// A list of these signatures: its descriptor, and itself.
+fn list(blobs: &[Vec<u8>], subject: &Value) -> (Value, Vec<u8>) {
     let layers: Vec<Value> =
         blobs.iter().map(|blob| describe("application/vnd.meshwork.plugin.signature.v1", blob)).collect();
     let manifest = json!({
-        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": kind, "subject": subject,
+        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": SIGNATURES, "subject": subject,
         "config": describe("application/vnd.oci.empty.v1+json", b"{}"), "layers": layers,
     });
     let manifest = manifest.to_string().into_bytes();
+    (describe(MANIFEST, &manifest), manifest)
+}
+
+/// A registry with the referrers API, one artifact with these signatures, and before it others with what stands
+/// there in their place; nothing stands for none. `more` are signatures that the others name.
+fn beside(
+    shop: &Shop,
+    blobs: &[Vec<u8>],
+    subject: &Value,
+    others: &[(Value, Vec<u8>)],
+    more: &[Vec<u8>],
+) -> Fake {
+    let (entry, manifest) = list(blobs, subject);
     let at = |place: &str, digest: &Value| format!("/v2/acme/fast/{place}/{}", digest.as_str().unwrap());
-    let entry = describe(MANIFEST, &manifest);
     let mut contents: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     contents.insert(at("manifests", &entry["digest"]), manifest);
     contents
-        .extend(layers.iter().zip(blobs).map(|(layer, blob)| (at("blobs", &layer["digest"]), blob.clone())));
+        .extend(blobs.iter().chain(more).map(|blob| (at("blobs", &json!(Digest::of(blob))), blob.clone())));
     let there = others.iter().filter(|(_, content)| !content.is_empty());
     contents.extend(there.map(|(entry, content)| (at("manifests", &entry["digest"]), content.clone())));
     let sbom = json!({ "mediaType": MANIFEST, "digest": Digest::of(b"sbom"), "size": 4, "artifactType": "application/spdx+json" });
     let mut manifests = vec![sbom];
     for mut entry in others.iter().map(|(entry, _)| entry.clone()).chain([entry]) {
         entry["mediaType"] = MANIFEST.into();
-        entry["artifactType"] = kind.into();
+        entry["artifactType"] = SIGNATURES.into();
         manifests.push(entry);
     }
     let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests }).to_string();

@@ -47,8 +47,8 @@ pub use node::{
     TopologyNode, Warning, Way,
 };
 pub use operate::{
-    CollectReport, GrantRow, LimitReport, LimitRow, LimitTo, LogRow, OnFailure, OperateReport, Operation,
-    StatsRow, TimeClass, TrapReport, TrapRow,
+    CollectReport, GrantRow, JournalExtent, LimitReport, LimitRow, LimitTo, LogRow, OnFailure, OperateReport,
+    Operation, StatsRow, TimeClass, TrapReport, TrapRow,
 };
 pub use plugin::{
     ChosenBy, ImportRow, InspectReport, InstallReport, OldState, PluginDetail, PluginRef, PluginRow,

@@ -212,8 +212,8 @@ impl Builder {
         self
     }
 
-    /// Sets the bytes of the decision journal that each slot keeps; 0 for none, and then nothing is
-    /// remembered of messages either. Default and limit: [`JOURNAL_BYTES`](mesh_plugin_host::limits::JOURNAL_BYTES).
+    /// Sets the bytes of the decision journal that each slot keeps, and again of what is remembered of messages; 0 for
+    /// none of both. Default and limit: [`JOURNAL_BYTES`](mesh_plugin_host::limits::JOURNAL_BYTES).
     #[must_use]
     pub fn journal(mut self, bytes: usize) -> Builder {
         self.terms.journal_bytes = Some(bytes);

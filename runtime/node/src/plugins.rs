@@ -195,6 +195,8 @@ pub(crate) struct Plugins {
     pub(crate) trust: Trust,
     /// Revisions that nothing removes.
     pub(crate) pinned: BTreeSet<[u8; 32]>,
+    /// Bytes of the journal of each slot; 0 for none.
+    pub(crate) journal_bytes: usize,
     identity: Identity,
     bindings: BTreeMap<&'static str, Binding>,
 }
@@ -219,6 +221,7 @@ impl Plugins {
             installed: BTreeMap::new(),
             trust: Trust::restore(store, terms.is_signature_required)?,
             pinned: BTreeSet::new(),
+            journal_bytes,
             identity,
             bindings: BTreeMap::new(),
         };

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use mesh_proto::NodeId;
 use mesh_proto::policy::native::Native;
 use mesh_proto::policy::{
-    Approach, Asker, Candidates, CarryBatch, CarryRow, Class, LOCAL, Place, Policies, QosBatch, Room,
-    RouteBatch, View, Visitor,
+    Approach, Asker, Candidates, CarryBatch, CarryRow, Class, LOCAL, MAX_VISITORS, Place, Policies, QosBatch,
+    Room, RouteBatch, View, Visitor,
 };
+use mesh_proto::topology::hierarchy::MAX_CANDIDATES;
 
 use crate::builtin;
 use crate::call::CallError;
@@ -26,8 +27,9 @@ use crate::set::{PolicySet, PolicySlot, prepare, prepare_routing};
 use crate::settings::Settings;
 use crate::slot::{PrepareError, StartWith, State, SwapError};
 
-/// Messages of a batch that are measured; candidates, visitors or runs, where those are decided on.
-pub const BATCHES: [usize; 5] = [1, 16, 64, 256, 1024];
+/// Messages of a batch that are measured; candidates, visitors or runs, where those are decided on, and then as many
+/// as a node puts into one call at most.
+const BATCHES: [usize; 5] = [1, 16, 64, 256, 1024];
 const ROUNDS: usize = 201;
 /// Rounds of one comparison stop after this time, but not before there are enough for a median: interpreted plugins
 /// take a thousand times as long.
@@ -103,7 +105,7 @@ struct Message {
     tag: u32,
 }
 
-/// Measures a decision of every slot for [`BATCHES`], through the component and natively. Takes seconds.
+/// Measures a decision of every slot for batches of 1 to 1,024, through the component and natively. Takes seconds.
 ///
 /// # Errors
 /// When a built-in component fails.
@@ -118,7 +120,7 @@ pub fn policy(engine: &Engine) -> Result<Vec<BenchRow>, BenchError> {
     native.observe(0, &view());
     let mut rows = Vec::new();
     for slot in PolicySlot::ALL {
-        for batch in BATCHES {
+        for batch in sizes(slot, &BATCHES) {
             let [wasm_ns_per_msg, native_ns_per_msg] =
                 compare(slot, batch, &messages, &mut wasm, &mut native);
             let [on, off] = compare(slot, batch, &messages, &mut journalled, &mut wasm);
@@ -152,6 +154,18 @@ fn components(engine: &Engine) -> Result<PolicySet, BenchError> {
         set.swap(prepare(&loaded, &none)?, 0, StartWith::Reset)?;
     }
     Ok(set)
+}
+
+/// Returns the sizes that a call of this slot can have in a node.
+fn sizes(slot: PolicySlot, sizes: &[usize]) -> Vec<usize> {
+    let most = match slot {
+        PolicySlot::Admission => MAX_VISITORS,
+        PolicySlot::Topology => MAX_CANDIDATES,
+        PolicySlot::Route | PolicySlot::Qos | PolicySlot::Carry => usize::MAX,
+    };
+    let mut sizes: Vec<usize> = sizes.iter().map(|&size| size.min(most)).collect();
+    sizes.dedup();
+    sizes
 }
 
 /// Times both sides in turns, so that a change of the machine's mood hits both.

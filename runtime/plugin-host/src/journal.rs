@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use crate::handler::{self, Failure};
 use crate::limits;
 use crate::load::Revision;
-use crate::settings::Settings;
 use crate::slot::State;
 use crate::trial::Decided;
 
@@ -31,11 +30,13 @@ mod read;
 pub mod replay;
 mod ring;
 
+use admitted::Texts;
 pub(crate) use admitted::approach_name;
 pub use admitted::{Admitted, Key};
 pub use began::Began;
 pub use carried::Carried;
 use column::Column;
+use entry::Running;
 pub use entry::{
     Binding, By, Classified, Divided, Entry, Event, Overruled, Routed, Scored, Seen, Shown, Start, Told,
     Tried, With,
@@ -95,6 +96,12 @@ pub struct Extent {
     pub dropped: u64,
     /// The number of the oldest entry.
     pub first: u64,
+    /// The time in the oldest entry, in milliseconds since 1970; `None` when there is no entry.
+    pub since_ms: Option<u64>,
+    /// Bytes of the entries.
+    pub bytes: usize,
+    /// Bytes that it has room for.
+    pub most_bytes: usize,
 }
 
 /// The journal of one slot, which writes it.
@@ -106,6 +113,8 @@ pub struct Journal {
     bindings: VecDeque<Binding>,
     /// The number of the last call's entry.
     last: u64,
+    /// Memory for the columns of visitors.
+    texts: Texts,
 }
 
 /// What an entry begins with in the journal, but for its binding and the rows of its longest column.
@@ -118,12 +127,12 @@ struct Head {
 
 impl Journal {
     pub(crate) fn new(bytes: usize) -> Journal {
-        let native = Binding::of(0, None, &Settings::new());
         Journal {
             ring: Ring::new(bytes.max(MIN_BYTES)),
             next: 0,
-            bindings: VecDeque::from([native]),
+            bindings: VecDeque::from([Binding::native(0)]),
             last: 0,
+            texts: Texts::default(),
         }
     }
 
@@ -139,14 +148,21 @@ impl Journal {
 
     pub(crate) fn extent(&self) -> Extent {
         let first = self.next - self.ring.records();
-        Extent { entries: self.ring.records(), dropped: first, first }
+        Extent {
+            entries: self.ring.records(),
+            dropped: first,
+            first,
+            since_ms: self.ring.iter().next().and_then(time_of),
+            bytes: self.ring.used(),
+            most_bytes: self.ring.size(),
+        }
     }
 
     /// Another instance decides, or the running one goes on from a state that is known.
     pub(crate) fn start(
         &mut self,
         now_ms: u64,
-        bound: Option<(&Revision, &Settings)>,
+        bound: Option<Running<'_>>,
         with: With,
         state: Option<&State>,
         beside: &[u8],
@@ -168,16 +184,13 @@ impl Journal {
         self.ring.max_record().saturating_sub(state + START_LEN)
     }
 
-    fn bind(&mut self, bound: Option<(&Revision, &Settings)>) {
+    fn bind(&mut self, bound: Option<Running<'_>>) {
         let newest = self.bindings.back().map_or(0, |binding| binding.binding);
         let fresh = match bound {
-            Some((revision, settings)) => Binding::of(newest + 1, Some(revision), settings),
-            None => Binding::of(newest + 1, None, &Settings::new()),
+            Some(running) => Binding::of(newest + 1, running),
+            None => Binding::native(newest + 1),
         };
-        let is_known = self.bindings.back().is_some_and(|binding| {
-            (&binding.revision, &binding.settings) == (&fresh.revision, &fresh.settings)
-        });
-        if is_known {
+        if self.bindings.back().is_some_and(|binding| binding.is_as(&fresh)) {
             return;
         }
         while self.bindings.len() >= BINDINGS {
@@ -267,7 +280,6 @@ impl Journal {
         self.call(SCORE, now_ms, told, &columns);
     }
 
-    /// What visitors say of themselves is text, which stands end to end in one column with its lengths in another.
     pub(crate) fn admitted(
         &mut self,
         now_ms: u64,
@@ -276,29 +288,10 @@ impl Journal {
         answers: &[bool],
     ) {
         let place = [place.links, place.least, place.most, place.members];
-        let nodes: Vec<u8> = visitors.iter().flat_map(|visitor| visitor.node.0).collect();
-        let labels = || visitors.iter().flat_map(|visitor| &visitor.labels);
-        let texts = || {
-            let names = visitors.iter().map(|visitor| &visitor.name);
-            names.chain(labels().flat_map(|(key, value)| [key, value]))
-        };
-        let counts: Vec<u32> = visitors.iter().map(|visitor| visitor.labels.len() as u32).collect();
-        let lengths: Vec<u32> = texts().map(|text| text.len() as u32).collect();
-        let text: Vec<u8> = texts().flat_map(|text| text.bytes()).collect();
-        let health: Vec<u8> = visitors.iter().map(admitted::health).collect();
-        let approach: Vec<u8> = visitors.iter().map(|visitor| visitor.approach as u8).collect();
-        let answers: Vec<u8> = answers.iter().copied().map(u8::from).collect();
-        let columns = [
-            Column::Words(&place),
-            Column::Bytes(&nodes),
-            Column::Words(&counts),
-            Column::Words(&lengths),
-            Column::Bytes(&text),
-            Column::Bytes(&health),
-            Column::Bytes(&approach),
-            Column::Bytes(&answers),
-        ];
-        self.call(ADMIT, now_ms, told, &columns);
+        let mut texts = std::mem::take(&mut self.texts);
+        texts.fill(visitors, answers);
+        self.call(ADMIT, now_ms, told, &texts.columns(&place));
+        self.texts = texts;
     }
 
     pub(crate) fn carried(&mut self, now_ms: u64, told: Told, asked: (&Room, &CarryBatch), answers: &[u8]) {
@@ -481,6 +474,10 @@ impl Head {
         own[ROWS..HEAD].copy_from_slice(&rows.to_le_bytes());
         rest
     }
+}
+
+fn time_of(record: &[u8]) -> Option<u64> {
+    record.first_chunk().copied().map(u64::from_le_bytes)
 }
 
 fn binding_of(record: &[u8]) -> Option<u32> {

@@ -484,6 +484,10 @@ impl Policies for PolicySet {
         Some([self.routing.journal()?.last(), self.qos.journal()?.last()])
     }
 
+    fn noted_carry(&self) -> Option<u64> {
+        Some(self.carry.journal()?.last())
+    }
+
     fn wants_flows(&self) -> bool {
         self.trials.splits()
     }

@@ -436,6 +436,7 @@ impl<G: Guest> Slot<G> {
             state_messages: self.active.as_ref().map_or(0, |bound| bound.state_messages),
             since_ms: self.since_ms,
             lost_events: self.lost_events,
+            journal: self.journal().map(Journal::extent),
             ..self.stats.status()
         }
     }

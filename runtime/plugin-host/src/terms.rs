@@ -1,6 +1,6 @@
 //! How an operator wants a binding to be run: who answers when it fails, and limits below the host's own.
 //!
-//! Limits go down only. What stands here travels with the revision, so that a rollback brings it back.
+//! Limits go down only. What stands here belongs to a revision in a slot, so that a rollback brings it back.
 
 use std::fmt;
 use std::str::FromStr;

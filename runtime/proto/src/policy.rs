@@ -377,6 +377,11 @@ pub trait Policies {
         None
     }
 
+    /// Returns the number under which a journal keeps the last [`Policies::carry`]; `None` without one.
+    fn noted_carry(&self) -> Option<u64> {
+        None
+    }
+
     /// Returns how links are shared from now on.
     fn divide(&mut self, now_ms: u64, load: &Load) -> Shares;
 

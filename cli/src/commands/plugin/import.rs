@@ -296,8 +296,10 @@ impl Importing<'_> {
         let row = self.before.slots.iter().find(|row| row.slot == want.slot);
         let have = row.map(SlotPart::of);
         let is_bound = have.as_ref().is_some_and(|have| have.is_bound_as(want));
-        let (limits, paused) =
-            have.filter(|_| is_bound).map_or(([None; 3], false), |have| (have.limits(), have.paused));
+        // Limits stay with a plugin when its version changes, and go with it.
+        let stays = have.as_ref().filter(|have| !have.is_native() && have.plugin == want.plugin);
+        let limits = stays.map_or([None; 3], SlotPart::limits);
+        let paused = have.is_some_and(|have| is_bound && have.paused);
         let undone = self.report.undo.len();
         if !is_bound {
             self.bind(want).await?;

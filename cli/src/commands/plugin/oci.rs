@@ -2,12 +2,14 @@
 //!
 //! Says where Docker keeps its credentials, asks, and prints; the exchange itself is the node library's.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
-use mesh_node::api::{ApiError, InstallReport, Request, Status, code};
+use mesh_node::api::{ApiError, InstallReport, Request, Status, TrustRow, code};
 use mesh_node::oci::{self, Docker, Lock, Options, Pin, Pulled, Reference, Shelf};
+use mesh_plugin_host::sign::PublicKey;
 use serde::Serialize;
 
 use super::Context;
@@ -70,7 +72,7 @@ impl Fetch {
         let lock = shelf.as_ref().map(Shelf::lock).transpose()?.unwrap_or_default();
         let pulled = match self.offline {
             true => kept(shelf.as_ref(), &lock, &reference)?,
-            false => self.pull(context, &lock, &reference).await?,
+            false => self.pull(context, &lock, &reference, &known(node).await?).await?,
         };
         let exact = reference.clone().at(pulled.digest).to_string();
         let report = hand_over(node, context, &exact, &pulled.file, wish).await;
@@ -89,7 +91,13 @@ impl Fetch {
         Ok((Installed { report, reference: exact, digest, offline: self.offline, lock }, warnings))
     }
 
-    async fn pull(&self, context: &Context, lock: &Lock, reference: &Reference) -> Result<Pulled, ApiError> {
+    async fn pull(
+        &self,
+        context: &Context,
+        lock: &Lock,
+        reference: &Reference,
+        known: &BTreeSet<PublicKey>,
+    ) -> Result<Pulled, ApiError> {
         let options = options(self.plain_http);
         let mut bar = Bar::new(&context.out, reference.to_string());
         let mut tell = |progress| progress::tell(&mut bar, progress);
@@ -99,7 +107,7 @@ impl Fetch {
             Some(pin) if pin.digest != remote.digest() && !self.update => {
                 Err(moved(reference, pin, remote.digest()))
             }
-            _ => remote.fetch(&mut tell).await.map_err(failed),
+            _ => remote.fetch(known, &mut tell).await.map_err(failed),
         }
     }
 }
@@ -109,6 +117,12 @@ impl Installed {
     pub fn into_report(self) -> InstallReport {
         self.report
     }
+}
+
+/// Returns the keys that the node has something to say about.
+async fn known(node: &mut Connection) -> Result<BTreeSet<PublicKey>, ApiError> {
+    let rows: Vec<TrustRow> = node.call(&Request::PluginTrustList).await?;
+    Ok(rows.iter().filter_map(|row| row.key.parse().ok()).collect())
 }
 
 fn parse(text: &str) -> Result<Reference, ApiError> {

@@ -1,18 +1,18 @@
 //! `meshctl plugin stats`: how plugins run.
 
 use clap::Args;
-use mesh_node::api::{ApiError, Request, StatsRow};
+use mesh_node::api::{ApiError, JournalExtent, Request, StatsRow};
 
 use super::{Context, state_word};
 use crate::output::human;
 use crate::output::{Column, Pair, Rows, Show, View};
 
-/// How plugins run: calls, messages, times, memory, failures.
+/// How plugins run: calls, messages, times, memory, failures; and what their decision journals hold.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   meshctl plugin stats
-  meshctl plugin stats route          with the spread of the call times
+  meshctl plugin stats route          with the spread of the call times, and how far back the journal reaches
   meshctl plugin stats --json --fields slot,calls,p99_s,traps")]
 pub struct Stats {
     #[arg(help = concat!("The slot: ", slots!(), "; all when absent"))]
@@ -44,6 +44,7 @@ const COLUMNS: &[Column] = &[
     Column::number("max_s", "MAX", 4),
     Column::number("memory_bytes", "MEMORY", 3),
     Column::number("memory_most_bytes", "MOST", 5),
+    Column::number("journal", "JOURNAL", 5),
 ];
 
 impl Show for Vec<StatsRow> {
@@ -69,6 +70,7 @@ impl Show for Vec<StatsRow> {
                 time(row.max_s),
                 human::bytes(row.memory_bytes),
                 human::bytes(row.memory_most_bytes),
+                human::or_dash(row.journal.map(|journal| human::bytes(journal.bytes))),
             ]);
         }
         match &self[..] {
@@ -88,7 +90,24 @@ fn more(row: &StatsRow) -> View {
         Pair::new("swaps", "swaps", switches),
         Pair::new("log_dropped", "log lines dropped", human::count(row.log_dropped)),
         Pair::new("timed_calls", "timed calls", human::count(row.timed_calls)),
+        Pair::new(
+            "journal",
+            "journal",
+            row.journal.map_or_else(|| "none".to_owned(), |journal| held(&journal)),
+        ),
     ])
+}
+
+fn held(journal: &JournalExtent) -> String {
+    let JournalExtent { entries, dropped, bytes, most_bytes, since } = journal;
+    let since = since.map(|since| format!(" since {since}")).unwrap_or_default();
+    format!(
+        "{} entries{since}, {} of {}; {} gave way",
+        human::count(*entries),
+        human::bytes(*bytes),
+        human::bytes(*most_bytes),
+        human::count(*dropped)
+    )
 }
 
 /// A bar for each class; the longest has this many cells.

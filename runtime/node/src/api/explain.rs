@@ -84,7 +84,7 @@ pub enum WhyState {
 pub struct WhyDecision {
     /// When.
     pub at: Time,
-    /// What: `sent`, `delivered`, `held`, `refused`, `hop-limit` or `stalled`.
+    /// What: `sent`, `delivered`, `held`, `not-carried`, `refused`, `hop-limit` or `stalled`.
     pub fate: String,
     /// Why, in a sentence.
     pub reason: String,
@@ -102,6 +102,8 @@ pub struct WhyDecision {
     pub route: Option<WhyAnswer>,
     /// What the QoS policy said; `None` for a delivery.
     pub qos: Option<WhyAnswer>,
+    /// What the carry policy said to what has no way; `None` where it was not asked.
+    pub carry: Option<WhyAnswer>,
     /// What the host did instead of what a policy said.
     pub clamp: Option<String>,
 }
@@ -121,6 +123,6 @@ pub struct WhyAnswer {
     pub by: Option<String>,
     /// What the call took, in microseconds, with all messages in it; `None` when it was not measured.
     pub cost_us: Option<f64>,
-    /// Messages in the call.
+    /// Messages in the call; of the carry policy's runs of messages.
     pub batch: Option<u64>,
 }

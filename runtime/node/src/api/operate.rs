@@ -185,6 +185,23 @@ pub struct StatsRow {
     pub memory_most_bytes: u64,
     /// Log lines that were too many.
     pub log_dropped: u64,
+    /// What the decision journal holds; `None` on a node that was started without.
+    pub journal: Option<JournalExtent>,
+}
+
+/// What a slot's decision journal holds: so far back can be recorded and explained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalExtent {
+    /// Entries in it: calls, what was shown, and what an instance began with.
+    pub entries: u64,
+    /// Entries that gave way to newer ones since the node started.
+    pub dropped: u64,
+    /// Bytes of the entries.
+    pub bytes: u64,
+    /// Bytes at which the oldest give way.
+    pub most_bytes: u64,
+    /// When the oldest entry was made; `None` without entries.
+    pub since: Option<Time>,
 }
 
 /// One class of a spread of times.

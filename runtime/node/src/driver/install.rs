@@ -52,7 +52,8 @@ impl Driver {
         // and a component that a revoked key has signed is not taken without its signature either.
         let known = plugins.installed.get(&revision.digest);
         let before = plugins.known_signatures(&self.parts.store, loaded.inspection());
-        let signatures = merge(&before.map_err(|error| unreadable(&error))?, &signatures);
+        let before = before.map_err(|error| unreadable(&error))?;
+        let signatures = merge(&plugins.trust.list, &before, &signatures);
         if known.is_none_or(|known| !known.is_built_in) {
             plugins.trust.judge(&signatures, &revision, kind, Some(unix_ms()))?;
         }

@@ -68,8 +68,6 @@ const MAX_PARKED: usize = 256;
 const DONE: usize = 64;
 /// How long an orderly stop may take for the last bytes to go out and be acknowledged (faults.md I18).
 const STOP_WITHIN: Duration = Duration::from_secs(4);
-/// Bytes of what is remembered of the messages of late, for `trace why`.
-const DECISIONS_BYTES: usize = 4 * 1024 * 1024;
 /// How often figures that change slowly are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -143,6 +141,8 @@ impl Driver {
         let began = parts.began;
         Driver {
             apps: Apps::new(parts.call_sender.clone()),
+            // As much as a slot's journal: there is nothing to say of a message whose decision is forgotten.
+            decisions: decisions::Decisions::new(parts.plugins.journal_bytes, unix_ms()),
             parts,
             inputs: Vec::new(),
             links: BTreeMap::new(),
@@ -151,7 +151,6 @@ impl Driver {
             accepting: HashMap::new(),
             parked: VecDeque::new(),
             pings: HashMap::new(),
-            decisions: decisions::Decisions::new(DECISIONS_BYTES, unix_ms()),
             following: Vec::new(),
             asked_of_late: 0,
             submitted: VecDeque::new(),

@@ -1,5 +1,6 @@
 //! What an operator does to running plugins, and what he asks of them: pause, resume, limits, logs, traps, figures.
 
+use mesh_plugin_host::journal::Extent;
 use mesh_plugin_host::{Bounds, FaultRecord, Kind, LogLine, OperateError, PolicySlot, SlotState, SlotStatus};
 use mesh_proto::node::Input;
 use tokio::sync::oneshot;
@@ -8,8 +9,8 @@ use super::Driver;
 use super::clock::unix_ms;
 use super::slots::{Done, coded, policy_slot, slot_named};
 use crate::api::{
-    ApiError, EventKind, LimitReport, LimitRow, LogRow, OnFailure, OperateReport, Operation, PluginState,
-    Reply, StatsRow, Time, TimeClass, TrapReport, TrapRow, code,
+    ApiError, EventKind, JournalExtent, LimitReport, LimitRow, LogRow, OnFailure, OperateReport, Operation,
+    PluginState, Reply, StatsRow, Time, TimeClass, TrapReport, TrapRow, code,
 };
 use crate::handler::Job;
 use crate::mesh::Answer;
@@ -204,6 +205,7 @@ impl Driver {
             memory_bytes: status.memory_bytes as u64,
             memory_most_bytes: status.memory_most_bytes as u64,
             log_dropped: status.log_dropped,
+            journal: status.journal.map(extent),
         }
     }
 
@@ -275,6 +277,16 @@ fn log_rows(lines: Vec<LogLine>) -> Reply {
         text: line.text,
     };
     Reply::Log(lines.into_iter().map(row).collect())
+}
+
+fn extent(journal: Extent) -> JournalExtent {
+    JournalExtent {
+        entries: journal.entries,
+        dropped: journal.dropped,
+        bytes: journal.bytes as u64,
+        most_bytes: journal.most_bytes as u64,
+        since: journal.since_ms.map(Time),
+    }
 }
 
 fn class(ns: u64, count: u64) -> TimeClass {

@@ -93,7 +93,8 @@ impl Driver {
         self.parts.plugins.check_binding(installed, unix_ms(), request.allow_downgrade)?;
         let digest = installed.revision.digest;
         let on_failure = request.on_failure.map_or_else(|| OnFailure::of(slot), OnFailure::from);
-        let terms = Terms { on_failure, ..Terms::default() };
+        let lowered = self.parts.plugins.lowered(slot.slot(), &installed.revision.name);
+        let terms = Terms { on_failure, lowered };
         let source = self.parts.plugins.source(&self.parts.store, &digest, &request.settings, terms);
         source.map_err(|error| unreadable(&error))?.ok_or_else(gone)
     }

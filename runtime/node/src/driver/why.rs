@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mesh_plugin_host::PolicySlot;
 use mesh_plugin_host::journal::{By, Event};
-use mesh_proto::node::{Fate, Input, Judged, MAX_QUESTION};
-use mesh_proto::policy::{ABSTAIN, CLASS_DROP, Class, DROP, HOLD};
+use mesh_proto::node::{Carried, Fate, Input, Judged, MAX_QUESTION};
+use mesh_proto::policy::{ABSTAIN, CLASS_DROP, Class, DROP, HOLD, REFUSE};
 use mesh_proto::run::{Dest, Flow};
 use mesh_proto::{MessageId, NodeId};
 use serde::{Deserialize, Serialize};
@@ -153,7 +153,12 @@ impl Driver {
             _ => None,
         };
         let clamp = decided.judged.and_then(|judged| self.clamp_of(kept, judged, class));
-        let row = |judged: &Judged| judged.row as usize + index;
+        let said = |slot, of: usize, answer| {
+            let judged = decided.judged?;
+            let place = (judged.noted.map(|numbers| numbers[of]), judged.row as usize + index);
+            Some(self.answer_of(slot, place, answer))
+        };
+        let named = decided.named.map(|node| self.label(&node));
         WhyDecision {
             at: Time(kept.at_ms),
             fate: fate_name(&decided.fate).to_owned(),
@@ -163,12 +168,12 @@ impl Driver {
             hops: decided.hops,
             asked_class: decided.asked.name().to_owned(),
             class: class.map(|class| class.name().to_owned()),
-            route: decided.judged.map(|judged| {
-                let named = decided.named.map(|node| self.label(&node));
-                self.answer_of(PolicySlot::Route, 0, judged, row(&judged), verdict(judged.verdict, named))
-            }),
-            qos: decided.judged.map(|judged| {
-                self.answer_of(PolicySlot::Qos, 1, judged, row(&judged), class_word(judged.class))
+            route: decided
+                .judged
+                .and_then(|judged| said(PolicySlot::Route, 0, verdict(judged.verdict, named))),
+            qos: decided.judged.and_then(|judged| said(PolicySlot::Qos, 1, class_word(judged.class))),
+            carry: decided.carried.map(|Carried { noted, row, worth }| {
+                self.answer_of(PolicySlot::Carry, (noted, row as usize), worth_word(worth))
             }),
             clamp,
         }
@@ -177,6 +182,11 @@ impl Driver {
     /// Says what the host did instead of what the policies said.
     fn clamp_of(&self, kept: &Kept, judged: Judged, class: Option<Class>) -> Option<String> {
         let decided = &kept.decided;
+        if decided.fate == Fate::Held && decided.carried.is_some_and(|carried| carried.worth == REFUSE) {
+            return Some(
+                "kept all the same: it is of this node, durable, critical or waits already".to_owned(),
+            );
+        }
         let is_to_node = matches!(decided.marks.flow().dest, Dest::Node(_));
         let overruled = |class: &Class| *class as u8 != judged.class;
         if let Some(class) = class.filter(overruled) {
@@ -197,15 +207,8 @@ impl Driver {
         }
     }
 
-    fn answer_of(
-        &self,
-        slot: PolicySlot,
-        of: usize,
-        judged: Judged,
-        row: usize,
-        answer: String,
-    ) -> WhyAnswer {
-        let number = judged.noted.map(|numbers| numbers[of]);
+    /// Says who gave an answer: by the number of the call's entry, as far as the journal still has it, and the row.
+    fn answer_of(&self, slot: PolicySlot, (number, row): (Option<u64>, usize), answer: String) -> WhyAnswer {
         let found = number.and_then(|number| self.parts.plugins.set.journal_entry(slot, number));
         let called = found.as_ref().and_then(|(entry, _)| entry.event.answer());
         let has_row = called.as_ref().is_some_and(|(_, answers)| row < answers.len());
@@ -213,7 +216,10 @@ impl Driver {
             let (plugin, version, rev, by) = (None, None, None, None);
             return WhyAnswer { answer, plugin, version, rev, by, cost_us: None, batch: None };
         };
-        debug_assert!(matches!(entry.event, Event::Route(_) | Event::Classify(_)), "{number:?}");
+        debug_assert!(
+            matches!(entry.event, Event::Route(_) | Event::Classify(_) | Event::Carry(_)),
+            "{number:?}"
+        );
         let batch = Some(answers.len() as u64);
         let tried = self.parts.plugins.set.journal_tried(slot, entry.number);
         if let Some(tried) = tried.filter(|tried| tried.rows.contains(&(row as u32))) {
@@ -341,6 +347,10 @@ fn verdict(verdict: u32, named: Option<String>) -> String {
         (_, Some(named)) => named,
         (row, None) => format!("neighbour {row}"),
     }
+}
+
+fn worth_word(worth: u8) -> String {
+    if worth == REFUSE { "refuse".to_owned() } else { format!("keep, worth {worth}") }
 }
 
 fn class_word(class: u8) -> String {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::Digest;
 use super::manifest::{
     COMPONENT_MEDIA, CONFIG_MEDIA, Descriptor, EMPTY, EMPTY_MEDIA, INDEX_MEDIA, Index, MANIFEST_MEDIA,
-    Manifest, SIGNATURE_MEDIA, SIGNATURES_ARTIFACT,
+    Manifest, SIGNATURE_MEDIA, SIGNATURES_ARTIFACT, SIGNERS,
 };
 use crate::api::{ApiError, code};
 use crate::plugins::{Opened, open};
@@ -106,19 +106,31 @@ impl Artifact {
         blobs
     }
 
-    /// Returns the manifest of the signatures; `None` when nobody signed.
+    /// Returns the manifest of the signatures; `None` when nobody signed. It says whose they are, on itself too because
+    /// registries repeat that in their lists: who looks for a key need not fetch what others have put there.
     pub(super) fn signature_manifest(&self) -> Option<Bytes> {
+        let layers: Vec<Descriptor> = self.signatures.iter().map(signature_layer).collect();
+        let signers: Vec<&str> =
+            layers.iter().filter_map(|layer| Some(layer.annotations.get(SIGNERS)?.as_str())).collect();
+        let annotations = BTreeMap::from([(SIGNERS.to_owned(), signers.join(" "))]);
         let manifest = Manifest {
             schema_version: 2,
             media_type: Some(MANIFEST_MEDIA.to_owned()),
             artifact_type: Some(SIGNATURES_ARTIFACT.to_owned()),
             config: Descriptor::of(EMPTY_MEDIA, EMPTY),
-            layers: self.signatures.iter().map(|blob| Descriptor::of(SIGNATURE_MEDIA, blob)).collect(),
+            layers,
             subject: Some(Descriptor::of(MANIFEST_MEDIA, &self.manifest)),
-            annotations: BTreeMap::new(),
+            annotations,
         };
         (!self.signatures.is_empty()).then(|| json(&manifest))
     }
+}
+
+fn signature_layer(blob: &Bytes) -> Descriptor {
+    let mut layer = Descriptor::of(SIGNATURE_MEDIA, blob);
+    let signer = decode_signature(blob).map(|signed| signed.statement().signer.to_string());
+    layer.annotations.extend(signer.ok().map(|signer| (SIGNERS.to_owned(), signer)));
+    layer
 }
 
 fn config_of(inspection: &Inspection, component: &[u8]) -> Config {
@@ -173,6 +185,7 @@ fn manifest_of(inspection: &Inspection, component: &[u8], config: &[u8]) -> Mani
 pub(super) fn with_referrer(index: Option<Index>, manifest: &[u8]) -> Option<Bytes> {
     let mut entry = Descriptor::of(MANIFEST_MEDIA, manifest);
     entry.artifact_type = Some(SIGNATURES_ARTIFACT.to_owned());
+    entry.annotations = Manifest::parse(manifest).map(|manifest| manifest.annotations).unwrap_or_default();
     let mut index = index.unwrap_or(Index { schema_version: 2, media_type: None, manifests: Vec::new() });
     index.media_type = Some(INDEX_MEDIA.to_owned());
     if index.manifests.iter().any(|known| known.digest == entry.digest) {

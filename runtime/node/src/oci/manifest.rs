@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use mesh_plugin_host::limits;
-use mesh_plugin_host::package::{MAX_STATEMENT, MAX_STATEMENTS};
+use mesh_plugin_host::package::MAX_STATEMENT;
 use mesh_plugin_host::sign::SIGNATURE_LEN;
 use serde::{Deserialize, Serialize};
 
@@ -40,8 +40,14 @@ pub(super) const MAX_MANIFEST: usize = 1 << 20;
 pub(super) const MAX_CONFIG: usize = 256 << 10;
 /// Bytes of a statement with its signature.
 pub(super) const MAX_SIGNATURE: usize = MAX_STATEMENT + SIGNATURE_LEN;
-/// Artifacts with signatures that are looked at; each may have as many as a package.
-pub(super) const MAX_REFERRERS: usize = MAX_STATEMENTS;
+/// Bytes of a list of signatures: of a package's eight it has about 4 KiB.
+pub(super) const MAX_LIST: usize = 64 << 10;
+/// Lists of signatures and signatures that are fetched beside one plugin.
+pub(super) const MAX_BESIDE: usize = 512;
+/// Bytes of them: a list of one and its signature have about 1 KiB together.
+pub(super) const MAX_BESIDE_BYTES: usize = 1 << 20;
+/// Who signed, by the keys' texts with a space between: on a signature, and on a list of them.
+pub(super) const SIGNERS: &str = "dev.meshwork.plugin.signers";
 
 /// Names some content by type, digest and length.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,11 +1,14 @@
 //! From a reference to the bytes of a plugin: manifest, component, config, signatures.
 //!
 //! Judges no signer. What comes out is a component or package, to be verified like a file of the same content;
-//! signatures that do not hold are left out of it, because others can put them there.
+//! signatures that do not hold are left out of it, because others can put them there. For the same reason the keys that
+//! the caller knows come before all others, wherever they stand and whenever they signed.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use mesh_plugin_host::package::MAX_STATEMENTS;
-use mesh_plugin_host::sign::Signed;
+use mesh_plugin_host::sign::{PublicKey, Signed};
 use mesh_plugin_host::{Inspection, Package, inspect};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Response, StatusCode};
@@ -15,8 +18,8 @@ use super::digest::Digest;
 use super::error::RegistryError;
 use super::http::{Ask, Options, Phase, Progress, Session, Teller};
 use super::manifest::{
-    ACCEPT, Descriptor, INDEX_MEDIA, Index, MAX_CONFIG, MAX_MANIFEST, MAX_REFERRERS, MAX_SIGNATURE, Manifest,
-    SIGNATURE_MEDIA, SIGNATURES_ARTIFACT, bounded,
+    ACCEPT, Descriptor, INDEX_MEDIA, Index, MAX_BESIDE, MAX_BESIDE_BYTES, MAX_CONFIG, MAX_LIST, MAX_MANIFEST,
+    MAX_SIGNATURE, Manifest, SIGNATURE_MEDIA, SIGNATURES_ARTIFACT, SIGNERS, bounded,
 };
 use super::reference::Reference;
 
@@ -27,6 +30,9 @@ const NO_REFERRERS_API: [StatusCode; 4] = [
     StatusCode::METHOD_NOT_ALLOWED,
     StatusCode::NOT_ACCEPTABLE,
 ];
+
+/// What was left out and why, for people; of more, the number is told.
+const MAX_WARNINGS: usize = 16;
 
 /// A plugin that was found, and of which nothing but the manifest was fetched.
 pub struct Remote {
@@ -91,11 +97,16 @@ impl Remote {
         self.digest
     }
 
-    /// Fetches the plugin and its signatures.
+    /// Fetches the plugin and its signatures. A signature by one of the keys in `known`, those that the node trusts or
+    /// has revoked, is taken before any other one.
     ///
     /// # Errors
     /// Why it cannot be had, or that it is not what its digests say.
-    pub async fn fetch(mut self, tell: &mut Teller<'_>) -> Result<Pulled, RegistryError> {
+    pub async fn fetch(
+        mut self,
+        known: &BTreeSet<PublicKey>,
+        tell: &mut Teller<'_>,
+    ) -> Result<Pulled, RegistryError> {
         let layer = self.manifest.component()?.clone();
         let total = layer.size;
         let url = self.session.url(&format!("blobs/{}", layer.digest));
@@ -107,7 +118,7 @@ impl Remote {
         let manifest = self.manifest_of(inspection.as_ref()).await?;
         tell(Progress { phase: Phase::Signatures, done: 0, total: 0 });
         let (signed, warnings) = match &inspection {
-            Some(inspection) => self.signatures(inspection).await?,
+            Some(inspection) => self.signatures(inspection, known).await?,
             None => (Vec::new(), Vec::new()),
         };
         let signatures = signed.len();
@@ -150,59 +161,96 @@ impl Remote {
     async fn signatures(
         &mut self,
         component: &Inspection,
+        known: &BTreeSet<PublicKey>,
     ) -> Result<(Vec<Signed>, Vec<String>), RegistryError> {
-        let mut kept: Vec<Signed> = Vec::new();
         let mut warnings = Vec::new();
-        let referrers = self.referrers().await;
-        let referrers = or_left_out(referrers, &mut warnings)?.unwrap_or_default();
-        if referrers.len() > MAX_REFERRERS {
-            warnings
-                .push(format!("of {} lists of signatures, {MAX_REFERRERS} were looked at", referrers.len()));
+        let (mut ours, mut others) = (Vec::new(), Vec::new());
+        for signed in self.beside(known, &mut warnings).await? {
+            let side = if known.contains(&signed.statement().signer) { &mut ours } else { &mut others };
+            side.push(signed);
         }
-        for referrer in referrers.into_iter().take(MAX_REFERRERS) {
-            let layers = self.statements(&referrer).await;
-            for layer in or_left_out(layers, &mut warnings)?.unwrap_or_default() {
-                let signed = self.statement(&layer, component).await;
-                if let Some(signed) = or_left_out(signed, &mut warnings)? {
-                    keep(&mut kept, signed);
+        let mut kept: Vec<Signed> = Vec::new();
+        for side in [&mut ours, &mut others] {
+            side.sort_by_key(|signed| std::cmp::Reverse(signed.statement().signed_ms));
+            for signed in side.drain(..) {
+                let key = signed.statement().signer;
+                // The newest of a key came first.
+                if kept.iter().any(|other| other.statement().signer == key) {
+                    continue;
+                }
+                if kept.len() == MAX_STATEMENTS {
+                    warnings.push(format!(
+                        "there are more signatures than the {MAX_STATEMENTS} that were taken: known keys first, \
+                         then the newest"
+                    ));
+                    break;
+                }
+                let verified = signed.verify(component).map_err(|error| bad_signature(error.to_string()));
+                if or_left_out(verified, &mut warnings)?.is_some() {
+                    kept.push(signed);
                 }
             }
         }
-        if kept.len() > MAX_STATEMENTS {
-            warnings.push(format!("of {} signatures, the {MAX_STATEMENTS} newest were taken", kept.len()));
-            kept.sort_by_key(|signed| std::cmp::Reverse(signed.statement().signed_ms));
-            kept.truncate(MAX_STATEMENTS);
-        }
-        Ok((kept, warnings))
+        Ok((kept, few(warnings)))
     }
 
-    /// Returns the statements of one artifact with signatures, at most as many as a package has.
-    async fn statements(&mut self, referrer: &Descriptor) -> Result<Vec<Descriptor>, RegistryError> {
-        let len = bounded("list of signatures", referrer, MAX_MANIFEST)?;
-        let url = self.session.url(&format!("manifests/{}", referrer.digest));
-        let bytes = self.session.blob(url, "list of signatures", (referrer.digest, len), |_| {}).await?;
+    /// Fetches what lies beside the plugin and can be read, within the bounds on it; verifies nothing. What says that it
+    /// is of a known key is fetched first.
+    async fn beside(
+        &mut self,
+        known: &BTreeSet<PublicKey>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<Signed>, RegistryError> {
+        let (mut room, mut found) = (Room::default(), Vec::new());
+        let (mut seen, mut signatures) = (BTreeSet::new(), BTreeSet::new());
+        let referrers = self.referrers().await;
+        let mut lists = or_left_out(referrers, warnings)?.unwrap_or_default();
+        lists.sort_by_key(|list| !is_of(list, known));
+        for list in lists.iter().filter(|list| seen.insert(list.digest)) {
+            let statements = match room.take("list of signatures", list, MAX_LIST) {
+                Ok(true) => self.statements(list).await,
+                Ok(false) => continue,
+                Err(error) => Err(error),
+            };
+            let mut layers = or_left_out(statements, warnings)?.unwrap_or_default();
+            layers.sort_by_key(|layer| !is_of(layer, known));
+            layers.truncate(MAX_STATEMENTS);
+            layers.retain(|layer| signatures.insert(layer.digest));
+            for layer in &layers {
+                let signed = match room.take("signature", layer, MAX_SIGNATURE) {
+                    Ok(true) => self.statement(layer).await,
+                    Ok(false) => continue,
+                    Err(error) => Err(error),
+                };
+                found.extend(or_left_out(signed, warnings)?);
+            }
+        }
+        if room.is_short {
+            warnings.push("more lies beside the plugin than was looked at".to_owned());
+        }
+        Ok(found)
+    }
+
+    /// Returns the statements of one list, whose length has been checked.
+    async fn statements(&mut self, list: &Descriptor) -> Result<Vec<Descriptor>, RegistryError> {
+        let url = self.session.url(&format!("manifests/{}", list.digest));
+        let expected = (list.digest, list.size as usize);
+        let bytes = self.session.blob(url, "list of signatures", expected, |_| {}).await?;
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| {
             RegistryError::BadAnswer { what: "list of signatures", reason: error.to_string() }
         })?;
         let is_ours = manifest.subject.is_some_and(|subject| subject.digest == self.digest);
         let layers =
             manifest.layers.into_iter().filter(|layer| is_ours && layer.media_type == SIGNATURE_MEDIA);
-        Ok(layers.take(MAX_STATEMENTS).collect())
+        Ok(layers.collect())
     }
 
-    /// Returns one statement, if it holds.
-    async fn statement(
-        &mut self,
-        layer: &Descriptor,
-        component: &Inspection,
-    ) -> Result<Signed, RegistryError> {
-        let len = bounded("signature", layer, MAX_SIGNATURE)?;
+    /// Returns one statement, whose length has been checked.
+    async fn statement(&mut self, layer: &Descriptor) -> Result<Signed, RegistryError> {
         let url = self.session.url(&format!("blobs/{}", layer.digest));
-        let blob = self.session.blob(url, "signature", (layer.digest, len), |_| {}).await?;
-        let bad = |reason: String| RegistryError::BadAnswer { what: "signature", reason };
-        let signed = decode_signature(&blob).map_err(|error| bad(error.to_string()))?;
-        signed.verify(component).map_err(|error| bad(error.to_string()))?;
-        Ok(signed)
+        let expected = (layer.digest, layer.size as usize);
+        let blob = self.session.blob(url, "signature", expected, |_| {}).await?;
+        decode_signature(&blob).map_err(|error| bad_signature(error.to_string()))
     }
 
     /// Asks what refers to the plugin: by the API, or by the tag that stands in for it.
@@ -260,11 +308,52 @@ fn or_left_out<T>(
     }
 }
 
-fn keep(kept: &mut Vec<Signed>, signed: Signed) {
-    let by = |other: &&mut Signed| other.statement().signer == signed.statement().signer;
-    match kept.iter_mut().find(by) {
-        Some(older) if older.statement().signed_ms < signed.statement().signed_ms => *older = signed,
-        Some(_) => {}
-        None => kept.push(signed),
+fn bad_signature(reason: String) -> RegistryError {
+    RegistryError::BadAnswer { what: "signature", reason }
+}
+
+/// Says whether something claims to be of one of these keys; whether it is, only its content says.
+fn is_of(descriptor: &Descriptor, known: &BTreeSet<PublicKey>) -> bool {
+    let signers = descriptor.annotations.get(SIGNERS).map_or("", String::as_str);
+    signers.split(' ').take(MAX_STATEMENTS).any(|key| key.parse().is_ok_and(|key| known.contains(&key)))
+}
+
+fn few(mut warnings: Vec<String>) -> Vec<String> {
+    let more = warnings.len().saturating_sub(MAX_WARNINGS);
+    warnings.truncate(MAX_WARNINGS);
+    if more > 0 {
+        warnings.push(format!("{more} more warnings about signatures"));
+    }
+    warnings
+}
+
+/// What may still be fetched beside a plugin.
+struct Room {
+    fetches: usize,
+    bytes: usize,
+    /// Something found no room.
+    is_short: bool,
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        Room { fetches: MAX_BESIDE, bytes: MAX_BESIDE_BYTES, is_short: false }
+    }
+}
+
+impl Room {
+    /// Says whether this may be fetched, and counts it.
+    ///
+    /// # Errors
+    /// When it is larger than one of its kind may be.
+    fn take(&mut self, what: &'static str, one: &Descriptor, max: usize) -> Result<bool, RegistryError> {
+        let len = bounded(what, one, max)?;
+        let fits = self.fetches > 0 && len <= self.bytes;
+        if fits {
+            self.fetches -= 1;
+            self.bytes -= len;
+        }
+        self.is_short |= !fits;
+        Ok(fits)
     }
 }

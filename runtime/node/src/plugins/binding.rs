@@ -100,6 +100,13 @@ impl Plugins {
         }
     }
 
+    /// Returns the limits that a plugin of this name begins with in a slot: what its operator lowered holds for its next
+    /// version too, on trial and after it. Another plugin begins with the host's own.
+    pub(crate) fn lowered(&self, slot: &str, name: &str) -> Lowered {
+        let binding = self.bindings.get(slot).filter(|_| self.bound(slot).is_some_and(|r| r.name == name));
+        binding.map(|binding| binding.terms().lowered).unwrap_or_default()
+    }
+
     /// Returns what a slot is bound to; `None` is the native built-in.
     pub(crate) fn bound(&self, slot: &str) -> Option<&Revision> {
         let digest = self.bindings.get(slot)?.digest.as_ref()?;

@@ -250,7 +250,7 @@ impl Plugins {
     /// later counts. What is built in stands and falls with the program, whoever signs it.
     pub(crate) fn add_signatures(&mut self, digest: &[u8; 32], new: &[Signed]) -> Option<Write> {
         let installed = self.installed.get_mut(digest).filter(|installed| !installed.is_built_in)?;
-        let merged = merge(&installed.signatures, new);
+        let merged = merge(&self.trust.list, &installed.signatures, new);
         if merged == installed.signatures {
             return None;
         }
@@ -260,18 +260,27 @@ impl Plugins {
     }
 }
 
-/// Returns both, of one key the one that was signed later. Where there is no room, what was known stays, so that
-/// nobody crowds out a key that is revoked later.
-pub(crate) fn merge(old: &[Signed], new: &[Signed]) -> Vec<Signed> {
-    let mut by_key: BTreeMap<PublicKey, &Signed> = BTreeMap::new();
-    for signed in old.iter().chain(new) {
-        let key = signed.statement().signer;
-        let is_later = |known: &&Signed| signed.statement().signed_ms >= known.statement().signed_ms;
-        if by_key.get(&key).map_or(by_key.len() < MAX_STATEMENTS, is_later) {
-            by_key.insert(key, signed);
+/// Returns both, of one key the one that was signed later. Where there is no room for all, the keys of the list come
+/// first, trusted or revoked: strangers crowd out neither. Then what was known stays, so that nobody crowds out a key
+/// that is revoked later.
+pub(crate) fn merge(list: &TrustList, old: &[Signed], new: &[Signed]) -> Vec<Signed> {
+    let mut by_key: BTreeMap<PublicKey, (bool, &Signed)> = BTreeMap::new();
+    let new = new.iter().map(|signed| (true, signed));
+    for (is_new, signed) in old.iter().map(|signed| (false, signed)).chain(new) {
+        let (first_new, best) = by_key.entry(signed.statement().signer).or_insert((is_new, signed));
+        if signed.statement().signed_ms >= best.statement().signed_ms {
+            *best = signed;
         }
+        *first_new &= is_new;
     }
-    by_key.into_values().cloned().collect()
+    let mut merged: Vec<(bool, bool, &Signed)> = by_key
+        .into_iter()
+        .map(|(key, (is_new, signed))| (list.entry(&key).is_none(), is_new, signed))
+        .collect();
+    merged.sort_by_key(|(is_stranger, is_new, _)| (*is_stranger, *is_new));
+    merged.truncate(MAX_STATEMENTS);
+    merged.sort_by_key(|(.., signed)| signed.statement().signer);
+    merged.into_iter().map(|(.., signed)| signed.clone()).collect()
 }
 
 /// Reads what the store keeps of a revision, and drops what does not hold.
@@ -353,5 +362,57 @@ fn distrusted(distrust: &Distrust, revision: &Revision, kind: Kind) -> ApiError 
         Distrust::Revoked { .. } => {
             error.help("ask its publisher for a package that is signed with a new key")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_plugin_host::builtin;
+    use mesh_plugin_host::sign::SecretKey;
+
+    use super::*;
+
+    fn signed(seed: u8, now_ms: u64) -> Signed {
+        let component = inspect(builtin::LATENCY).expect("a built-in is a component");
+        Signed::new(&SecretKey::from_seed(&[seed; 32]), &component, now_ms, None).expect("it has a name")
+    }
+
+    fn key(seed: u8) -> PublicKey {
+        SecretKey::from_seed(&[seed; 32]).public()
+    }
+
+    #[test]
+    fn strangers_crowd_out_no_key_of_the_list() {
+        let strangers: Vec<Signed> = (1..=8).map(|seed| signed(seed, 9)).collect();
+        let mut list = TrustList::default();
+        list.add(key(100), vec!["*".parse().expect("a pattern")], Vec::new(), 0).expect("there is room");
+        list.revoke(key(101), "", 0).expect("there is room");
+        for (old, new) in
+            [(&strangers[..], [signed(100, 1), signed(101, 1)]), (&[], [signed(100, 1), signed(101, 1)])]
+        {
+            let new: Vec<Signed> = strangers.iter().cloned().chain(new).collect();
+
+            let merged = merge(&list, old, &new);
+
+            assert_eq!(merged.len(), MAX_STATEMENTS);
+            for seed in [100, 101] {
+                assert!(merged.iter().any(|signed| signed.statement().signer == key(seed)), "{seed}");
+            }
+            assert!(merged.is_sorted_by_key(|signed| signed.statement().signer), "as a package has them");
+        }
+    }
+
+    #[test]
+    fn a_stranger_that_was_known_stays_and_of_one_key_the_later_counts() {
+        let known: Vec<Signed> = (1..=8).map(|seed| signed(seed, 5)).collect();
+        let new = [signed(9, 9), signed(1, 6), signed(2, 4)];
+
+        let merged = merge(&TrustList::default(), &known, &new);
+
+        let time = |seed| {
+            let found = merged.iter().find(|signed| signed.statement().signer == key(seed));
+            found.map(|signed| signed.statement().signed_ms)
+        };
+        assert_eq!((time(1), time(2), time(9)), (Some(6), Some(5), None));
     }
 }

@@ -9,7 +9,8 @@ use mesh_proto::policy::native::Native;
 use mesh_proto::policy::{Policies, View, Visitor};
 
 use super::{
-    ASKER, BenchError, Message, PLACE, ROOM, candidates, compare, handler, messages, runs, view, visitors,
+    ASKER, BenchError, Message, PLACE, ROOM, candidates, compare, handler, messages, runs, sizes, view,
+    visitors,
 };
 use crate::call::{Call, call_within};
 use crate::engine::Engine;
@@ -19,7 +20,8 @@ use crate::set::{PolicySet, PolicySlot, prepare};
 use crate::settings::Settings;
 use crate::slot::StartWith;
 
-/// Messages of a call that are measured; candidates, visitors or runs, where those are decided on.
+/// Messages of a call that are measured; candidates, visitors or runs, where those are decided on, and then as many as
+/// a node puts into one call at most.
 const BATCHES: [usize; 3] = [1, 64, 1024];
 /// Calls whose times are taken one by one, at most, and for how long.
 const CALLS: usize = 20_000;
@@ -94,7 +96,7 @@ fn policy(
     set.observe(0, &view);
     native.observe(0, &view);
     let mut rows = Vec::new();
-    for batch in BATCHES {
+    for batch in sizes(slot, &BATCHES) {
         let [own_ns, native_ns] = compare(slot, batch, &messages, &mut set, &mut native);
         let [p50_ns, p99_ns] = times(|| ask(slot, &messages[..batch], &mut set));
         let fuel = fuel(counted, settings, slot, &messages[..batch], &view)?;

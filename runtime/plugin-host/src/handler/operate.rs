@@ -29,7 +29,7 @@ impl HandlerSlot {
     /// # Errors
     /// As for [`PolicySet::set_terms`](crate::PolicySet::set_terms).
     pub fn set_terms(&mut self, now_ms: u64, terms: Terms) -> Result<(), OperateError> {
-        self.slot.set_terms(now_ms, terms)
+        self.slot.set_terms(now_ms, terms, &())
     }
 
     /// Says whether a handler in quarantine will be tried again.

@@ -5,6 +5,7 @@ use mesh_proto::members::MemberState;
 use mesh_proto::policy::{Approach, MAX_VISITORS, Place, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::column::Column;
 use super::entry::{Shown, Told, all_of};
 use super::hex;
 use crate::policy::is_small;
@@ -97,8 +98,56 @@ impl Key {
     }
 }
 
+/// The columns of a call. What visitors say of themselves is text, which stands end to end in one column with its lengths
+/// in another. The memory stays from call to call.
+#[derive(Debug, Default)]
+pub(super) struct Texts {
+    nodes: Vec<u8>,
+    counts: Vec<u32>,
+    lengths: Vec<u32>,
+    text: Vec<u8>,
+    health: Vec<u8>,
+    approach: Vec<u8>,
+    answers: Vec<u8>,
+}
+
+impl Texts {
+    pub(super) fn fill(&mut self, visitors: &[Visitor], answers: &[bool]) {
+        let Texts { nodes, counts, lengths, text, .. } = self;
+        let bytes = [&mut *nodes, text, &mut self.health, &mut self.approach, &mut self.answers];
+        bytes.into_iter().for_each(Vec::clear);
+        [&mut *counts, lengths].into_iter().for_each(Vec::clear);
+        let mut put = |words: &str| {
+            lengths.push(words.len() as u32);
+            text.extend_from_slice(words.as_bytes());
+        };
+        visitors.iter().for_each(|visitor| put(&visitor.name));
+        for visitor in visitors {
+            visitor.labels.iter().flat_map(|(key, value)| [key, value]).for_each(|words| put(words));
+            nodes.extend_from_slice(&visitor.node.0);
+            counts.push(visitor.labels.len() as u32);
+            self.health.push(health(visitor));
+            self.approach.push(visitor.approach as u8);
+        }
+        self.answers.extend(answers.iter().copied().map(u8::from));
+    }
+
+    pub(super) fn columns<'a>(&'a self, place: &'a [u32; 4]) -> [Column<'a>; 8] {
+        [
+            Column::Words(place),
+            Column::Bytes(&self.nodes),
+            Column::Words(&self.counts),
+            Column::Words(&self.lengths),
+            Column::Bytes(&self.text),
+            Column::Bytes(&self.health),
+            Column::Bytes(&self.approach),
+            Column::Bytes(&self.answers),
+        ]
+    }
+}
+
 /// Returns the number that stands for what is known of a visitor.
-pub(super) fn health(visitor: &Visitor) -> u8 {
+fn health(visitor: &Visitor) -> u8 {
     let known = visitor.health.and_then(|state| STATES.iter().position(|known| *known == state));
     known.map_or(0, |at| at as u8 + 1)
 }

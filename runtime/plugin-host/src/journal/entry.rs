@@ -1,5 +1,7 @@
 //! What a journal says, as plain values: what is shown to people, written to a trace and replayed.
 
+use std::time::Duration;
+
 use mesh_proto::policy::{Asker, Candidates, Load, QosBatch, RouteBatch, Shares, View};
 use serde::{Deserialize, Serialize};
 
@@ -8,11 +10,12 @@ use crate::compare::Answers;
 use crate::limits::VIEW_ROWS;
 use crate::load::Revision;
 use crate::settings::Settings;
+use crate::terms::Lowered;
 
-/// What decided, with the settings that it was given. Entries name it by its number.
+/// What decided, with the settings that it was given and the limits that it was held to. Entries name it by its number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Binding {
-    /// Rises with each revision or settings that the slot was bound to since the node started.
+    /// Rises with each revision, settings or limits that the slot was bound to since the node started.
     pub binding: u32,
     /// The plugin's name; `native` for the native built-in.
     pub plugin: String,
@@ -22,16 +25,50 @@ pub struct Binding {
     pub revision: String,
     /// Its settings.
     pub settings: Settings,
+    /// Milliseconds for a call, where its operator lowered that; else the host's own limit holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
+    /// The same for the bytes of linear memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
 
 impl Binding {
-    pub(super) fn of(binding: u32, revision: Option<&Revision>, settings: &Settings) -> Binding {
+    pub(super) fn native(binding: u32) -> Binding {
         Binding {
             binding,
-            plugin: revision.map_or_else(|| NATIVE.to_owned(), |revision| revision.name.clone()),
-            version: revision.map_or_else(String::new, |revision| revision.version.clone()),
-            revision: revision.map_or_else(|| NATIVE.to_owned(), Revision::digest_text),
+            plugin: NATIVE.to_owned(),
+            version: String::new(),
+            revision: NATIVE.to_owned(),
+            settings: Settings::new(),
+            deadline_ms: None,
+            memory_bytes: None,
+        }
+    }
+
+    pub(super) fn of(binding: u32, (revision, settings, lowered): Running<'_>) -> Binding {
+        Binding {
+            binding,
+            plugin: revision.name.clone(),
+            version: revision.version.clone(),
+            revision: revision.digest_text(),
             settings: settings.clone(),
+            deadline_ms: lowered.deadline.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            memory_bytes: lowered.memory.map(|bytes| bytes as u64),
+        }
+    }
+
+    /// Says whether it is the same, but for the number.
+    pub(super) fn is_as(&self, other: &Binding) -> bool {
+        *self == Binding { binding: self.binding, ..other.clone() }
+    }
+
+    /// Returns what its operator lowered, as far as a decision can depend on it.
+    pub(super) fn lowered(&self) -> Lowered {
+        Lowered {
+            deadline: self.deadline_ms.map(Duration::from_millis),
+            memory: self.memory_bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+            log_lines: None,
         }
     }
 
@@ -40,6 +77,9 @@ impl Binding {
         self.revision == NATIVE
     }
 }
+
+/// A revision with its settings and limits.
+pub(crate) type Running<'a> = (&'a Revision, &'a Settings, &'a Lowered);
 
 /// The name of the native built-in.
 const NATIVE: &str = "native";

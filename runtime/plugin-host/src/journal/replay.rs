@@ -207,6 +207,11 @@ impl<'a> Player<'a> {
         if start.with != With::Unknown {
             self.began = Some((entry.binding, start));
         }
+        let binding = self.bindings.iter().find(|known| known.binding == entry.binding);
+        if let (Some(playing), With::Anchor, Some(binding)) = (&mut self.playing, start.with, binding) {
+            // Its operator may have lowered a limit while it ran.
+            playing.hold_to(binding.lowered());
+        }
         match (self.is_recorded(), start.with, &mut self.playing) {
             // The candidate goes on with what it has: it does not fail or change when the recorded one does.
             (false, _, Some(_)) => Ok(()),
@@ -244,10 +249,12 @@ impl<'a> Player<'a> {
             }
             _ => None,
         };
+        // Within the limits of that time, also another one: the slot had them.
+        let lowered = binding.lowered();
         let ready = |loaded: &Loaded, settings: &Settings| {
             let ready = match &identity {
-                Some(identity) => play::handler(loaded, settings, identity.clone()),
-                None => play::prepared(loaded, settings),
+                Some(identity) => play::handler(loaded, settings, lowered, identity.clone()),
+                None => play::prepared(loaded, settings, lowered),
             };
             ready.map_err(|error| failed(loaded, error))
         };

@@ -32,6 +32,20 @@ impl Ring {
         self.records
     }
 
+    /// Bytes of the memory.
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Bytes of it that the records take, with their lengths.
+    pub(super) fn used(&self) -> usize {
+        match (self.records, self.turn) {
+            (0, _) => 0,
+            (_, None) => self.tail - self.head,
+            (_, Some(turn)) => turn - self.head + self.tail,
+        }
+    }
+
     /// Makes room for a record of this length and returns it to be filled, with the number of old records that
     /// gave way; `None` when it is longer than one may be.
     #[inline]
@@ -126,6 +140,11 @@ mod tests {
             assert_eq!(ring.records() + gone, n + 1);
             let first = (n + 1 - ring.records()) as u8;
             assert_eq!(kept, (first..=n as u8).collect::<Vec<u8>>(), "after {n}");
+            assert_eq!(
+                ring.used(),
+                ring.iter().map(|record| record.len() + PREFIX).sum::<usize>(),
+                "after {n}"
+            );
             assert!(ring.iter().all(|record| record.iter().all(|&byte| byte == record[0])), "after {n}");
         }
         assert!(ring.records() >= 3, "{}", ring.records());

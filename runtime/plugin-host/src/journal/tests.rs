@@ -3,6 +3,8 @@ use mesh_proto::members::MemberState;
 use mesh_proto::policy::{Approach, CarryRow, Class, MAX_VISITORS};
 
 use super::*;
+use crate::settings::Settings;
+use crate::terms::Lowered;
 
 fn batch(dests: &[u32]) -> RouteBatch {
     let mut batch = RouteBatch::default();
@@ -150,6 +152,8 @@ fn the_oldest_entries_give_way_and_are_counted() {
         (page.missed, page.entries[0].number, page.entries[0].now_ms),
         (extent.first, extent.first, extent.first)
     );
+    assert_eq!((extent.since_ms, extent.most_bytes), (Some(extent.first), MIN_BYTES));
+    assert!(extent.bytes > MIN_BYTES / 2 && extent.bytes <= MIN_BYTES, "{extent:?}");
     assert_eq!(page.entries.last().map(|entry| entry.number), Some(999));
     assert!(journal.entry(extent.first - 1).is_none());
     assert_eq!(journal.entry(999).map(|(entry, _)| entry.now_ms), Some(999));
@@ -220,10 +224,11 @@ fn bindings_beyond_their_bound_take_their_entries_along() {
     let mut journal = Journal::new(1 << 20);
     let revision =
         |n: u32| Revision { name: format!("a/{n}"), version: "1.0.0".into(), digest: [n as u8; 32] };
+    let (settings, host) = (Settings::new(), Lowered::default());
     for n in 0..200 {
-        journal.start(n.into(), Some((&revision(n), &Settings::new())), With::Nothing, None, &[]);
+        journal.start(n.into(), Some((&revision(n), &settings, &host)), With::Nothing, None, &[]);
         // The same again is the same binding.
-        journal.start(n.into(), Some((&revision(n), &Settings::new())), With::Unknown, None, &[]);
+        journal.start(n.into(), Some((&revision(n), &settings, &host)), With::Unknown, None, &[]);
     }
 
     let page = journal.page(0, usize::MAX);

@@ -28,7 +28,7 @@ impl PolicySet {
     /// # Errors
     /// When there is no plugin, a limit is above the host's own, or the plugin has more memory already.
     pub fn set_terms(&mut self, slot: PolicySlot, now_ms: u64, terms: Terms) -> Result<(), OperateError> {
-        with!(self, slot, |slot, _context| slot.set_terms(now_ms, terms))
+        with!(self, slot, |slot, context| slot.set_terms(now_ms, terms, context))
     }
 
     /// Leaves a slot whose plugin cannot be started to whom its operator wants.

@@ -97,7 +97,10 @@ impl<G: Guest> Slot<G> {
             With::State | With::Anchor => bound.and_then(|bound| bound.checkpoint.as_ref()),
             With::Nothing | With::Unknown => None,
         };
-        let told = bound.map(|bound| (bound.revision(), &bound.origin.settings));
+        let told = bound.map(|bound| {
+            let origin = &bound.origin;
+            (bound.revision(), &origin.settings, &origin.terms.lowered)
+        });
         let state = state.map(|checkpoint| &checkpoint.state);
         let room = notes.journal.room_beside(state.map_or(0, |state| state.bytes.len()));
         let beside = bound.map(|bound| G::beside_state(&bound.origin.identity, most.min(room)));

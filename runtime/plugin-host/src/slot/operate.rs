@@ -70,7 +70,12 @@ impl<G: Guest> Slot<G> {
     }
 
     /// Changes how the active revision is run, at once and without a switch.
-    pub(crate) fn set_terms(&mut self, now_ms: u64, terms: Terms) -> Result<(), OperateError> {
+    pub(crate) fn set_terms(
+        &mut self,
+        now_ms: u64,
+        terms: Terms,
+        context: &G::Context,
+    ) -> Result<(), OperateError> {
         terms.lowered.check(G::KIND)?;
         let Some(bound) = &mut self.active else { return Err(OperateError::NoPlugin) };
         if let Some(instance) = &mut bound.instance {
@@ -80,6 +85,8 @@ impl<G: Guest> Slot<G> {
         bound.origin.terms = terms;
         let text = format!("{} is run on other terms: {}", bound.revision(), in_words(terms));
         self.log.tell(now_ms, LogLevel::Info, text);
+        // What is decided from here on is decided within other limits, in a replay too.
+        self.anchor(now_ms, context);
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Refused, SettingError};
 use crate::fault::Fault;
+use crate::journal::Extent;
 use crate::load::{Kind, Revision};
 use crate::post_mortem::PostMortem;
 use crate::settings::{Refusal, Settings};
@@ -195,6 +196,8 @@ pub struct SlotStatus {
     pub since_ms: u64,
     /// Events that nobody fetched in time.
     pub lost_events: u64,
+    /// How full the decision journal is; `None` without one.
+    pub journal: Option<Extent>,
 }
 
 /// Why a plugin cannot be prepared for a slot.

@@ -139,6 +139,7 @@ impl Stats {
             times: self.times(),
             since_ms: 0,
             lost_events: 0,
+            journal: None,
         }
     }
 }

@@ -1,19 +1,21 @@
 //! The decision journal: what was decided can be made again, to the bit. Features part 4, number 3; W19.
 
+use std::time::Duration;
+
 use mesh_plugin_host::journal::replay::{Against, Replay, ReplayError, replay};
 use mesh_plugin_host::journal::{
     Binding, By, Classified, Entry, Event, Page, Routed, Seen, Shown, Start, Told, With,
 };
 use mesh_plugin_host::limits::JOURNAL_BYTES;
 use mesh_plugin_host::{
-    Grants, Loaded, OnFailure, PolicySet, PolicySlot, StartWith, builtin, load, prepare_qos, prepare_routing,
-    prepare_topology,
+    Grants, Loaded, Lowered, OnFailure, PolicySet, PolicySlot, StartWith, Terms, Value, builtin, load,
+    prepare_qos, prepare_routing, prepare_topology,
 };
 use mesh_proto::policy::{
     Asker, Candidates, Clamp, Class, LOCAL, Load, Overrule, Policies, QosBatch, RouteBatch, View,
 };
 
-use crate::guests::{engine, hostile_routing, prepared, settings};
+use crate::guests::{engine, hostile_routing, prepared, settings, text};
 
 fn loaded(bytes: &[u8]) -> Loaded {
     load(&engine(), bytes, Grants::NONE).unwrap()
@@ -248,6 +250,35 @@ fn a_fault_is_recorded_with_its_input_and_comes_again() {
     let healthy =
         again(&set, PolicySlot::Route, Against::Candidate(&loaded(builtin::LATENCY), &settings([])));
     assert_eq!(healthy.faults, 0);
+}
+
+/// W01, with the operator's limit in the place of the host's.
+#[test]
+fn limits_that_were_lowered_are_recorded_and_hold_in_a_replay() {
+    let mut set = journalled(JOURNAL_BYTES);
+    set.swap(prepare_routing(&loaded(builtin::LATENCY), &settings([])).unwrap(), 0, StartWith::Reset)
+        .unwrap();
+    traffic(&mut set, 0..20);
+    let lowered =
+        Lowered { deadline: Some(Duration::from_millis(2)), memory: Some(8 << 20), log_lines: Some(1) };
+    set.set_terms(PolicySlot::Route, 2_000, Terms { lowered, ..Terms::default() }).unwrap();
+    traffic(&mut set, 20..40);
+
+    let Page { entries, bindings, .. } = page(&set, PolicySlot::Route);
+    let limits: Vec<_> = bindings.iter().map(|b| (b.deadline_ms, b.memory_bytes)).collect();
+    assert_eq!(limits, [(None, None), (None, None), (Some(2), Some(8 << 20))]);
+    let same = again(&set, PolicySlot::Route, Against::Recorded(&known));
+    assert!(same.is_equal(), "{same:?}");
+    assert_eq!((same.calls, same.skipped), (40, 0));
+    for (calls, limit) in [(5, "5ms"), (25, "2ms")] {
+        let settings = settings([("mode", text("loop-decide")), ("after", Value::Integer(calls))]);
+        let candidate = Against::Candidate(hostile_routing(), &settings);
+
+        let replayed = replay(PolicySlot::Route, &bindings, &entries, candidate).unwrap();
+
+        let fault = replayed.first_fault.unwrap();
+        assert!(fault.contains(limit), "{fault} after {calls} calls");
+    }
 }
 
 #[test]

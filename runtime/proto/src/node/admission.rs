@@ -4,9 +4,9 @@
 //! far end says something new of itself. Nodes that the operator gave the address of are not asked about. The
 //! hierarchy makes no exception: whoever says that this node is its parent says so of itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Disconnect, Node, Output};
+use super::{Disconnect, Input, MAX_LINKS, Node, Output};
 use crate::id::{NodeId, Peer};
 use crate::policy::{Approach, MAX_VISITORS, Place, Policies, Visitor};
 use crate::time::Now;
@@ -21,6 +21,8 @@ pub(super) struct Door {
     is_guarded: bool,
     /// Neighbours to be asked about, and whether they have just said hello.
     knocking: BTreeMap<Peer, bool>,
+    /// Links that others have made by leave, and whose hello has not come yet.
+    let_in: BTreeSet<Peer>,
 }
 
 impl Node {
@@ -29,9 +31,39 @@ impl Node {
         self.door.is_guarded = policies.guards();
     }
 
+    /// Asks about a node that has just made a link, and says whether the input is to be taken in. Before a word is said
+    /// to it: who is greeted takes the link for one that stands, and tells its own about it.
+    pub(super) fn may_enter(&mut self, now: Now, input: &Input, policies: &mut dyn Policies) -> bool {
+        let Input::LinkUp { peer, node, dialed: None } = input else { return true };
+        // Links to oneself, a second one to a neighbour and too many of them end by other rules.
+        let is_asked = self.door.is_guarded
+            && *node != self.id
+            && !self.by_node.contains_key(node)
+            && self.neighbours.len() < MAX_LINKS
+            && !self.directory.is_seed(node);
+        if !is_asked {
+            return true;
+        }
+        let visitors = vec![self.visitor(*node, Approach::Inbound)];
+        let may = self.ask_each(now, policies, visitors, 0).contains(&true);
+        if may {
+            self.door.let_in.insert(*peer);
+        } else {
+            self.counters.not_admitted += 1;
+            self.outputs.push_back(Output::Disconnect { peer: *peer, reason: Disconnect::NotAdmitted });
+            self.directory.on_denied(now.instant, node);
+        }
+        may
+    }
+
+    /// A link is gone, whether its hello has come or not.
+    pub(super) fn forget_leave(&mut self, peer: Peer) {
+        self.door.let_in.remove(&peer);
+    }
+
     /// A neighbour has said hello: it may push nobody out before it has leave to be here.
     pub(super) fn knock_first(&mut self, now: Now, peer: Peer) {
-        if self.door.is_guarded {
+        if self.door.is_guarded && !self.door.let_in.remove(&peer) {
             self.door.knocking.insert(peer, true);
         } else {
             self.relieve(now, peer);
@@ -42,6 +74,8 @@ impl Node {
     pub(super) fn knock_again(&mut self, node: &NodeId) {
         if let (true, Some(peer)) = (self.door.is_guarded, self.by_node.get(node)) {
             self.door.knocking.entry(*peer).or_default();
+            // One that has not said hello is asked about when it does.
+            self.door.let_in.remove(peer);
         }
     }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::decide::{CALL_ROWS, age_ms};
-use super::decided::{Fate, Judged};
+use super::decided::{Carried, Fate, Judged};
 use super::shelf::Waiting;
 use super::{Node, Pending};
 use crate::id::NodeId;
@@ -44,10 +44,12 @@ impl Node {
         while !stranded.is_empty() {
             let rest = stranded.split_off(stranded.len().min(CALL_ROWS));
             self.ask_worths(now, &stranded, policies);
+            let noted = policies.noted_carry();
             for (row, stranded) in stranded.into_iter().enumerate() {
+                let carried = Carried { noted, row: row as u32, worth: self.carrying.worths[row] };
                 match self.clamp_worth(row, &stranded.pending) {
-                    REFUSE => self.refuse(now, stranded),
-                    worth => self.put_aside(now, worth, stranded),
+                    REFUSE => self.refuse(now, carried, stranded),
+                    worth => self.put_aside(now, worth, carried, stranded),
                 }
             }
             self.tell_clamps(now, policies);
@@ -101,20 +103,20 @@ impl Node {
         }
     }
 
-    fn put_aside(&mut self, now: Now, worth: u8, stranded: Stranded) {
+    fn put_aside(&mut self, now: Now, worth: u8, carried: Carried, stranded: Stranded) {
         let Stranded { node, judged, pending } = stranded;
         self.want_way(now, node);
-        self.note(&pending, judged, Fate::Held, &[]);
+        self.note_carried(&pending, judged, carried, Fate::Held);
         self.settle(pending.owed);
         self.hold(node, worth, Waiting { run: pending.run, hops: pending.hops, key: pending.key });
     }
 
     /// Lets a run go. A way is looked for all the same: what comes next shall find one.
-    fn refuse(&mut self, now: Now, stranded: Stranded) {
+    fn refuse(&mut self, now: Now, carried: Carried, stranded: Stranded) {
         let Stranded { node, judged, pending } = stranded;
         self.want_way(now, node);
         self.counters.not_carried += pending.run.len() as u64;
-        self.note(&pending, judged, Fate::NotCarried, &[]);
+        self.note_carried(&pending, judged, carried, Fate::NotCarried);
         self.drop_pending(pending);
     }
 }

@@ -87,6 +87,7 @@ impl Node {
     pub(super) fn end_link(&mut self, now: Now, peer: Peer, short: u32) {
         let Some(mut neighbour) = self.neighbours.remove(&peer) else { return };
         self.by_node.remove(&neighbour.node);
+        self.forget_leave(peer);
         if !self.directory.keeps(&neighbour.node) {
             self.members.release(&neighbour.node);
         }

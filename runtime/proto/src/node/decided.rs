@@ -20,6 +20,8 @@ pub struct Decided {
     pub asked: Class,
     /// What the policies answered; `None` for a delivery, which they are not asked about.
     pub judged: Option<Judged>,
+    /// What the carry policy answered; `None` when it was not asked, because there was a way.
+    pub carried: Option<Carried>,
     /// The neighbour that the routing policy named.
     pub named: Option<NodeId>,
     /// What was done.
@@ -60,6 +62,17 @@ pub struct Judged {
     pub class: u8,
 }
 
+/// What the carry policy answered to messages without a way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// Where a journal keeps the call, see [`Policies::noted_carry`].
+    pub noted: Option<u64>,
+    /// Their row in it: all of them are one.
+    pub row: u32,
+    /// Its answer, before the host's clamp: [`REFUSE`](crate::policy::REFUSE), or what they are worth.
+    pub worth: u8,
+}
+
 impl Node {
     /// From now on [`Node::take_decided`] has something to tell.
     pub fn keep_decided(&mut self) {
@@ -73,14 +86,27 @@ impl Node {
 
     /// Messages were judged, and go to these neighbours.
     pub(super) fn note(&mut self, pending: &Pending, judged: Judged, fate: Fate, to: &[Peer]) {
+        if let Some(decided) = self.judged(pending, judged, fate, to) {
+            self.keep(decided);
+        }
+    }
+
+    /// Messages without a way were judged, and wait or go.
+    pub(super) fn note_carried(&mut self, pending: &Pending, judged: Judged, carried: Carried, fate: Fate) {
+        if let Some(decided) = self.judged(pending, judged, fate, &[]) {
+            self.keep(Decided { carried: Some(carried), ..decided });
+        }
+    }
+
+    fn judged(&self, pending: &Pending, judged: Judged, fate: Fate, to: &[Peer]) -> Option<Decided> {
         // What nodes say to each other is nobody's message.
         if self.decided.is_none() || pending.run.head().internal {
-            return;
+            return None;
         }
         let named = self.rows.get(judged.verdict as usize).and_then(|peer| self.node_of(*peer));
         let to = to.iter().filter_map(|peer| self.node_of(*peer)).collect();
         let decided = self.noted(&pending.run, pending.from, pending.hops, fate);
-        self.keep(Decided { judged: Some(judged), named, to, ..decided });
+        Some(Decided { judged: Some(judged), named, to, ..decided })
     }
 
     pub(super) fn note_delivery(&mut self, run: &Run, from: Option<Peer>, hops: u8) {
@@ -91,8 +117,8 @@ impl Node {
 
     fn noted(&self, run: &Run, from: Option<Peer>, hops: u8, fate: Fate) -> Decided {
         let (from, asked) = (from.and_then(|peer| self.node_of(peer)), run.head().class);
-        let (judged, named, to) = (None, None, Vec::new());
-        Decided { marks: run.marks(), from, hops, asked, judged, named, fate, to }
+        let (judged, carried, named, to) = (None, None, None, Vec::new());
+        Decided { marks: run.marks(), from, hops, asked, judged, carried, named, fate, to }
     }
 
     fn keep(&mut self, decided: Decided) {

@@ -44,7 +44,7 @@ mod shelf;
 mod tick;
 mod ways;
 
-pub use decided::{Decided, Fate, Judged};
+pub use decided::{Carried, Decided, Fate, Judged};
 pub use io::{Config, Counters, Disconnect, Gauges, Input, NeighbourInfo, Output, Publish, Transmit, Write};
 pub use publish::PublishError;
 pub use question::MAX_QUESTION;
@@ -257,7 +257,9 @@ impl Node {
         self.pardon_after_sleep(now);
         self.guard(policies);
         for input in inputs {
-            self.on_input(now, input);
+            if self.may_enter(now, &input, policies) {
+                self.on_input(now, input);
+            }
         }
         self.on_time(now, policies);
         self.ask_leave(now, policies);

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use ed25519_dalek::SigningKey;
-use mesh_proto::NodeId;
 use mesh_proto::directory::LinkPolicy;
 use mesh_proto::node::{Config, Disconnect, Input, Node, Output};
 use mesh_proto::policy::native::Native;
@@ -12,6 +11,7 @@ use mesh_proto::policy::{Approach, Load, Place, Policies, QosBatch, RouteBatch, 
 use mesh_proto::record::{Facts, Record};
 use mesh_proto::sim::Network;
 use mesh_proto::time::{Instant, Now};
+use mesh_proto::{NodeId, Peer};
 
 use crate::{millis, secs};
 
@@ -195,6 +195,47 @@ fn a_swap_asks_about_all_links_and_lets_in_again_who_was_refused() {
     net.swap_policies(0, Box::new(Native::default()));
     net.run(secs(2));
     assert_eq!(linked(&net, 0).len(), 2);
+}
+
+/// What a node says to who makes a link to it; and what else it does.
+fn knocked(policies: &mut dyn Policies) -> (usize, Vec<Output>) {
+    let (links, tuning) = (LinkPolicy::Adaptive, Default::default());
+    let now = Now { instant: Instant(0), unix_ms: 1 };
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let mut node = Node::new(now, Config { key, name: "ada".into(), epoch: 1, seed: 1, links, tuning });
+    let stranger = NodeId(SigningKey::from_bytes(&[8; 32]).verifying_key().to_bytes());
+    let peer = Peer(1);
+
+    node.handle(now, [Input::LinkUp { peer, node: stranger, dialed: None }], policies);
+
+    let said = std::iter::from_fn(|| node.poll_transmit(now, peer)).count();
+    (said, std::iter::from_fn(|| node.poll_output()).collect())
+}
+
+#[test]
+fn who_is_not_wanted_is_sent_away_before_a_word_is_said_to_it() {
+    let (said, outputs) = knocked(&mut porter(|_| false));
+    let sent_away = |output: &Output| {
+        matches!(output, Output::Disconnect { peer: Peer(1), reason: Disconnect::NotAdmitted })
+    };
+    assert!(said == 0 && outputs.iter().any(sent_away), "{said} {outputs:?}");
+
+    let (said, outputs) = knocked(&mut porter(|_| true));
+    assert!(said > 0 && !outputs.iter().any(sent_away), "{said} {outputs:?}");
+}
+
+#[test]
+fn who_is_let_in_is_asked_about_once() {
+    let everybody = porter(|_| true);
+    let asked = everybody.asked.clone();
+    let mut net = Network::seeded(1);
+    net.add_with(LinkPolicy::Explicit, Box::new(everybody));
+    net.add();
+    net.join(1, 0);
+    net.run(secs(5));
+
+    let inbound = asked.borrow().iter().filter(|visitor| visitor.approach == Approach::Inbound).count();
+    assert_eq!((linked(&net, 0).len(), inbound), (1, 1));
 }
 
 /// A node that knows a hundred others, may have links to nobody, and looks for them all the time.

@@ -1,6 +1,7 @@
 //! Whoever answers in a replay: an instance of a component, or the native built-in.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use mesh_proto::policy::native::{self, AsAsked, Fastest};
 use mesh_proto::policy::{Shares, View};
@@ -9,17 +10,20 @@ use crate::compare::Answers;
 use crate::fault::Fault;
 use crate::handler::{self, Handler, Identity, prepare_handler};
 use crate::journal::{Came, Event, Payload};
-use crate::limits::{BATCH_ROWS, HANDLER_CALL, SETUP, VIEW_ROWS};
-use crate::load::Loaded;
-use crate::policy::{Admission, Carry, HOT, Qos, Routing, Topology};
+use crate::limits::{BATCH_ROWS, SETUP, VIEW_ROWS};
+use crate::load::{Kind, Loaded};
+use crate::policy::{Admission, Carry, Qos, Routing, Topology};
 use crate::set::{PreparedPolicy, prepare};
 use crate::settings::Settings;
 use crate::slot::{Guest, PrepareError, Refused, State};
+use crate::terms::{Lowered, Terms};
 
 /// Answers calls again.
 pub(super) trait Play {
     fn load(&mut self, state: &State) -> Result<(), String>;
     fn save(&mut self) -> Result<Vec<u8>, Fault>;
+    /// From here on it has these limits, as it had then.
+    fn hold_to(&mut self, _lowered: Lowered) {}
     fn observe(&mut self, now_ms: u64, view: &View) -> Result<(), Fault>;
     fn answer(&mut self, now_ms: u64, call: &Event) -> Result<Made, Fault>;
     /// Lets a handler take in an event.
@@ -59,15 +63,29 @@ impl Made {
 pub(super) fn handler(
     loaded: &Loaded,
     settings: &Settings,
+    lowered: Lowered,
     identity: Identity,
 ) -> Result<Box<dyn Play>, PrepareError> {
-    let guest = prepare_handler(loaded, identity.clone(), settings)?.into_instance();
-    Ok(Box::new(Handling { guest, identity }))
+    let ready = prepare_handler(loaded, identity.clone(), settings)?.with_terms(terms(lowered))?;
+    let limit = lowered.bounds(Kind::Handler).deadline;
+    Ok(Box::new(Handling { guest: ready.into_instance(), identity, limit }))
+}
+
+fn terms(lowered: Lowered) -> Terms {
+    Terms { lowered, ..Terms::default() }
+}
+
+/// Holds an instance to its memory, unless it has more already, and returns the time for its calls.
+fn held<G: Guest>(guest: &mut G, lowered: Lowered) -> Duration {
+    let bounds = lowered.bounds(G::KIND);
+    guest.host_mut().limit_memory(bounds.memory);
+    bounds.deadline
 }
 
 struct Handling {
     guest: Handler,
     identity: Identity,
+    limit: Duration,
 }
 
 impl Play for Handling {
@@ -79,6 +97,10 @@ impl Play for Handling {
         self.guest.save(SETUP)
     }
 
+    fn hold_to(&mut self, lowered: Lowered) {
+        self.limit = held(&mut self.guest, lowered);
+    }
+
     fn observe(&mut self, _now_ms: u64, _view: &View) -> Result<(), Fault> {
         Ok(())
     }
@@ -88,7 +110,7 @@ impl Play for Handling {
     }
 
     fn handle(&mut self, now_ms: u64, seed: u64, event: &handler::Event) -> Result<Came, Fault> {
-        let came = self.guest.handle(HANDLER_CALL, now_ms, seed, event, self.identity.kv())?;
+        let came = self.guest.handle(self.limit, now_ms, seed, event, self.identity.kv())?;
         Ok(Came::of(&came, usize::MAX))
     }
 
@@ -109,13 +131,17 @@ fn in_words(refused: Refused) -> String {
 }
 
 /// Makes a policy ready as a node does before it binds it.
-pub(super) fn prepared(loaded: &Loaded, settings: &Settings) -> Result<Box<dyn Play>, PrepareError> {
-    Ok(match prepare(loaded, settings)? {
-        PreparedPolicy::Routing(ready) => Playing::boxed(ready.into_instance()),
-        PreparedPolicy::Qos(ready) => Playing::boxed(ready.into_instance()),
-        PreparedPolicy::Topology(ready) => Playing::boxed(ready.into_instance()),
-        PreparedPolicy::Admission(ready) => Playing::boxed(ready.into_instance()),
-        PreparedPolicy::Carry(ready) => Playing::boxed(ready.into_instance()),
+pub(super) fn prepared(
+    loaded: &Loaded,
+    settings: &Settings,
+    lowered: Lowered,
+) -> Result<Box<dyn Play>, PrepareError> {
+    Ok(match prepare(loaded, settings)?.with_terms(terms(lowered))? {
+        PreparedPolicy::Routing(ready) => Playing::boxed(ready.into_instance(), lowered),
+        PreparedPolicy::Qos(ready) => Playing::boxed(ready.into_instance(), lowered),
+        PreparedPolicy::Topology(ready) => Playing::boxed(ready.into_instance(), lowered),
+        PreparedPolicy::Admission(ready) => Playing::boxed(ready.into_instance(), lowered),
+        PreparedPolicy::Carry(ready) => Playing::boxed(ready.into_instance(), lowered),
     })
 }
 
@@ -128,21 +154,30 @@ struct Playing<G> {
     guest: G,
     /// Neighbours of the last view.
     links: usize,
+    limit: Duration,
 }
 
 impl<G: Ask> Playing<G> {
-    fn boxed(guest: G) -> Box<dyn Play> {
-        Box::new(Playing { guest, links: 0 })
+    fn boxed(guest: G, lowered: Lowered) -> Box<dyn Play> {
+        Box::new(Playing { guest, links: 0, limit: lowered.bounds(G::KIND).deadline })
     }
+}
+
+/// What a call is made with.
+#[derive(Clone, Copy)]
+struct With {
+    limit: Duration,
+    now_ms: u64,
+    links: usize,
 }
 
 /// Asks an instance what its kind is asked.
 trait Ask: Guest {
     /// Shows it the view; most kinds see none.
-    fn show(&mut self, _now_ms: u64, _view: &View) -> Result<(), Fault> {
+    fn show(&mut self, _limit: Duration, _now_ms: u64, _view: &View) -> Result<(), Fault> {
         Ok(())
     }
-    fn ask(&mut self, now_ms: u64, call: &Event, links: usize) -> Result<Made, Fault>;
+    fn ask(&mut self, with: With, call: &Event) -> Result<Made, Fault>;
 }
 
 impl<G: Ask> Play for Playing<G> {
@@ -154,17 +189,22 @@ impl<G: Ask> Play for Playing<G> {
         self.guest.save(SETUP)
     }
 
+    fn hold_to(&mut self, lowered: Lowered) {
+        self.limit = held(&mut self.guest, lowered);
+    }
+
     fn observe(&mut self, now_ms: u64, view: &View) -> Result<(), Fault> {
         if view.links.rtt_us.len().max(view.ways.dest.len()) > VIEW_ROWS {
             // Nor does a node show it to a plugin.
             return Ok(());
         }
         self.links = view.links.rtt_us.len();
-        self.guest.show(now_ms, view)
+        self.guest.show(self.limit, now_ms, view)
     }
 
     fn answer(&mut self, now_ms: u64, call: &Event) -> Result<Made, Fault> {
-        self.guest.ask(now_ms, call, self.links)
+        let with = With { limit: self.limit, now_ms, links: self.links };
+        self.guest.ask(with, call)
     }
 }
 
@@ -180,52 +220,52 @@ fn check(rows: usize) -> Result<(), Fault> {
 }
 
 impl Ask for Routing {
-    fn show(&mut self, now_ms: u64, view: &View) -> Result<(), Fault> {
-        self.resume(HOT, now_ms, view)
+    fn show(&mut self, limit: Duration, now_ms: u64, view: &View) -> Result<(), Fault> {
+        self.resume(limit, now_ms, view)
     }
 
-    fn ask(&mut self, now_ms: u64, call: &Event, links: usize) -> Result<Made, Fault> {
+    fn ask(&mut self, With { limit, now_ms, links }: With, call: &Event) -> Result<Made, Fault> {
         let Event::Route(routed) = call else { return Err(misplaced()) };
         let batch = routed.batch();
         check(batch.len())?;
-        self.decide(HOT, now_ms, &batch, links).map(Made::Routes)
+        self.decide(limit, now_ms, &batch, links).map(Made::Routes)
     }
 }
 
 impl Ask for Qos {
-    fn ask(&mut self, now_ms: u64, call: &Event, _links: usize) -> Result<Made, Fault> {
+    fn ask(&mut self, With { limit, now_ms, .. }: With, call: &Event) -> Result<Made, Fault> {
         match call {
             Event::Classify(classified) => {
                 let batch = classified.batch();
                 check(batch.len())?;
-                self.classify(HOT, now_ms, &batch).map(Made::Classes)
+                self.classify(limit, now_ms, &batch).map(Made::Classes)
             }
-            Event::Divide(divided) => self.divide(HOT, now_ms, &divided.load()).map(Made::Shares),
+            Event::Divide(divided) => self.divide(limit, now_ms, &divided.load()).map(Made::Shares),
             _ => Err(misplaced()),
         }
     }
 }
 
 impl Ask for Topology {
-    fn ask(&mut self, now_ms: u64, call: &Event, _links: usize) -> Result<Made, Fault> {
+    fn ask(&mut self, With { limit, now_ms, .. }: With, call: &Event) -> Result<Made, Fault> {
         let Event::Score(scored) = call else { return Err(misplaced()) };
-        self.score(HOT, now_ms, &scored.asker(), &scored.candidates()).map(Made::Scores)
+        self.score(limit, now_ms, &scored.asker(), &scored.candidates()).map(Made::Scores)
     }
 }
 
 impl Ask for Admission {
-    fn ask(&mut self, now_ms: u64, call: &Event, _links: usize) -> Result<Made, Fault> {
+    fn ask(&mut self, With { limit, now_ms, .. }: With, call: &Event) -> Result<Made, Fault> {
         let Event::Admit(admitted) = call else { return Err(misplaced()) };
-        self.admit(HOT, now_ms, &admitted.place(), &admitted.visitors()).map(Made::Admissions)
+        self.admit(limit, now_ms, &admitted.place(), &admitted.visitors()).map(Made::Admissions)
     }
 }
 
 impl Ask for Carry {
-    fn ask(&mut self, now_ms: u64, call: &Event, _links: usize) -> Result<Made, Fault> {
+    fn ask(&mut self, With { limit, now_ms, .. }: With, call: &Event) -> Result<Made, Fault> {
         let Event::Carry(carried) = call else { return Err(misplaced()) };
         let batch = carried.batch();
         check(batch.len())?;
-        self.worth(HOT, now_ms, &carried.room(), &batch).map(Made::Worths)
+        self.worth(limit, now_ms, &carried.room(), &batch).map(Made::Worths)
     }
 }
 

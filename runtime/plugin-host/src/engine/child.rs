@@ -1,7 +1,7 @@
 //! Compiling what strangers wrote in a process of its own, which may use so much time and memory and no more.
 //!
 //! The child gets the component on stdin and answers with compiled code on stdout; it knows no secret, opens no
-//! file and has no environment. Its parent puts the code under the cache's MAC as if it were its own.
+//! file and is told nothing by its environment. Its parent puts the code under the cache's MAC as if it were its own.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -20,6 +20,11 @@ use crate::settings::clip;
 /// The first byte of the child's answer.
 const CODE: u8 = 0;
 const REFUSED: u8 = 1;
+
+/// mimalloc, which the program may have for its allocator, reserves a gigabyte of addresses at its start. The limit on
+/// memory is one on addresses: with little in reserve there is room left for what the compiler maps itself, and no more
+/// memory than the limit allows.
+const RESERVE: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "64MiB");
 
 /// Seconds that a compilation may take for each second of its CPU: a busy machine gives it a small part of a core.
 const PATIENCE: u64 = 30;
@@ -64,6 +69,7 @@ impl Compiler {
         let mut child = Command::new(&self.program)
             .args(&self.args)
             .env_clear()
+            .env(RESERVE.0, RESERVE.1)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

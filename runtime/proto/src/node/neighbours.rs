@@ -1,7 +1,7 @@
 //! The neighbours of a node by link, in the order of the links, and which of them were handed out to be changed:
 //! after a turn only those can have something to say. Decides nothing.
 
-use std::ops::Index;
+use std::ops::{Deref, Index};
 
 use super::MAX_LINKS;
 use super::link::Neighbour;
@@ -16,12 +16,46 @@ const _: () = assert!(MAX_LINKS <= Rows::BITS as usize);
 /// All neighbours. Few and often looked through, so that they stand in a row instead of in a tree.
 #[derive(Debug, Default)]
 pub(super) struct Neighbours {
-    peers: Vec<Peer>,
+    peers: Handles,
     rows: Vec<Neighbour>,
     /// Those that may have become sendable since they were last asked.
     stirred: Rows,
     /// Those that may owe an acknowledgement.
     owing: Rows,
+}
+
+/// The handles of the neighbours, within the node: whatever happens on a link begins by looking for its handle.
+#[derive(Debug)]
+struct Handles {
+    len: usize,
+    all: [Peer; MAX_LINKS],
+}
+
+impl Default for Handles {
+    fn default() -> Self {
+        Handles { len: 0, all: [Peer(0); MAX_LINKS] }
+    }
+}
+
+impl Deref for Handles {
+    type Target = [Peer];
+
+    fn deref(&self) -> &[Peer] {
+        &self.all[..self.len]
+    }
+}
+
+impl Handles {
+    fn insert(&mut self, row: usize, peer: Peer) {
+        self.all.copy_within(row..self.len, row + 1);
+        self.all[row] = peer;
+        self.len += 1;
+    }
+
+    fn remove(&mut self, row: usize) {
+        self.all.copy_within(row + 1..self.len, row);
+        self.len -= 1;
+    }
 }
 
 impl Neighbours {

@@ -174,13 +174,34 @@ fn traps_logs_and_figures_tell_what_happened() {
     assert_eq!(place.run(&["-N", "alice", "plugin", "logs", "route", "--since", "0ms"]).stdout, "");
 
     let stats = place.json(&["-N", "alice", "plugin", "stats", "route"]);
-    let stats = &stats[0];
-    assert_eq!((&stats["traps"], &stats["quarantines"]), (&3.into(), &1.into()));
-    let counted: u64 =
-        stats["histogram"].as_array().unwrap().iter().map(|class| class["count"].as_u64().unwrap()).sum();
-    assert_eq!(Some(counted), stats["timed_calls"].as_u64());
-    assert!(stats["memory_most_bytes"].as_u64().unwrap() >= 64 << 10, "{stats}");
-    assert_eq!(place.json(&["-N", "alice", "plugin", "stats"]).as_array().unwrap().len(), Kind::ALL.len());
+    let of = |rows: &Value, state: &str| {
+        rows.as_array()
+            .unwrap()
+            .iter()
+            .find(|row| row["slot"] == "route" && row["state"] == state)
+            .unwrap()
+            .clone()
+    };
+    let (good, bad) = (of(&stats, "active"), of(&stats, "quarantined"));
+    assert_eq!((&good["plugin"], &good["traps"]), (&"built-in/latency".into(), &0.into()));
+    assert_eq!((&bad["plugin"], &bad["traps"]), (&"built-in/faulty".into(), &3.into()));
+    assert_eq!((&good["fallbacks"], &bad["quarantines"]), (&0.into(), &1.into()));
+    assert!(bad["fallbacks"].as_u64() >= Some(3), "{bad}");
+    for row in [&good, &bad] {
+        let classes = row["histogram"].as_array().unwrap().iter();
+        let counted: u64 = classes.map(|class| class["count"].as_u64().unwrap()).sum();
+        assert_eq!(Some(counted), row["timed_calls"].as_u64());
+        assert!(row["p99_s"].as_f64() <= row["max_s"].as_f64(), "{row}");
+    }
+    assert!(bad["memory_most_bytes"].as_u64().unwrap() >= 64 << 10, "{stats}");
+    let list = place.json(&["-N", "alice", "plugin", "list"]);
+    assert_eq!((&of(&list, "active")["traps"], &of(&list, "quarantined")["traps"]), (&0.into(), &3.into()));
+    let shown = place.json(&["-N", "alice", "plugin", "show", "built-in/faulty"]);
+    assert_eq!((&shown["row"]["traps"], shown["traps"].as_array().unwrap().len()), (&3.into(), 3));
+    let shown = place.json(&["-N", "alice", "plugin", "show", "built-in/latency@0.1.0"]);
+    assert_eq!((&shown["row"]["traps"], shown["traps"].as_array().unwrap().len()), (&0.into(), 0));
+    let all = place.json(&["-N", "alice", "plugin", "stats"]);
+    assert_eq!(all.as_array().unwrap().len(), Kind::ALL.len() + 1, "{all}");
     assert_eq!(refusal(&place, &["-N", "alice", "plugin", "traps", "nowhere"]), refused("MESH-P101", 3));
 }
 

@@ -100,6 +100,9 @@ pub const QUARANTINE_FORGOTTEN_MS: u64 = 1_800_000;
 pub const EVENTS: usize = 256;
 /// Faults that a slot remembers for its operator.
 pub const FAULTS: usize = 16;
+/// Revisions of a slot that are counted apart, the native built-in among them: the active one, the one that stands by, the
+/// one in quarantine, and a few before, at 2 KiB each.
+pub const COUNTED_REVISIONS: usize = 8;
 /// Milliseconds between two checkpoints of a running plugin's state, which a fresh instance gets after a
 /// trap.
 pub const CHECKPOINT_MS: u64 = 1_000;

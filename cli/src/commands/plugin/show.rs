@@ -101,7 +101,11 @@ impl Show for PluginDetail {
                 human::or_dash(Some(row.grants.join(", ")).filter(|text| !text.is_empty())),
             ),
             Pair::new("on_failure", "on failure", human::or_dash(row.on_failure.map(mode))),
-            Pair::new("traps", "traps", format!("{}, {} answers by the built-in", row.traps, row.fallbacks)),
+            Pair::new(
+                "traps",
+                "traps",
+                format!("{} of its own, {} answers in its place", row.traps, row.fallbacks),
+            ),
         ];
         if self.size_bytes > 0 && self.origin != "built in" {
             head.extend(signers(&self.signers));

@@ -124,11 +124,11 @@ pub struct PluginRow {
     pub retry_s: Option<f64>,
     /// Calls a second, over the last seconds; only while active.
     pub calls_per_s: Option<f64>,
-    /// The time under which 99 of 100 calls stay; only while active.
+    /// The time under which 99 of 100 of its calls stay.
     pub p99_s: Option<f64>,
-    /// Calls that the host answered in its place.
+    /// Messages that somebody else decided on in its place.
     pub fallbacks: u64,
-    /// Traps, timeouts and invalid answers so far.
+    /// Its traps, timeouts and invalid answers, also while it was in the slot before.
     pub traps: u64,
     /// Seconds in this state.
     pub since_s: f64,

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use mesh_plugin_host::{PolicySlot, SlotStatus};
+use mesh_plugin_host::{Counted, FaultRecord, PolicySlot, Revision, SlotStatus};
 
 use super::Driver;
 use super::answers::age_s;
 use super::clock::unix_ms;
-use super::operate::{retry_s, state_of, vacancy};
+use super::operate::{beside, retry_s, state_of, vacancy};
 use super::slots::{policy_slot, slot_named};
 use crate::api::{
     ApiError, PluginDetail, PluginRow, PluginState, PolicyState, Reply, RevisionRow, Time, code,
@@ -48,6 +48,7 @@ impl Driver {
     fn active_row(&self, status: &SlotStatus) -> PluginRow {
         let plugin = plugin_ref(status.slot, status.active.as_ref());
         let grants = status.active.as_ref().map(|active| self.parts.plugins.grants(&active.digest));
+        let counted = counted_of([status], status.active.as_ref());
         PluginRow {
             slot: Some(status.slot.to_owned()),
             plugin: plugin.plugin,
@@ -57,9 +58,9 @@ impl Driver {
             on_failure: status.active.as_ref().map(|_| status.on_failure.into()),
             retry_s: None,
             calls_per_s: self.rates.per_s.get(status.slot).copied(),
-            p99_s: (status.p99_ns > 0).then(|| status.p99_ns as f64 / 1e9),
-            fallbacks: status.fallbacks,
-            traps: status.faults,
+            p99_s: p99_s(&counted),
+            fallbacks: counted.fallbacks,
+            traps: counted.faults,
             // What was never switched has been there since the node began.
             since_s: age_s(status.since_ms).min(self.parts.began.elapsed().as_secs_f64()),
             revision: plugin.revision,
@@ -78,18 +79,15 @@ impl Driver {
         for status in &statuses {
             rows.push(self.active_row(status));
             shown.extend(status.active.as_ref().map(|revision| revision.digest));
-            let beside =
-                [(&status.quarantined, PluginState::Quarantined), (&status.previous, PluginState::Standby)];
-            for (revision, state) in beside {
-                if let Some(revision) = revision.as_ref().filter(|revision| !shown.contains(&revision.digest))
-                {
+            for (revision, state) in beside(status) {
+                if !shown.contains(&revision.digest) {
                     shown.push(revision.digest);
                     let fault =
                         status.last_faults.iter().find(|fault| fault.revision.digest == revision.digest);
                     rows.push(PluginRow {
                         note: fault.map(|fault| fault.fault.to_string()),
                         retry_s: retry_s(status).filter(|_| state == PluginState::Quarantined),
-                        ..self.idle_row(Some(status.slot), revision, state, status.since_ms)
+                        ..self.idle_row(Some(status.slot), revision, state, status.since_ms, &statuses)
                     });
                 }
             }
@@ -99,7 +97,13 @@ impl Driver {
             let revoked = self.parts.plugins.trust.list.check_revoked(&installed.signatures).err();
             rows.push(PluginRow {
                 note: revoked.map(|revoked| format!("{}: {revoked}", revoked.code())),
-                ..self.idle_row(None, &installed.revision, PluginState::Installed, installed.since_ms)
+                ..self.idle_row(
+                    None,
+                    &installed.revision,
+                    PluginState::Installed,
+                    installed.since_ms,
+                    &statuses,
+                )
             });
         }
         rows
@@ -108,10 +112,12 @@ impl Driver {
     fn idle_row(
         &self,
         slot: Option<&str>,
-        revision: &mesh_plugin_host::Revision,
+        revision: &Revision,
         state: PluginState,
         since_ms: u64,
+        statuses: &[&SlotStatus],
     ) -> PluginRow {
+        let counted = counted_of(statuses.iter().copied(), Some(revision));
         PluginRow {
             slot: slot.map(str::to_owned),
             plugin: revision.name.clone(),
@@ -121,9 +127,9 @@ impl Driver {
             on_failure: None,
             retry_s: None,
             calls_per_s: None,
-            p99_s: None,
-            fallbacks: 0,
-            traps: 0,
+            p99_s: p99_s(&counted),
+            fallbacks: counted.fallbacks,
+            traps: counted.faults,
             since_s: age_s(since_ms),
             revision: revision.digest_text(),
             note: None,
@@ -164,11 +170,15 @@ impl Driver {
                 let trust = &self.parts.plugins.trust;
                 trust.signers(&i.signatures, &i.revision.name, i.kind, unix_ms())
             }),
-            traps: own.map_or_else(Vec::new, |status| {
-                let line = |fault: &mesh_plugin_host::FaultRecord| {
+            traps: status.as_ref().map_or_else(Vec::new, |status| {
+                let line = |fault: &FaultRecord| {
                     format!("{} {}: {}", Time(fault.at_ms), fault.revision, fault.fault)
                 };
-                status.last_faults.iter().map(line).collect()
+                // A slot shows all of its own, each with its plugin; a plugin those that are its.
+                let is_shown = |fault: &&FaultRecord| {
+                    text == status.slot || fault.revision.digest_text() == row.revision
+                };
+                status.last_faults.iter().filter(is_shown).map(line).collect()
             }),
             history: own
                 .and_then(|status| status.previous.as_ref().map(|previous| (status, previous)))
@@ -203,4 +213,16 @@ impl Driver {
             state_messages: status.state_messages,
         }))
     }
+}
+
+/// Returns what was counted of a revision in whichever slot it was; of the native built-in in the one slot that is meant.
+pub(super) fn counted_of<'a>(
+    statuses: impl IntoIterator<Item = &'a SlotStatus>,
+    revision: Option<&Revision>,
+) -> Counted {
+    statuses.into_iter().find_map(|status| status.counted_of(revision)).cloned().unwrap_or_default()
+}
+
+fn p99_s(counted: &Counted) -> Option<f64> {
+    (counted.p99_ns > 0).then(|| counted.p99_ns as f64 / 1e9)
 }

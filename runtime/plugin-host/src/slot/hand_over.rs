@@ -189,6 +189,7 @@ impl<G: Guest> Slot<G> {
         let was_quarantined = self.quarantine.take_if(|bad| is_withdrawn(bad.revision())).is_some();
         if was_quarantined && self.active.is_none() && !G::KIND.is_guard() {
             self.vacant = OnFailure::Fallback;
+            self.count_anew();
         }
         if self.previous.as_ref().and_then(Option::as_ref).is_some_and(goes) {
             let gone = self.previous.take();
@@ -219,6 +220,7 @@ impl<G: Guest> Slot<G> {
         self.paused = false;
         self.vacant = OnFailure::Fallback;
         self.since_ms = now_ms;
+        self.count_anew();
         self.configured =
             Some(self.active.as_ref().map(|bound| bound.configured.clone()).unwrap_or_default());
     }

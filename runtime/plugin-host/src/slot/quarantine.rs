@@ -59,6 +59,7 @@ impl<G: Guest> Slot<G> {
         let round = self.probation.take().filter(|p| p.digest == revision.digest).map_or(0, |p| p.round) + 1;
         let retry_at_ms = wait_ms(round).map(|wait| now_ms.saturating_add(wait));
         self.quarantine = Some(Quarantine { bound: bad, round, retry_at_ms });
+        self.count_anew();
         let successor = self.revision().cloned();
         let next = successor.as_ref().map_or_else(|| in_words(mode).to_owned(), Revision::to_string);
         tracing::error!(slot = G::KIND.slot(), plugin = %revision, successor = next, "plugin quarantined");

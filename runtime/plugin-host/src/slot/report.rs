@@ -148,12 +148,6 @@ pub struct SlotStatus {
     pub on_failure: OnFailure,
     /// The active revision's limits, as far as they are below the host's.
     pub lowered: Lowered,
-    /// Bytes of linear memory of the running instance.
-    pub memory_bytes: usize,
-    /// The most that any instance in this slot had.
-    pub memory_most_bytes: usize,
-    /// Log lines that were too many.
-    pub log_dropped: u64,
     /// Calls so far, whoever answered.
     pub calls: u64,
     /// Messages decided on so far, whoever answered.
@@ -175,6 +169,34 @@ pub struct SlotStatus {
     /// Messages that the state of the active revision knows of: decided by it or by those whose state it
     /// took over, and not forgotten with a failed instance. A counter in the state must show this number.
     pub state_messages: u64,
+    /// What was counted of each revision, at most [`COUNTED_REVISIONS`](crate::limits::COUNTED_REVISIONS): the one that
+    /// the calls of now are counted for first, which is never missing, then the later ones.
+    pub counted: Vec<Counted>,
+    /// When what decides now began to, by the caller's clock.
+    pub since_ms: u64,
+    /// Events that nobody fetched in time.
+    pub lost_events: u64,
+}
+
+/// What was counted of one revision while it was in the slot: also of one that is away and has not given the slot up.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counted {
+    /// Which; `None` for the native built-in.
+    pub revision: Option<Revision>,
+    /// Calls, whoever answered.
+    pub calls: u64,
+    /// Messages decided on, whoever answered.
+    pub messages: u64,
+    /// Messages that somebody else decided on in its place.
+    pub fallbacks: u64,
+    /// Faults.
+    pub faults: u64,
+    /// Log lines that were too many.
+    pub log_dropped: u64,
+    /// Bytes of linear memory of the running instance.
+    pub memory_bytes: usize,
+    /// The most that any instance of it had.
+    pub memory_most_bytes: usize,
     /// Plugin calls that were timed: all large batches and one in eight of the small ones.
     pub timed_calls: u64,
     /// Nanoseconds in them.
@@ -191,10 +213,6 @@ pub struct SlotStatus {
     pub max_ns: u64,
     /// The spread of the timed calls: nanoseconds up to which, and how many; empty classes left out.
     pub times: Vec<(u64, u64)>,
-    /// When what decides now began to, by the caller's clock.
-    pub since_ms: u64,
-    /// Events that nobody fetched in time.
-    pub lost_events: u64,
 }
 
 /// Why a plugin cannot be prepared for a slot.
@@ -220,6 +238,14 @@ pub enum PrepareError {
     /// It does not take the state that it has just saved.
     #[error("it does not take its own state: {0}")]
     RefusesItsOwn(Refusal),
+}
+
+impl SlotStatus {
+    /// Returns what was counted of a revision; `None` when it was never in the slot, or too long ago.
+    pub fn counted_of(&self, revision: Option<&Revision>) -> Option<&Counted> {
+        let digest = |of: &Revision| of.digest;
+        self.counted.iter().find(|own| own.revision.as_ref().map(digest) == revision.map(digest))
+    }
 }
 
 impl PrepareError {

@@ -204,6 +204,36 @@ fn an_operator_ends_a_quarantine_and_a_rollback_brings_the_other_one_back() {
     assert_eq!(ask(&mut set, now_ms + 3, 1), 0);
 }
 
+/// What one has failed in is not put down to the other, nor to the native built-in.
+#[test]
+fn each_revision_has_counters_and_call_times_of_its_own() {
+    let mut set = set_with(good());
+    for now_ms in 0..64 {
+        ask(&mut set, now_ms, 40);
+    }
+    set.swap(faulty(20), 64, StartWith::Reset).unwrap();
+    let end = wear_out(&mut set, 64);
+    for now_ms in end..end + 8 {
+        ask(&mut set, now_ms, 40);
+    }
+
+    let status = set.status(ROUTE);
+
+    let of = |revision| status.counted_of(revision).unwrap();
+    let (good, bad) = (of(status.active.as_ref()), of(status.quarantined.as_ref()));
+    assert_eq!((good.faults, good.fallbacks, bad.faults, bad.fallbacks), (0, 0, 3, 3));
+    assert_eq!((good.calls, bad.calls), (64 + 8, status.calls - 64 - 8));
+    assert_eq!(good.messages, (64 + 8) * 40);
+    assert_eq!(good.timed_calls, 64 + 8, "large batches are always timed");
+    assert_eq!(good.times.iter().map(|(_, count)| count).sum::<u64>(), good.timed_calls);
+    assert_eq!((of(None).calls, of(None).faults), (0, 0));
+    set.resume(ROUTE, end + 9).unwrap();
+    let status = set.status(ROUTE);
+    assert_eq!((status.counted[0].revision.as_ref(), status.counted[0].faults), (status.active.as_ref(), 3));
+    let standby = status.counted_of(status.previous.as_ref()).unwrap();
+    assert_eq!((standby.calls, standby.memory_bytes > 0), (64 + 8, true));
+}
+
 /// W20: each failure mode in each slot, in the failing call and while nobody is there.
 #[test]
 fn a_failure_is_answered_as_the_operator_wants() {
@@ -363,7 +393,8 @@ fn a_lowered_memory_limit_holds_for_every_instance() {
 
     let status = set.status(ROUTE);
     assert_eq!(status.faults, 3);
-    assert!(status.memory_most_bytes > 1 << 20 && status.memory_most_bytes <= most, "{status:?}");
+    let hungry = status.counted_of(status.quarantined.as_ref()).unwrap();
+    assert!(hungry.memory_most_bytes > 1 << 20 && hungry.memory_most_bytes <= most, "{status:?}");
 }
 
 /// faults.md section 3: lines of a handler are kept, and bounded by the second.
@@ -387,5 +418,5 @@ fn what_a_handler_says_is_kept_up_to_a_rate() {
         lines.iter().filter(|l| l.plugin.is_some() && (from_ms..to_ms).contains(&l.at_ms)).count()
     };
     assert_eq!((said(5_000, 6_000), said(6_000, 7_000)), (3, 3));
-    assert!(slot.status().log_dropped > 0);
+    assert!(slot.status().counted[0].log_dropped > 0);
 }

@@ -310,7 +310,7 @@ fn a_handler_gets_what_it_was_granted_and_nothing_else() {
 
 #[test]
 fn what_nobody_uses_or_pinned_is_collected() {
-    let mut place = Place::new();
+    let mut place = Place::with_cache();
     for version in ["1.0.0", "1.1.0", "1.2.0", "1.3.0"] {
         write(&place, &format!("{version}.wasm"), &component(builtin::LATENCY, "acme/fast", version));
     }
@@ -338,5 +338,9 @@ fn what_nobody_uses_or_pinned_is_collected() {
     let rest = place.json(&["plugin", "gc"]);
     assert_eq!(rest["removed"][0]["version"], "1.3.0", "a pin holds over a restart");
     place.json(&["plugin", "unpin", "acme/fast@1.0.0"]);
-    assert_eq!(place.json(&["plugin", "gc"])["removed"][0]["version"], "1.0.0");
+    let last = place.json(&["plugin", "gc"]);
+    assert_eq!((&last["removed"][0]["version"], &last["cache_entries"]), (&"1.0.0".into(), &1.into()));
+    assert_eq!(place.json(&["plugin", "gc"])["cache_entries"], 0, "what is installed stays compiled");
 }
+    assert_eq!((&rehearsed["cache_entries"], &kept["cache_entries"]), (&2.into(), &1.into()));
+    assert!(kept["cache_bytes"].as_u64() > Some(10_000), "{kept}");

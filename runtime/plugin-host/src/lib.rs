@@ -36,7 +36,7 @@ pub mod trust;
 mod wasi;
 mod wit;
 
-pub use engine::{Cache, CacheError, CacheStats, Compiler, Engine, EngineError, compile_stdin};
+pub use engine::{Cache, CacheError, CacheStats, Cleaned, Compiler, Engine, EngineError, compile_stdin};
 pub use fault::Fault;
 pub use handler::{HandlerSlot, PreparedHandler, prepare_handler};
 pub use inspect::{Inspection, inspect};

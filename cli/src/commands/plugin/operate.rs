@@ -102,7 +102,10 @@ Examples:
     #[command(after_long_help = "\
 Examples:
   meshctl plugin gc --dry-run
-  meshctl plugin gc --keep 2       the two newest of each plugin stay")]
+  meshctl plugin gc --keep 2       the two newest of each plugin stay
+
+The compiled code of what is not installed goes as well. All nodes of a user share one compile cache; another node that
+misses an entry compiles its plugin anew. By itself the cache keeps below 512 MiB.")]
     Gc {
         /// How many unused revisions of each plugin stay, the newest first.
         #[arg(long, value_name = "N", default_value_t = 0)]
@@ -224,6 +227,12 @@ impl Show for CollectReport {
         text.push_str(&format!("{count} {verb}, {freed} freed; {stay}\n"));
         for undo in &self.undo {
             text.push_str(&format!("{}\n", styled(DIM, format!("undo: {}", human::safe(undo)))));
+        }
+        if self.cache_entries > 0 {
+            let (entries, bytes) = (self.cache_entries, human::bytes(self.cache_bytes));
+            text.push_str(&format!(
+                "compile cache: {entries} entries of nothing installed {verb}, {bytes} freed\n"
+            ));
         }
         View::Text(text)
     }

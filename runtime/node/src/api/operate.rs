@@ -253,6 +253,12 @@ pub struct CollectReport {
     pub removed: Vec<PluginRef>,
     /// Their bytes.
     pub freed_bytes: u64,
+    /// Entries of the compile cache that belong to nothing that is installed.
+    #[serde(default)]
+    pub cache_entries: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub cache_bytes: u64,
     /// Revisions that stay because they are pinned.
     pub pinned: u64,
     /// Revisions that stay because a slot uses them or would go back to them.

@@ -91,10 +91,7 @@ impl Driver {
                 return self.with_handler(answer, move |driver, status| driver.limits(&slot, status));
             }
             Request::PluginGrants { plugin } => self.grant_rows(plugin.as_deref()),
-            Request::PluginCollect { keep, dry_run } => {
-                return self
-                    .with_handler(answer, move |driver, status| driver.collect(keep, dry_run, status));
-            }
+            Request::PluginCollect { keep, dry_run } => return self.collect(keep, dry_run, answer),
             Request::PluginFetch { plugin } => self.fetch_plugin(&plugin),
             Request::PluginExport { plugin } => self.export_plugin(&plugin),
             Request::PluginBindings => {

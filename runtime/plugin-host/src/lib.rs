@@ -53,7 +53,7 @@ pub use set::{
 };
 pub use settings::{Refusal, Settings, Value};
 pub use slot::{
-    Counted, FaultRecord, Guest, LogLevel, LogLine, OperateError, PrepareError, Prepared, Refused, SlotEvent,
-    SlotState, SlotStatus, StartWith, State, SwapError, SwapReport, Withdrawn,
+    Change, Counted, FaultRecord, Guest, LogLevel, LogLine, OperateError, PrepareError, Prepared, Refused,
+    Sentence, SlotEvent, SlotState, SlotStatus, StartWith, State, SwapError, SwapReport, Withdrawn,
 };
 pub use terms::{BadLimit, Bounds, Lowered, NoSuchMode, OnFailure, Terms};

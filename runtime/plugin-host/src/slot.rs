@@ -34,10 +34,11 @@ pub use log::{LogLevel, LogLine};
 use notes::Notes;
 pub use operate::OperateError;
 pub use prepared::Prepared;
+pub use quarantine::Sentence;
 use quarantine::{Probation, Quarantine};
 pub use report::{
-    Counted, FaultRecord, PrepareError, SlotEvent, SlotState, SlotStatus, StartWith, SwapError, SwapReport,
-    Withdrawn,
+    Change, Counted, FaultRecord, PrepareError, SlotEvent, SlotState, SlotStatus, StartWith, SwapError,
+    SwapReport, Withdrawn,
 };
 use stats::Stats;
 pub(crate) use times::Times;
@@ -136,7 +137,7 @@ pub(crate) struct Slot<G: Guest> {
     hot: Duration,
     /// `None`: the native built-in decides.
     active: Option<Bound<G>>,
-    /// Warm, for a rollback; `Some(None)` is the native built-in.
+    /// For a rollback, and warm but for what was quarantined; `Some(None)` is the native built-in.
     previous: Option<Option<Bound<G>>>,
     quarantine: Option<Quarantine<G>>,
     /// What came back from a quarantine by itself, until that is forgotten.
@@ -393,6 +394,11 @@ impl<G: Guest> Slot<G> {
         self.stats.count_for(bound);
     }
 
+    /// Says whether somebody stands in for a revision in quarantine; otherwise it leaves its place empty.
+    fn has_stand_in(&self) -> bool {
+        self.quarantine.is_some() && (self.active.is_some() || self.vacant == OnFailure::Fallback)
+    }
+
     /// Says whether the slot belongs to a plugin, also while that is away and somebody answers in its place.
     pub(crate) fn is_bound(&self) -> bool {
         self.active.is_some() || self.quarantine.is_some() || self.vacant != OnFailure::Fallback
@@ -440,15 +446,19 @@ impl<G: Guest> Slot<G> {
             (None, None) => SlotState::Native,
         };
         let previous = self.previous.as_ref().and_then(|back| back.as_ref());
+        let away = self.quarantine.as_ref().map(Quarantine::origin);
         SlotStatus {
             slot: G::KIND.slot(),
             state,
             active: self.revision().cloned(),
             settings: self.active.as_ref().map(|bound| bound.origin.settings.clone()).unwrap_or_default(),
-            can_roll_back: self.previous.is_some(),
+            can_roll_back: self.previous.is_some() || self.has_stand_in(),
             previous: previous.map(Bound::revision).cloned(),
             previous_settings: previous.map(|back| back.origin.settings.clone()).unwrap_or_default(),
             quarantined: self.quarantine.as_ref().map(|bad| bad.revision().clone()),
+            quarantined_settings: away.map(|origin| origin.settings.clone()).unwrap_or_default(),
+            quarantined_terms: away.map(|origin| origin.terms).unwrap_or_default(),
+            quarantine_round: self.quarantine.as_ref().map_or(0, |bad| bad.round),
             retry_at_ms: self.quarantine.as_ref().and_then(|bad| bad.retry_at_ms),
             paused: self.paused,
             on_failure: self.mode(),

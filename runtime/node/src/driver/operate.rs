@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::Driver;
 use super::clock::unix_ms;
-use super::plugin_rows::counted_of;
+use super::plugin_rows::{bound, counted_of};
 use super::slots::{Done, coded, policy_slot, slot_named};
 use crate::api::{
     ApiError, EventKind, LimitReport, LimitRow, LogRow, OnFailure, OperateReport, Operation, PluginState,
@@ -136,7 +136,7 @@ impl Driver {
     /// Keeps how a slot is bound now, and lets the core ask anew.
     pub(super) fn note_binding(&mut self, status: &SlotStatus) {
         let write = self.parts.plugins.bind(status);
-        self.writes.extend(write);
+        self.writes.push(write);
         self.inputs.push(Input::PoliciesChanged);
         if status.slot == PolicySlot::Admission.name() {
             self.inputs.push(Input::AdmissionChanged);
@@ -185,13 +185,14 @@ impl Driver {
 
     /// A row for what is in a slot, and one for each revision that stands by or is in quarantine.
     fn stats_rows(&self, status: &SlotStatus) -> Vec<StatsRow> {
+        let first = bound(status);
         let mut rows = vec![StatsRow {
             calls_per_s: self.calls_per_s(status.slot),
-            ..stats_row(status, status.active.as_ref(), state_of(status))
+            plugin: self.bound_ref(status),
+            ..stats_row(status, first, state_of(status))
         }];
-        let active = status.active.as_ref().map(|active| active.digest);
         for (revision, state) in beside(status) {
-            if Some(revision.digest) != active {
+            if Some(revision.digest) != first.map(|first| first.digest) {
                 rows.push(stats_row(status, Some(revision), state));
             }
         }
@@ -252,9 +253,18 @@ fn stats_row(status: &SlotStatus, revision: Option<&Revision>, state: PluginStat
     }
 }
 
-/// Returns the state of what is in a slot, as lists show it.
+/// Returns the state of what a slot is left to, as lists show it. A slot without a plugin whose operator wants no fallback
+/// is not the native built-in's.
 pub(super) fn state_of(status: &SlotStatus) -> PluginState {
-    if status.paused { PluginState::Paused } else { PluginState::Active }
+    match OnFailure::from(status.on_failure) {
+        _ if status.paused => PluginState::Paused,
+        _ if status.active.is_some() => PluginState::Active,
+        OnFailure::Fallback => PluginState::Active,
+        OnFailure::FailClosed | OnFailure::FailOpen if status.quarantined.is_some() => {
+            PluginState::Quarantined
+        }
+        OnFailure::FailClosed | OnFailure::FailOpen => PluginState::Vacant,
+    }
 }
 
 /// Says who answers in a slot that has no plugin, when it is not the native built-in.

@@ -8,7 +8,7 @@ use crate::load::{Kind, Revision};
 use crate::post_mortem::PostMortem;
 use crate::settings::{Refusal, Settings};
 use crate::slot::State;
-use crate::terms::{Lowered, OnFailure};
+use crate::terms::{Lowered, OnFailure, Terms};
 
 /// What the new revision starts with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,11 +22,27 @@ pub enum StartWith {
     From(State),
 }
 
+/// What a switch changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Change {
+    /// Another revision decides, or the same with other settings or terms. A rollback undoes it.
+    #[default]
+    Switched,
+    /// The same revision decides as before, in another instance. What a rollback brings back is what it was.
+    Restarted,
+    /// What stood in for a revision in quarantine stays, and that is not tried again. A rollback undoes it.
+    Settled,
+    /// Nothing: it was so already.
+    Nothing,
+}
+
 /// What a swap, a rollback or a removal did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SwapReport {
     /// The slot: `route`, `qos` or `beacon`.
     pub slot: &'static str,
+    /// What it changed.
+    pub change: Change,
     /// What decided before; `None` for the native built-in.
     pub old: Option<Revision>,
     /// What decides from now on; `None` for the native built-in.
@@ -132,7 +148,8 @@ pub struct SlotStatus {
     pub active: Option<Revision>,
     /// Its settings.
     pub settings: Settings,
-    /// Whether there is something to roll back to; with no `previous` that is the native built-in.
+    /// Whether there is something to roll back to: what stands in for a revision in quarantine, the revision before, or
+    /// with no `previous` the native built-in.
     pub can_roll_back: bool,
     /// The revision that a rollback brings back.
     pub previous: Option<Revision>,
@@ -140,8 +157,14 @@ pub struct SlotStatus {
     pub previous_settings: Settings,
     /// What has been quarantined since the last swap.
     pub quarantined: Option<Revision>,
+    /// Its settings.
+    pub quarantined_settings: Settings,
+    /// How it is to be run.
+    pub quarantined_terms: Terms,
     /// When that is tried again, by the caller's clock; `None` when only an operator ends it.
     pub retry_at_ms: Option<u64>,
+    /// Quarantines in a row, this one included; 0 without one.
+    pub quarantine_round: u32,
     /// Whether the active revision is not asked, because an operator says so.
     pub paused: bool,
     /// Who answers when the active revision fails, or now when there is none.
@@ -241,6 +264,11 @@ pub enum PrepareError {
 }
 
 impl SlotStatus {
+    /// Says whether somebody stands in for a revision in quarantine; otherwise it leaves its place empty.
+    pub fn has_stand_in(&self) -> bool {
+        self.quarantined.is_some() && (self.active.is_some() || self.on_failure == OnFailure::Fallback)
+    }
+
     /// Returns what was counted of a revision; `None` when it was never in the slot, or too long ago.
     pub fn counted_of(&self, revision: Option<&Revision>) -> Option<&Counted> {
         let digest = |of: &Revision| of.digest;
@@ -278,9 +306,12 @@ pub enum SwapError {
     /// The old one failed while it saved its state.
     #[error("the old plugin failed to save its state: {0}")]
     OldFailed(Fault),
-    /// There is nothing to go back to, or nothing to remove.
-    #[error("there is nothing to roll back to")]
+    /// There is nothing to go back to.
+    #[error("there is nothing to roll back to: nothing was in the slot before, since the node began")]
     NoPrevious,
+    /// There is nothing to remove.
+    #[error("no plugin is in the slot: the native built-in has it already")]
+    NoPlugin,
 }
 
 impl From<Refused> for SwapError {
@@ -299,6 +330,7 @@ impl SwapError {
             SwapError::StateRefused(_) => "MESH-P108",
             SwapError::Failed(_) | SwapError::OldFailed(_) => "MESH-P112",
             SwapError::NoPrevious => "MESH-P109",
+            SwapError::NoPlugin => "MESH-P190",
         }
     }
 }

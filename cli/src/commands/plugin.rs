@@ -132,7 +132,8 @@ Examples:
   meshctl plugin swap route acme/fastest --canary 10% --canary-for 5m --max-p99 2x --no-wait
 
 The successor takes over the predecessor's state, and the switch lies between two batches of messages: none is
-lost, none is decided twice. If anything fails before the switch, the old one goes on.
+lost, none is decided twice. If anything fails before the switch, the old one goes on. A swap to what is active already,
+with the same settings, changes nothing.
 
 In a shadow run the plugin is asked what the active one is asked, and its answers are only compared. As a canary it
 decides for a share of the flows. When the gates hold, it takes over; if not, the old one decides on everything again
@@ -143,7 +144,10 @@ SLOT' ends the trial.")]
     #[command(after_long_help = "\
 Examples:
   meshctl plugin rollback route
-  meshctl plugin rollback route --dry-run")]
+  meshctl plugin rollback route --dry-run
+
+A second rollback undoes the first. While something stands in for a plugin in quarantine, a rollback lets that stay: the
+plugin is not tried again. What a node starts with has nothing before it; 'meshctl plugin disable SLOT' takes it out.")]
     Rollback {
         #[arg(help = SLOT)]
         slot: String,
@@ -338,6 +342,7 @@ pub fn state_word(state: PluginState) -> String {
         PluginState::Standby => styled(DIM, "standby"),
         PluginState::Quarantined => styled(BAD, "quarantined"),
         PluginState::Installed => styled(WARN, "installed"),
+        PluginState::Vacant => styled(BAD, "vacant"),
     }
 }
 

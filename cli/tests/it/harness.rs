@@ -17,6 +17,7 @@ pub struct Place {
     dir: TempDir,
     nodes: Vec<(String, Child)>,
     has_toolchain: bool,
+    has_own_cache: bool,
 }
 
 impl Drop for Place {
@@ -39,13 +40,20 @@ impl Place {
     pub fn new() -> Place {
         // Socket paths are limited to about 100 bytes, so not below the target directory.
         let dir = tempfile::Builder::new().prefix("mesh-it-").tempdir().unwrap();
-        Place { dir, nodes: Vec::new(), has_toolchain: false }
+        Place { dir, nodes: Vec::new(), has_toolchain: false, has_own_cache: false }
     }
 
     /// A place whose programs find this user's Rust and its crates.
     pub fn with_toolchain() -> Place {
         let mut place = Place::new();
         place.has_toolchain = true;
+        place
+    }
+
+    /// A place whose compiled plugins are its own, for who deletes some.
+    pub fn with_cache() -> Place {
+        let mut place = Place::new();
+        place.has_own_cache = true;
         place
     }
 
@@ -72,7 +80,8 @@ impl Place {
             .env("PATH", std::env::var_os("PATH").unwrap());
         command.env("HOME", self.path()).env("XDG_RUNTIME_DIR", run).stdin(Stdio::null());
         // Compiled plugins are the same for all tests, and compiling them is the slowest part of a start.
-        command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
+        let shared = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        command.env("XDG_CACHE_HOME", if self.has_own_cache { self.path() } else { shared });
         if self.has_toolchain {
             command.envs(toolchain());
         }

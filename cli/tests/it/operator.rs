@@ -112,23 +112,115 @@ fn a_fail_closed_slot_holds_messages_until_its_operator_resumes_it() {
     let status = place.until(&["-N", "alice", "status"], |status| status["held"]["messages"] != 0);
     assert!(status["problems"].to_string().contains("MESH-P115"), "{status}");
     let rows = place.json(&["-N", "alice", "plugin", "list"]);
-    let of = |state: &str| {
-        rows.as_array()
-            .unwrap()
-            .iter()
-            .find(|row| row["slot"] == "route" && row["state"] == state)
-            .cloned()
-            .unwrap()
-    };
-    assert!(of("active")["note"].as_str().unwrap().starts_with("fail-closed"), "{rows}");
-    let retry_s = of("quarantined")["retry_s"].as_f64().unwrap();
+    let of_route: Vec<&Value> =
+        rows.as_array().unwrap().iter().filter(|row| row["slot"] == "route").collect();
+    // Nobody stands in for it: the native built-in has no row.
+    assert!(of_route.iter().all(|row| row["state"] != "active" && row["revision"] != "native"), "{rows}");
+    let closed = of_route[0];
+    assert_eq!((&closed["plugin"], &closed["state"]), (&"built-in/faulty".into(), &"quarantined".into()));
+    assert_eq!((&closed["on_failure"], &closed["traps"]), (&"fail-closed".into(), &3.into()), "{closed}");
+    assert!(closed["note"].as_str().unwrap().starts_with("fail-closed: nobody answers"), "{closed}");
+    assert_eq!(row(&place, "alice", "route")["state"], "quarantined");
+    let retry_s = closed["retry_s"].as_f64().unwrap();
     assert!(retry_s > 0.0 && retry_s <= 60.0, "{retry_s}");
     let list = place.run(&["-N", "alice", "plugin", "list"]).stdout;
-    assert!(list.contains("; it trapped") || list.contains("retry in "), "{list}");
+    assert!(list.contains("retry in ") && list.contains("plugin disable route"), "{list}");
     let resumed = place.json(&["-N", "alice", "plugin", "resume", "route"]);
     assert_eq!(resumed["undo"], "meshctl plugin rollback route");
     place.until(&["-N", "bob", "status"], |status| status["inbox"]["messages"] == sent);
     assert_eq!(place.json(&["-N", "alice", "status"])["held"]["messages"], 0);
+}
+
+/// A restart is no way round a quarantine, however the node ends and whoever answers meanwhile.
+#[test]
+fn a_quarantine_outlasts_a_node_that_is_killed() {
+    for mode in ["fail-closed", "fallback"] {
+        let mut place = with_faulty(mode);
+        wear_out(&place);
+        // What is answered once it is on disk comes after all that was written before.
+        place.json(&["-N", "alice", "plugin", "pin", "built-in/faulty"]);
+
+        place.kill("alice");
+        place.up("alice", &[]);
+
+        let route = row(&place, "alice", "route");
+        let rows = place.json(&["-N", "alice", "plugin", "list"]);
+        let is_bad = |row: &&Value| row["slot"] == "route" && row["state"] == "quarantined";
+        let bad = rows.as_array().unwrap().iter().find(is_bad).unwrap_or_else(|| panic!("{mode}: {rows}"));
+        assert_eq!(bad["plugin"], "built-in/faulty");
+        assert!(bad["retry_s"].as_f64().unwrap() <= 60.0, "{bad}");
+        match mode {
+            "fallback" => assert_eq!(route["plugin"], "built-in/latency"),
+            _ => assert_eq!((&route["plugin"], &route["state"]), (&bad["plugin"], &"quarantined".into())),
+        }
+        let settings = place.json(&["-N", "alice", "plugin", "resume", "route"]);
+        assert_eq!(settings["plugin"], "built-in/faulty", "an operator can still let it try");
+        let shown = place.json(&["-N", "alice", "plugin", "show", "route"]);
+        assert_eq!((&shown["row"]["on_failure"], &shown["settings"]["works_for"]), (&mode.into(), &5.into()));
+    }
+}
+
+#[test]
+fn a_rollback_in_quarantine_lets_what_took_over_stay() {
+    let place = with_faulty("fallback");
+    wear_out(&place);
+    let list = place.run(&["-N", "alice", "plugin", "list"]).stdout;
+    assert!(list.contains("meshctl plugin rollback route"), "{list}");
+    let rehearsed = place.json(&["-N", "alice", "plugin", "rollback", "route", "--dry-run"]);
+    assert_eq!((&rehearsed["change"], &rehearsed["undo"]), (&"settled".into(), &Value::Null));
+
+    let settled = place.json(&["-N", "alice", "plugin", "rollback", "route"]);
+
+    assert_eq!(
+        (&settled["change"], &settled["new"]["plugin"]),
+        (&"settled".into(), &"built-in/latency".into())
+    );
+    assert_eq!(refusal(&place, &["-N", "alice", "plugin", "resume", "route"]), refused("MESH-P191", 1));
+    assert!(!place.json(&["-N", "alice", "status"])["problems"].to_string().contains("MESH-P115"));
+    let undo: Vec<&str> = settled["undo"].as_str().unwrap().split(' ').skip(1).collect();
+    place.json(&[&["-N", "alice"], &undo[..]].concat());
+    assert_eq!(row(&place, "alice", "route")["plugin"], "built-in/faulty");
+}
+
+/// What a node starts with is not something to roll back, and what is there already is no swap.
+#[test]
+fn a_rollback_and_a_swap_do_nothing_where_there_is_nothing_to_do() {
+    let mut place = Place::new();
+    place.up("bob", &[]);
+    for slot in ["route", "qos", "beacon", "topology"] {
+        place.until(&["plugin", "show", slot], |shown| shown["row"]["state"] == "active");
+        let before = row(&place, "bob", slot);
+        let error = place.error(&["plugin", "rollback", slot]);
+        assert_eq!(error["code"], "MESH-P109", "{error}");
+        assert!(error["help"].to_string().contains(&format!("plugin disable {slot}")), "{error}");
+        assert_eq!(row(&place, "bob", slot)["plugin"], before["plugin"]);
+    }
+    for args in [&["disable", "topology"][..], &["disable", "topology", "--dry-run"]] {
+        assert_eq!(refusal(&place, &[&["plugin"], args].concat()), refused("MESH-P190", 3));
+    }
+    write(&place, "fast.wasm", &component(builtin::LATENCY, "acme/fast", "1.0.0"));
+    place.json(&["plugin", "swap", "route", "./fast.wasm"]);
+    let settings = place.json(&["plugin", "show", "route"])["settings"].clone();
+
+    let again = place.json(&["plugin", "swap", "route", "acme/fast"]);
+
+    assert_eq!((&again["change"], &again["undo"]), (&"nothing".into(), &Value::Null));
+    let said = place.run(&["plugin", "swap", "route", "acme/fast"]);
+    assert!(said.code == Some(0) && said.stdout.contains("already active"), "{}", said.stdout);
+    let beacon = place.json(&["plugin", "swap", "beacon", "built-in/beacon"]);
+    assert_eq!(beacon["change"], "nothing");
+    place.json(&["beacon", "list"]);
+    let other = place.json(&["plugin", "swap", "route", "acme/fast", "--set", "margin_us=7"]);
+    assert_eq!(
+        (&other["change"], &other["undo"]),
+        (&"switched".into(), &"meshctl plugin rollback route".into())
+    );
+    place.json(&["plugin", "rollback", "route"]);
+    assert_eq!(place.json(&["plugin", "show", "route"])["settings"], settings);
+    place.json(&["plugin", "swap", "route", "built-in/latency"]);
+    place.json(&["plugin", "swap", "route", "built-in/latency"]);
+    place.json(&["plugin", "rollback", "route"]);
+    assert_eq!(row(&place, "bob", "route")["plugin"], "acme/fast", "the second swap has not cost the undo");
 }
 
 #[test]
@@ -174,13 +266,33 @@ fn traps_logs_and_figures_tell_what_happened() {
     assert_eq!(place.run(&["-N", "alice", "plugin", "logs", "route", "--since", "0ms"]).stdout, "");
 
     let stats = place.json(&["-N", "alice", "plugin", "stats", "route"]);
-    let stats = &stats[0];
-    assert_eq!((&stats["traps"], &stats["quarantines"]), (&3.into(), &1.into()));
-    let counted: u64 =
-        stats["histogram"].as_array().unwrap().iter().map(|class| class["count"].as_u64().unwrap()).sum();
-    assert_eq!(Some(counted), stats["timed_calls"].as_u64());
-    assert!(stats["memory_most_bytes"].as_u64().unwrap() >= 64 << 10, "{stats}");
-    let journal = &stats["journal"];
+    let of = |rows: &Value, state: &str| {
+        rows.as_array()
+            .unwrap()
+            .iter()
+            .find(|row| row["slot"] == "route" && row["state"] == state)
+            .unwrap()
+            .clone()
+    };
+    let (good, bad) = (of(&stats, "active"), of(&stats, "quarantined"));
+    assert_eq!((&good["plugin"], &good["traps"]), (&"built-in/latency".into(), &0.into()));
+    assert_eq!((&bad["plugin"], &bad["traps"]), (&"built-in/faulty".into(), &3.into()));
+    assert_eq!((&good["fallbacks"], &bad["quarantines"]), (&0.into(), &1.into()));
+    assert!(bad["fallbacks"].as_u64() >= Some(3), "{bad}");
+    for row in [&good, &bad] {
+        let classes = row["histogram"].as_array().unwrap().iter();
+        let counted: u64 = classes.map(|class| class["count"].as_u64().unwrap()).sum();
+        assert_eq!(Some(counted), row["timed_calls"].as_u64());
+        assert!(row["p99_s"].as_f64() <= row["max_s"].as_f64(), "{row}");
+    }
+    assert!(bad["memory_most_bytes"].as_u64().unwrap() >= 64 << 10, "{stats}");
+    let list = place.json(&["-N", "alice", "plugin", "list"]);
+    assert_eq!((&of(&list, "active")["traps"], &of(&list, "quarantined")["traps"]), (&0.into(), &3.into()));
+    let shown = place.json(&["-N", "alice", "plugin", "show", "built-in/faulty"]);
+    assert_eq!((&shown["row"]["traps"], shown["traps"].as_array().unwrap().len()), (&3.into(), 3));
+    let shown = place.json(&["-N", "alice", "plugin", "show", "built-in/latency@0.1.0"]);
+    assert_eq!((&shown["row"]["traps"], shown["traps"].as_array().unwrap().len()), (&0.into(), 0));
+    let journal = &good["journal"];
     let number = |name: &str| journal[name].as_u64().unwrap_or_else(|| panic!("no {name} in {journal}"));
     assert!(number("entries") >= 3 && number("dropped") == 0, "{journal}");
     assert!(number("bytes") > 0 && number("bytes") <= number("most_bytes"), "{journal}");
@@ -188,7 +300,7 @@ fn traps_logs_and_figures_tell_what_happened() {
     let shown = place.run(&["-N", "alice", "plugin", "stats", "route"]).stdout;
     assert!(shown.contains("of 4.0 MiB; 0 gave way"), "{shown}");
     let all = place.json(&["-N", "alice", "plugin", "stats"]);
-    assert_eq!(all.as_array().unwrap().len(), Kind::ALL.len());
+    assert_eq!(all.as_array().unwrap().len(), Kind::ALL.len() + 1, "{all}");
     assert!(all.as_array().unwrap().iter().all(|row| row["journal"]["most_bytes"] == 4 << 20), "{all}");
     assert_eq!(refusal(&place, &["-N", "alice", "plugin", "traps", "nowhere"]), refused("MESH-P101", 3));
 }
@@ -297,7 +409,9 @@ fn a_handler_gets_what_it_was_granted_and_nothing_else() {
     let take = ["plugin", "grants", "set", "acme/here", "--revoke", "kv"];
     assert_eq!(refusal(&place, &take), refused("MESH-P110", 1), "a slot needs it");
     place.json(&["plugin", "rollback", "beacon"]);
-    place.json(&["plugin", "swap", "beacon", "built-in/beacon", "--reset-state"]);
+    assert_eq!(refusal(&place, &take), refused("MESH-P110", 1), "a rollback would bring it back");
+    place.json(&["plugin", "disable", "beacon"]);
+    place.json(&["plugin", "enable", "beacon", "built-in/beacon"]);
 
     let taken = place.json(&take);
 
@@ -318,7 +432,7 @@ fn a_handler_gets_what_it_was_granted_and_nothing_else() {
 
 #[test]
 fn what_nobody_uses_or_pinned_is_collected() {
-    let mut place = Place::new();
+    let mut place = Place::with_cache();
     for version in ["1.0.0", "1.1.0", "1.2.0", "1.3.0"] {
         write(&place, &format!("{version}.wasm"), &component(builtin::LATENCY, "acme/fast", version));
     }
@@ -336,6 +450,8 @@ fn what_nobody_uses_or_pinned_is_collected() {
     let kept = place.json(&["plugin", "gc", "--keep", "1"]);
 
     assert_eq!(rehearsed["removed"].as_array().unwrap().len(), 2);
+    assert_eq!((&rehearsed["cache_entries"], &kept["cache_entries"]), (&2.into(), &1.into()));
+    assert!(kept["cache_bytes"].as_u64() > Some(10_000), "{kept}");
     let removed: Vec<&str> =
         kept["removed"].as_array().unwrap().iter().map(|r| r["version"].as_str().unwrap()).collect();
     assert_eq!(removed, ["1.2.0"], "the newest stays");
@@ -346,5 +462,7 @@ fn what_nobody_uses_or_pinned_is_collected() {
     let rest = place.json(&["plugin", "gc"]);
     assert_eq!(rest["removed"][0]["version"], "1.3.0", "a pin holds over a restart");
     place.json(&["plugin", "unpin", "acme/fast@1.0.0"]);
-    assert_eq!(place.json(&["plugin", "gc"])["removed"][0]["version"], "1.0.0");
+    let last = place.json(&["plugin", "gc"]);
+    assert_eq!((&last["removed"][0]["version"], &last["cache_entries"]), (&"1.0.0".into(), &1.into()));
+    assert_eq!(place.json(&["plugin", "gc"])["cache_entries"], 0, "what is installed stays compiled");
 }

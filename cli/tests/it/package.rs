@@ -320,6 +320,26 @@ fn a_revoked_key_loses_its_slots_at_once_and_for_ever() {
 }
 
 #[test]
+fn a_key_that_is_added_again_is_trusted_for_that_alone_and_it_is_said() {
+    let mut place = Place::new();
+    let acme = key(&place, "acme.key");
+    place.up("bob", &[]);
+    place.json(&["plugin", "trust", "add", &acme, "--for", "acme/*"]);
+
+    let replaced = place.json(&["plugin", "trust", "add", &acme, "--for", "you/*", "--slot", "qos"]);
+
+    assert_eq!(replaced["done"], "replaced");
+    assert_eq!(replaced["replaces"]["patterns"], serde_json::json!(["acme/*"]));
+    assert_eq!(replaced["undo"], format!("meshctl plugin trust add {acme} --for 'acme/*'"));
+    place.json(&["plugin", "trust", "add", &acme, "--for", "acme/*"]);
+    let rows = place.json(&["plugin", "trust", "list"]);
+    assert_eq!(
+        (&rows[0]["patterns"], &rows[0]["slots"]),
+        (&serde_json::json!(["acme/*"]), &serde_json::json!([]))
+    );
+}
+
+#[test]
 fn a_removed_key_leaves_its_plugins_in_their_slots() {
     let mut place = Place::new();
     let acme = key(&place, "acme.key");

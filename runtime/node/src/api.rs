@@ -51,7 +51,7 @@ pub use operate::{
     Operation, StatsRow, TimeClass, TrapReport, TrapRow,
 };
 pub use plugin::{
-    ChosenBy, ImportRow, InspectReport, InstallReport, OldState, PluginDetail, PluginRef, PluginRow,
+    Change, ChosenBy, ImportRow, InspectReport, InstallReport, OldState, PluginDetail, PluginRef, PluginRow,
     PluginState, RemoveReport, RevisionRow, Setting, Settings, SwapReport, SwapRequest,
 };
 pub use time::Time;

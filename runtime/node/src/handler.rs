@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use mesh_plugin_host::handler::{Effect, Event, Failure, Handled, Outcome};
 use mesh_plugin_host::journal::Page;
 use mesh_plugin_host::{
-    Engine, HandlerSlot, Kv, LogLine, OperateError, PreparedHandler, Revision, SlotEvent, SlotStatus,
-    StartWith, SwapError, SwapReport, Withdrawn,
+    Change, Engine, HandlerSlot, Kv, LogLine, OperateError, PreparedHandler, Revision, Sentence, SlotEvent,
+    SlotStatus, StartWith, SwapError, SwapReport, Withdrawn,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -41,6 +41,16 @@ pub(crate) enum Job {
         start_with: StartWith,
         dry_run: bool,
         answer: Swapped,
+    },
+    /// What the slot begins with; of a failure the log tells.
+    Begin {
+        prepared: Box<PreparedHandler>,
+        start_with: StartWith,
+    },
+    /// What was in quarantine when the node ended.
+    PutAside {
+        prepared: Box<PreparedHandler>,
+        sentence: Sentence,
     },
     Rollback {
         answer: Swapped,
@@ -206,6 +216,14 @@ impl Thread {
                 let done = self.slot.swap(*prepared, unix_ms(), start_with);
                 self.switched(done, answer);
             }
+            Job::Begin { prepared, start_with } => match self.slot.begin(*prepared, unix_ms(), start_with) {
+                Ok((_, effects)) => {
+                    self.restart(effects);
+                    self.tell(Told::default());
+                }
+                Err(error) => tracing::error!(slot = "beacon", %error, "the slot starts without its plugin"),
+            },
+            Job::PutAside { prepared, sentence } => self.slot.put_aside(*prepared, unix_ms(), sentence),
             Job::Rollback { answer } => {
                 let done = self.slot.rollback(unix_ms());
                 self.switched(done, answer);
@@ -255,7 +273,10 @@ impl Thread {
 
     fn switched(&mut self, done: Result<(SwapReport, Vec<Effect>), SwapError>, answer: Swapped) {
         let report = done.map(|(report, effects)| {
-            self.restart(effects);
+            // Whoever handles as before keeps its subscriptions and timers.
+            if !matches!(report.change, Change::Nothing | Change::Settled) {
+                self.restart(effects);
+            }
             (report, Box::new(self.slot.status()))
         });
         let _ = answer.send(report);

@@ -10,8 +10,8 @@ use mesh_plugin_host::manifest::GrantWish;
 use mesh_plugin_host::sign::Signed;
 use mesh_plugin_host::{
     Engine, EngineError, Grants, Inspection, Kind, Kv, LoadError, Loaded, PolicySet, PolicySlot,
-    PrepareError, PreparedHandler, PreparedPolicy, Revision, Settings, StartWith, State, builtin, inspect,
-    limits, load, prepare, prepare_handler,
+    PrepareError, PreparedHandler, PreparedPolicy, Revision, Sentence, Settings, StartWith, State, builtin,
+    inspect, limits, load, prepare, prepare_handler,
 };
 use mesh_proto::NodeId;
 use tokio::sync::mpsc;
@@ -236,35 +236,46 @@ impl Plugins {
         let mut sources = Vec::new();
         for kind in SLOTS {
             let binding = plugins.first_binding(store, kind)?;
+            let aside = binding.aside.as_ref().filter(|_| !binding.is_closed());
+            // What follows on the binding: after a switch, nothing would be in quarantine.
+            let quarantined = match aside {
+                Some(aside) if plugins.may_stay(kind, &aside.binding) => {
+                    plugins.source_of(store, kind, &aside.binding)?.map(|source| (source, aside.sentence()))
+                }
+                _ => None,
+            };
             if !plugins.may_stay(kind, &binding) {
                 // The binding stays in the store: it explains itself at every start, until another one is made.
                 plugins.leave_vacant(kind, &binding);
                 continue;
             }
+            let closed = binding.aside.as_ref().filter(|_| binding.is_closed()).map(|aside| aside.sentence());
             match plugins.source_of(store, kind, &binding)? {
-                Some(source) => sources.push((kind, source)),
+                Some(source) => sources.push((kind, closed, source)),
                 None => plugins.leave_vacant(kind, &binding),
             }
+            sources.extend(quarantined.map(|(source, sentence)| (kind, Some(sentence), source)));
             plugins.bindings.insert(kind.slot(), binding);
         }
         // Side by side: at the very first start each is compiled.
         let ready: Vec<_> = std::thread::scope(|scope| {
             let tasks: Vec<_> = sources
                 .into_iter()
-                .map(|(kind, source)| (kind, scope.spawn(|| source.make_ready())))
+                .map(|(kind, sentence, source)| (kind, sentence, scope.spawn(|| source.make_ready())))
                 .collect();
-            tasks.into_iter().map(|(kind, task)| (kind, task.join())).collect()
+            tasks.into_iter().map(|(kind, sentence, task)| (kind, sentence, task.join())).collect()
         });
-        for (kind, ready) in ready {
-            match ready {
-                Ok(Ok((ready, loaded))) => plugins.bind_at_start(store, kind, ready, loaded)?,
-                Ok(Err(error)) => {
+        for (kind, sentence, ready) in ready {
+            match (ready, sentence) {
+                (Ok(Ok((ready, loaded))), None) => plugins.bind_at_start(store, kind, ready, loaded)?,
+                (Ok(Ok((ready, loaded))), Some(sentence)) => plugins.put_aside(ready, loaded, sentence),
+                (Ok(Err(error)), _) => {
                     tracing::error!(slot = kind.slot(), %error, "the slot starts without its plugin");
-                    plugins.leave_vacant_as_bound(kind);
+                    plugins.leave_vacant_as_bound(kind, sentence);
                 }
-                Err(_) => {
+                (Err(_), _) => {
                     tracing::error!(slot = kind.slot(), "preparing the plugin panicked");
-                    plugins.leave_vacant_as_bound(kind);
+                    plugins.leave_vacant_as_bound(kind, sentence);
                 }
             }
         }
@@ -331,29 +342,35 @@ impl Plugins {
         loaded: Loaded,
     ) -> Result<(), StartError> {
         let digest = loaded.revision().digest;
-        if let Some(installed) = self.installed.get_mut(&digest) {
-            installed.loaded = Some(loaded);
-        }
+        self.remember(loaded);
         let state = store.get(Table::Meta, state_key(kind.slot()).as_bytes())?;
         let start_with = match state.as_deref().and_then(unpack_state) {
             Some((of, state)) if of == digest => StartWith::From(state),
             _ => StartWith::Reset,
         };
         let done = match ready {
-            Ready::Policy(prepared) => self.set.swap(*prepared, unix_ms(), start_with).map(|_| ()),
+            Ready::Policy(prepared) => self.set.begin(*prepared, unix_ms(), start_with).map(|_| ()),
             Ready::Handler(prepared) => {
-                let (answer, _) = tokio::sync::oneshot::channel();
-                self.handler.hand(Job::Swap { prepared, start_with, dry_run: false, answer });
+                self.handler.hand(Job::Begin { prepared, start_with });
                 Ok(())
             }
         };
         if let Err(error) = done {
             tracing::error!(slot = kind.slot(), %error, "the slot starts without its plugin");
-            self.leave_vacant_as_bound(kind);
+            self.leave_vacant_as_bound(kind, None);
         } else if self.bindings.get(kind.slot()).is_some_and(|binding| binding.paused) {
             self.pause_at_start(kind);
         }
         Ok(())
+    }
+
+    /// Puts into quarantine what was in it when the node ended.
+    fn put_aside(&mut self, ready: Ready, loaded: Loaded, sentence: Sentence) {
+        self.remember(loaded);
+        match ready {
+            Ready::Policy(prepared) => self.set.put_aside(*prepared, unix_ms(), sentence),
+            Ready::Handler(prepared) => self.handler.hand(Job::PutAside { prepared, sentence }),
+        }
     }
 
     fn pause_at_start(&mut self, kind: Kind) {
@@ -374,8 +391,10 @@ impl Plugins {
         }
     }
 
-    fn leave_vacant_as_bound(&mut self, kind: Kind) {
-        if let Some(binding) = self.bindings.get(kind.slot()).cloned() {
+    fn leave_vacant_as_bound(&mut self, kind: Kind, sentence: Option<Sentence>) {
+        let Some(binding) = self.bindings.get(kind.slot()).cloned() else { return };
+        // Where somebody stands in, one that cannot be quarantined again is missed by nobody.
+        if sentence.is_none() || binding.is_closed() {
             self.leave_vacant(kind, &binding);
         }
     }

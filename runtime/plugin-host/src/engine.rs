@@ -12,7 +12,7 @@ mod cache;
 mod child;
 mod ticker;
 
-pub use cache::{Cache, CacheError, CacheStats};
+pub use cache::{Cache, CacheError, CacheStats, Cleaned};
 pub use child::{Compiler, compile_stdin};
 use ticker::Ticker;
 pub(crate) use ticker::{Running, TICK};
@@ -96,6 +96,12 @@ impl Engine {
     /// Returns what the cache has done so far; zeros without a cache.
     pub fn cache_stats(&self) -> CacheStats {
         self.cache.as_deref().map(Cache::stats).unwrap_or_default()
+    }
+
+    /// Deletes the compiled code of components that nobody uses, by the digest in hex; a rehearsal only counts it. Reads a
+    /// directory: not for a thread that must not wait. Nodes of a user share a cache, and compile anew what they miss.
+    pub fn clean_cache(&self, is_used: impl Fn(&str) -> bool, dry_run: bool) -> Cleaned {
+        self.cache.as_deref().map(|cache| cache.clean(&is_used, dry_run)).unwrap_or_default()
     }
 
     pub(crate) fn wasm(&self) -> &'static wasmtime::Engine {

@@ -19,8 +19,8 @@ use crate::policy::{life_cycle, wrong_kind};
 use crate::sandbox::{self, Host, Kv};
 use crate::settings::{Refusal, Settings, clip, lend};
 use crate::slot::{
-    Guest, PrepareError, Prepared, Sealed, Slot, SlotEvent, SlotStatus, StartWith, State, SwapError,
-    SwapReport, Withdrawn,
+    Guest, PrepareError, Prepared, Sealed, Sentence, Slot, SlotEvent, SlotStatus, StartWith, State,
+    SwapError, SwapReport, Withdrawn,
 };
 use crate::wit::handler::{self, calls};
 
@@ -167,6 +167,25 @@ impl HandlerSlot {
         Ok((report, self.slot.take_configured().unwrap_or_default()))
     }
 
+    /// As [`HandlerSlot::swap`], for what the slot begins with: there is nothing before it to roll back to.
+    ///
+    /// # Errors
+    /// As for [`HandlerSlot::swap`].
+    pub fn begin(
+        &mut self,
+        new: PreparedHandler,
+        now_ms: u64,
+        start_with: StartWith,
+    ) -> Result<(SwapReport, Vec<Effect>), SwapError> {
+        let report = self.slot.begin(new, now_ms, start_with, &())?;
+        Ok((report, self.slot.take_configured().unwrap_or_default()))
+    }
+
+    /// Puts into quarantine what was in it before a restart.
+    pub fn put_aside(&mut self, old: PreparedHandler, now_ms: u64, sentence: Sentence) {
+        self.slot.put_aside(old, now_ms, sentence);
+    }
+
     /// Does everything that [`HandlerSlot::swap`] does but the switch.
     ///
     /// # Errors
@@ -193,7 +212,7 @@ impl HandlerSlot {
     /// Empties the slot; drop all subscriptions and timers. A rollback undoes it.
     ///
     /// # Errors
-    /// [`SwapError::NoPrevious`] when it is empty.
+    /// [`SwapError::NoPlugin`] when it is empty.
     pub fn remove(&mut self, now_ms: u64) -> Result<SwapReport, SwapError> {
         let report = self.slot.remove(now_ms, &())?;
         self.slot.take_configured();

@@ -36,7 +36,7 @@ pub mod trust;
 mod wasi;
 mod wit;
 
-pub use engine::{Cache, CacheError, CacheStats, Compiler, Engine, EngineError, compile_stdin};
+pub use engine::{Cache, CacheError, CacheStats, Cleaned, Compiler, Engine, EngineError, compile_stdin};
 pub use fault::Fault;
 pub use handler::{HandlerSlot, PreparedHandler, prepare_handler};
 pub use inspect::{Inspection, inspect};
@@ -53,7 +53,7 @@ pub use set::{
 };
 pub use settings::{Refusal, Settings, Value};
 pub use slot::{
-    FaultRecord, Guest, LogLevel, LogLine, OperateError, PrepareError, Prepared, Refused, SlotEvent,
-    SlotState, SlotStatus, StartWith, State, SwapError, SwapReport, Withdrawn,
+    Change, Counted, FaultRecord, Guest, LogLevel, LogLine, OperateError, PrepareError, Prepared, Refused,
+    Sentence, SlotEvent, SlotState, SlotStatus, StartWith, State, SwapError, SwapReport, Withdrawn,
 };
 pub use terms::{BadLimit, Bounds, Lowered, NoSuchMode, OnFailure, Terms};

@@ -23,6 +23,11 @@ pub const COMPILE_MEMORY_PER_MIB: u64 = 64 << 20;
 pub const COMPILE_MEMORY_MOST: u64 = 2 << 30;
 /// Bytes of compiled code, which is up to ten times its component.
 pub const COMPILED_BYTES: u64 = 256 << 20;
+/// Bytes of all entries of a compile cache, and how many there may be; beyond either, what was used longest ago goes. Twice
+/// the largest entry, so that none is without room; a small policy has 100 KB, an interpreter up to 100 MB.
+pub const CACHE_BYTES: u64 = 2 * COMPILED_BYTES;
+/// See [`CACHE_BYTES`].
+pub const CACHE_ENTRIES: usize = 256;
 /// Bytes of all linear memories of one instance; faults.md section 3.
 pub const MEMORY_BYTES: usize = 16 << 20;
 /// Elements of all tables of one instance; faults.md section 3.
@@ -100,6 +105,9 @@ pub const QUARANTINE_FORGOTTEN_MS: u64 = 1_800_000;
 pub const EVENTS: usize = 256;
 /// Faults that a slot remembers for its operator.
 pub const FAULTS: usize = 16;
+/// Revisions of a slot that are counted apart, the native built-in among them: the active one, the one that stands by, the
+/// one in quarantine, and a few before, at 2 KiB each.
+pub const COUNTED_REVISIONS: usize = 8;
 /// Milliseconds between two checkpoints of a running plugin's state, which a fresh instance gets after a
 /// trap.
 pub const CHECKPOINT_MS: u64 = 1_000;

@@ -14,7 +14,9 @@ use crate::fault::Fault;
 use crate::limits::{BATCH_ROWS, VIEW_ROWS};
 use crate::load::{Kind, Revision};
 use crate::policy::{Admission, Carry, HOT, Qos, Routing, Topology, is_small};
-use crate::slot::{Slot, SlotEvent, SlotStatus, StartWith, State, SwapError, SwapReport, Withdrawn};
+use crate::slot::{
+    Sentence, Slot, SlotEvent, SlotStatus, StartWith, State, SwapError, SwapReport, Withdrawn,
+};
 use crate::terms::OnFailure;
 use crate::trial::{Answer, Asked, Call};
 
@@ -185,7 +187,8 @@ impl PolicySet {
     }
 
     /// Lets `new` decide in its slot from the next call on: saves the old state, loads it into the new one, shows
-    /// it the view, switches. Takes microseconds with small state.
+    /// it the view, switches. Takes microseconds with small state. Does nothing when the active revision has these settings
+    /// already, and is not to start afresh.
     ///
     /// # Errors
     /// Why it did not happen; what decided before goes on.
@@ -223,8 +226,39 @@ impl PolicySet {
         }
     }
 
+    /// As [`PolicySet::swap`], for what the slot begins with: there is nothing before it to roll back to.
+    ///
+    /// # Errors
+    /// As for [`PolicySet::swap`].
+    pub fn begin(
+        &mut self,
+        new: impl Into<PreparedPolicy>,
+        now_ms: u64,
+        start_with: StartWith,
+    ) -> Result<SwapReport, SwapError> {
+        match new.into() {
+            PreparedPolicy::Routing(new) => self.routing.begin(new, now_ms, start_with, &self.view),
+            PreparedPolicy::Qos(new) => self.qos.begin(new, now_ms, start_with, &()),
+            PreparedPolicy::Topology(new) => self.topology.begin(new, now_ms, start_with, &()),
+            PreparedPolicy::Admission(new) => self.admission.begin(new, now_ms, start_with, &()),
+            PreparedPolicy::Carry(new) => self.carry.begin(new, now_ms, start_with, &()),
+        }
+    }
+
+    /// Puts into its slot's quarantine what was in it before a restart.
+    pub fn put_aside(&mut self, old: impl Into<PreparedPolicy>, now_ms: u64, sentence: Sentence) {
+        match old.into() {
+            PreparedPolicy::Routing(old) => self.routing.put_aside(old, now_ms, sentence),
+            PreparedPolicy::Qos(old) => self.qos.put_aside(old, now_ms, sentence),
+            PreparedPolicy::Topology(old) => self.topology.put_aside(old, now_ms, sentence),
+            PreparedPolicy::Admission(old) => self.admission.put_aside(old, now_ms, sentence),
+            PreparedPolicy::Carry(old) => self.carry.put_aside(old, now_ms, sentence),
+        }
+    }
+
     /// Goes back to what decided before the last swap, with the active one's state if that is taken, else
-    /// with the state it left with. A second rollback undoes the first.
+    /// with the state it left with. A second rollback undoes the first. While somebody stands in for a revision in
+    /// quarantine, the rollback lets that stay, and the revision is not tried again.
     ///
     /// # Errors
     /// [`SwapError::NoPrevious`], or the fault of the earlier revision; what decided before goes on.
@@ -235,7 +269,7 @@ impl PolicySet {
     /// Gives the slot back to the native built-in, also when nobody answers in it. A rollback undoes it.
     ///
     /// # Errors
-    /// [`SwapError::NoPrevious`] when the native built-in has it already.
+    /// [`SwapError::NoPlugin`] when the native built-in has it already.
     pub fn remove(&mut self, slot: PolicySlot, now_ms: u64) -> Result<SwapReport, SwapError> {
         with!(self, slot, |slot, context| slot.remove(now_ms, context))
     }

@@ -34,9 +34,11 @@ pub use log::{LogLevel, LogLine};
 use notes::Notes;
 pub use operate::OperateError;
 pub use prepared::Prepared;
+pub use quarantine::Sentence;
 use quarantine::{Probation, Quarantine};
 pub use report::{
-    FaultRecord, PrepareError, SlotEvent, SlotState, SlotStatus, StartWith, SwapError, SwapReport, Withdrawn,
+    Change, Counted, FaultRecord, PrepareError, SlotEvent, SlotState, SlotStatus, StartWith, SwapError,
+    SwapReport, Withdrawn,
 };
 use stats::Stats;
 pub(crate) use times::Times;
@@ -135,7 +137,7 @@ pub(crate) struct Slot<G: Guest> {
     hot: Duration,
     /// `None`: the native built-in decides.
     active: Option<Bound<G>>,
-    /// Warm, for a rollback; `Some(None)` is the native built-in.
+    /// For a rollback, and warm but for what was quarantined; `Some(None)` is the native built-in.
     previous: Option<Option<Bound<G>>>,
     quarantine: Option<Quarantine<G>>,
     /// What came back from a quarantine by itself, until that is forgotten.
@@ -188,17 +190,16 @@ impl<G: Guest> Slot<G> {
         input: impl FnOnce() -> [u8; 32],
         ask: impl FnOnce(&mut G, Duration) -> Result<R, Fault>,
     ) -> Result<R, OnFailure> {
-        self.stats.calls += 1;
-        self.stats.messages += rows;
+        self.stats.add_call(rows);
         if self.paused {
             self.note_answer(By::FallbackAbsent, None);
-            self.stats.fallbacks += rows.max(1);
+            self.stats.add_fallback(rows.max(1));
             return Err(OnFailure::Fallback);
         }
         let Some(bound) = &mut self.active else {
             let is_native = self.vacant == OnFailure::Fallback;
             self.note_answer(if is_native { By::Native } else { By::FallbackAbsent }, None);
-            self.stats.fallbacks += if is_native { 0 } else { rows.max(1) };
+            self.stats.add_fallback(if is_native { 0 } else { rows.max(1) });
             return Err(self.vacant);
         };
         if bound.instance.is_none() {
@@ -210,7 +211,7 @@ impl<G: Guest> Slot<G> {
         let limit = self.limit();
         let Some(instance) = self.active.as_mut().and_then(|bound| bound.instance.as_mut()) else {
             self.note_answer(By::FallbackAbsent, None);
-            self.stats.fallbacks += rows.max(1);
+            self.stats.add_fallback(rows.max(1));
             return Err(mode);
         };
         // A handler's events are few next to what they cost, and each stands in the journal with that.
@@ -229,7 +230,7 @@ impl<G: Guest> Slot<G> {
                 Ok(answer)
             }
             Err(fault) => {
-                self.stats.fallbacks += rows.max(1);
+                self.stats.add_fallback(rows.max(1));
                 self.strike(now_ms, fault, Some(input()));
                 self.revive(now_ms, context);
                 Err(mode)
@@ -240,9 +241,8 @@ impl<G: Guest> Slot<G> {
     /// Counts a call that the plugin is not asked about, because it is larger than plugins are shown, and says who
     /// answers.
     pub(crate) fn pass_by(&mut self, rows: u64) -> OnFailure {
-        self.stats.calls += 1;
-        self.stats.messages += rows;
-        self.stats.fallbacks += rows * u64::from(self.active.is_some());
+        self.stats.add_call(rows);
+        self.stats.add_fallback(rows * u64::from(self.active.is_some()));
         let is_native = self.active.is_none() && self.vacant == OnFailure::Fallback;
         self.note_answer(if is_native { By::Native } else { By::FallbackAbsent }, None);
         if self.paused { OnFailure::Fallback } else { self.mode() }
@@ -280,7 +280,9 @@ impl<G: Guest> Slot<G> {
         let Some(instance) = &mut bound.instance else { return };
         let lines_per_s = bound.origin.terms.lowered.bounds(G::KIND).log_lines;
         for line in instance.host_mut().take_said() {
-            self.log.say(now_ms, bound.origin.loaded.revision(), lines_per_s, line);
+            if !self.log.say(now_ms, bound.origin.loaded.revision(), lines_per_s, line) {
+                self.stats.add_dropped_line();
+            }
         }
     }
 
@@ -384,6 +386,19 @@ impl<G: Guest> Slot<G> {
         self.configured.take()
     }
 
+    /// Counts from now on for what is in the slot: the active revision, or the one that is away and leaves nobody in its
+    /// place.
+    fn count_anew(&mut self) {
+        let away = self.quarantine.as_ref().filter(|_| self.vacant != OnFailure::Fallback);
+        let bound = self.active.as_ref().map(Bound::revision).or(away.map(Quarantine::revision));
+        self.stats.count_for(bound);
+    }
+
+    /// Says whether somebody stands in for a revision in quarantine; otherwise it leaves its place empty.
+    fn has_stand_in(&self) -> bool {
+        self.quarantine.is_some() && (self.active.is_some() || self.vacant == OnFailure::Fallback)
+    }
+
     /// Says whether the slot belongs to a plugin, also while that is away and somebody answers in its place.
     pub(crate) fn is_bound(&self) -> bool {
         self.active.is_some() || self.quarantine.is_some() || self.vacant != OnFailure::Fallback
@@ -409,6 +424,21 @@ impl<G: Guest> Slot<G> {
         self.events.push_back(event);
     }
 
+    /// Returns what was counted of each revision, with the memory of those that have an instance.
+    fn counted(&self) -> Vec<Counted> {
+        let mut counted = self.stats.counted();
+        let warm = self.previous.as_ref().and_then(Option::as_ref);
+        for bound in warm.into_iter().chain(&self.active) {
+            let is_it = |of: &Revision| of.digest == bound.revision().digest;
+            let own = counted.iter_mut().find(|own| own.revision.as_ref().is_some_and(is_it));
+            if let (Some(own), Some(instance)) = (own, &bound.instance) {
+                own.memory_bytes = instance.host().memory();
+                own.memory_most_bytes = own.memory_most_bytes.max(own.memory_bytes);
+            }
+        }
+        counted
+    }
+
     pub(crate) fn status(&self) -> SlotStatus {
         let state = match (&self.active, &self.quarantine) {
             (_, Some(_)) => SlotState::Quarantined,
@@ -416,28 +446,37 @@ impl<G: Guest> Slot<G> {
             (None, None) => SlotState::Native,
         };
         let previous = self.previous.as_ref().and_then(|back| back.as_ref());
+        let away = self.quarantine.as_ref().map(Quarantine::origin);
         SlotStatus {
             slot: G::KIND.slot(),
             state,
             active: self.revision().cloned(),
             settings: self.active.as_ref().map(|bound| bound.origin.settings.clone()).unwrap_or_default(),
-            can_roll_back: self.previous.is_some(),
+            can_roll_back: self.previous.is_some() || self.has_stand_in(),
             previous: previous.map(Bound::revision).cloned(),
             previous_settings: previous.map(|back| back.origin.settings.clone()).unwrap_or_default(),
             quarantined: self.quarantine.as_ref().map(|bad| bad.revision().clone()),
+            quarantined_settings: away.map(|origin| origin.settings.clone()).unwrap_or_default(),
+            quarantined_terms: away.map(|origin| origin.terms).unwrap_or_default(),
+            quarantine_round: self.quarantine.as_ref().map_or(0, |bad| bad.round),
             retry_at_ms: self.quarantine.as_ref().and_then(|bad| bad.retry_at_ms),
             paused: self.paused,
             on_failure: self.mode(),
             lowered: self.active.as_ref().map(|bound| bound.origin.terms.lowered).unwrap_or_default(),
-            memory_bytes: self.memory(),
-            memory_most_bytes: self.stats.memory_most.max(self.memory()),
-            log_dropped: self.log.dropped,
+            calls: self.stats.calls,
+            messages: self.stats.messages,
+            fallbacks: self.stats.fallbacks,
             strikes: self.strikes.len(),
+            faults: self.stats.faults,
+            last_faults: self.stats.last_faults.iter().cloned().collect(),
+            swaps: self.stats.swaps,
+            rollbacks: self.stats.rollbacks,
+            quarantines: self.stats.quarantines,
+            counted: self.counted(),
             state_messages: self.active.as_ref().map_or(0, |bound| bound.state_messages),
             since_ms: self.since_ms,
             lost_events: self.lost_events,
             journal: self.journal().map(Journal::extent),
-            ..self.stats.status()
         }
     }
 }

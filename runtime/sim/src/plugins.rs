@@ -193,12 +193,15 @@ impl Slots {
         let events = set.take_events();
         for slot in PolicySlot::ALL {
             let status = set.status(slot);
+            for counted in &status.counted {
+                let Some(revision) = &counted.revision else { continue };
+                let row = row(figures, slot.name(), revision);
+                row.calls += counted.calls;
+                row.messages += counted.messages;
+                row.fallbacks += counted.fallbacks;
+            }
             let Some(revision) = status.active.as_ref().or(status.quarantined.as_ref()) else { continue };
-            let row = row(figures, slot.name(), revision);
-            row.nodes += 1;
-            row.calls += status.calls;
-            row.messages += status.messages;
-            row.fallbacks += status.fallbacks;
+            row(figures, slot.name(), revision).nodes += 1;
         }
         for event in events {
             match event {

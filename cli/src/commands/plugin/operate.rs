@@ -32,7 +32,8 @@ Examples:
   meshctl plugin resume route --dry-run
 
 After a pause the plugin goes on with its state. After a quarantine it starts afresh, because the state it failed with
-may be why. A quarantine also ends by itself: after a minute, then after two, up to an hour, eight times in a row.")]
+may be why. A quarantine also ends by itself: after a minute, then after two, up to an hour, eight times in a row. To let
+what stands in for the plugin stay instead: 'meshctl plugin rollback SLOT'.")]
     Resume {
         #[arg(help = super::SLOT)]
         slot: String,
@@ -67,7 +68,9 @@ Examples:
     #[command(after_long_help = "\
 Examples:
   meshctl plugin disable route
-  meshctl plugin disable route --dry-run")]
+  meshctl plugin disable route --dry-run
+
+Also ends a quarantine: what is in it is not tried again. 'meshctl plugin rollback SLOT' takes it back.")]
     Disable {
         #[arg(help = super::SLOT)]
         slot: String,
@@ -102,7 +105,10 @@ Examples:
     #[command(after_long_help = "\
 Examples:
   meshctl plugin gc --dry-run
-  meshctl plugin gc --keep 2       the two newest of each plugin stay")]
+  meshctl plugin gc --keep 2       the two newest of each plugin stay
+
+The compiled code of what is not installed goes as well. All nodes of a user share one compile cache; another node that
+misses an entry compiles its plugin anew. By itself the cache keeps below 512 MiB.")]
     Gc {
         /// How many unused revisions of each plugin stay, the newest first.
         #[arg(long, value_name = "N", default_value_t = 0)]
@@ -222,6 +228,12 @@ impl Show for CollectReport {
         let (count, freed) = (self.removed.len(), human::bytes(self.freed_bytes));
         let stay = format!("{} in use and {} pinned stay", self.in_use, self.pinned);
         text.push_str(&format!("{count} {verb}, {freed} freed; {stay}\n"));
+        if self.cache_entries > 0 {
+            let (entries, bytes) = (self.cache_entries, human::bytes(self.cache_bytes));
+            text.push_str(&format!(
+                "compile cache: {entries} entries of nothing installed {verb}, {bytes} freed\n"
+            ));
+        }
         for undo in &self.undo {
             text.push_str(&format!("{}\n", styled(DIM, format!("undo: {}", human::safe(undo)))));
         }

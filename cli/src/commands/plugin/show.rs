@@ -1,8 +1,8 @@
 //! How plugins look to a person.
 
 use mesh_node::api::{
-    InspectReport, InstallReport, OnFailure, PluginDetail, PluginRef, PluginRow, PluginState, RemoveReport,
-    Setting, SignerRow, SignerState, SwapReport,
+    Change, InspectReport, InstallReport, OnFailure, PluginDetail, PluginRef, PluginRow, PluginState,
+    RemoveReport, Setting, SignerRow, SignerState, SwapReport,
 };
 
 use super::state_word;
@@ -47,14 +47,16 @@ impl Show for Vec<PluginRow> {
                 note(row),
             ]);
         }
-        let struck = self.iter().find(|row| row.state == PluginState::Quarantined || row.traps > 0);
-        match struck.and_then(|row| row.slot.as_deref()) {
-            Some(slot) => {
-                let hint = format!("{}\n", styled(DIM, format!("hint: meshctl plugin traps {slot}")));
-                View::Parts(vec![View::Rows(rows), View::Text(hint)])
-            }
-            None => View::Rows(rows),
+        let is_struck = |row: &&PluginRow| row.state == PluginState::Quarantined || row.traps > 0;
+        let mut struck = self.iter().filter(is_struck).filter_map(|row| row.slot.as_deref());
+        let mut hints: Vec<String> = Vec::new();
+        hints.extend(struck.next().map(|slot| format!("hint: meshctl plugin traps {slot}")));
+        hints.extend(self.iter().filter_map(ending));
+        if hints.is_empty() {
+            return View::Rows(rows);
         }
+        let hints: String = hints.iter().map(|hint| format!("{}\n", styled(DIM, hint))).collect();
+        View::Parts(vec![View::Rows(rows), View::Text(hints)])
     }
 
     fn names(&self) -> Vec<String> {
@@ -69,6 +71,20 @@ fn note(row: &PluginRow) -> String {
         (row.state == PluginState::Quarantined && retry.is_none()).then(|| "ended by hand only".to_owned());
     let parts = [retry.or(hand), row.note.as_deref().map(human::safe)];
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// How an operator ends a quarantine: for good, or at once.
+fn ending(row: &PluginRow) -> Option<String> {
+    let slot = row.slot.as_deref().filter(|_| row.state == PluginState::Quarantined)?;
+    // A row that says who answers has nobody that stands in for it, and a rollback needs something before it.
+    let (verb, what) = match row.on_failure {
+        None => ("rollback", "what took over stays"),
+        Some(_) => ("disable", "the native built-in answers"),
+    };
+    Some(format!(
+        "hint: to try {} no more: meshctl plugin {verb} {slot} ({what}); at once: resume {slot}",
+        row.plugin
+    ))
 }
 
 fn mode(mode: OnFailure) -> &'static str {
@@ -101,13 +117,19 @@ impl Show for PluginDetail {
                 human::or_dash(Some(row.grants.join(", ")).filter(|text| !text.is_empty())),
             ),
             Pair::new("on_failure", "on failure", human::or_dash(row.on_failure.map(mode))),
-            Pair::new("traps", "traps", format!("{}, {} answers by the built-in", row.traps, row.fallbacks)),
+            Pair::new(
+                "traps",
+                "traps",
+                format!("{} of its own, {} answers in its place", row.traps, row.fallbacks),
+            ),
         ];
         if self.size_bytes > 0 && self.origin != "built in" {
             head.extend(signers(&self.signers));
         }
         let trial = self.trial.as_deref().map(super::trial::view);
-        View::Parts([View::Pairs(head), traps(&self.traps), history(self)].into_iter().chain(trial).collect())
+        let hint = ending(row).map(|hint| View::Text(format!("{}\n", styled(DIM, hint))));
+        let parts = [View::Pairs(head), traps(&self.traps), history(self)];
+        View::Parts(parts.into_iter().chain(trial).chain(hint).collect())
     }
 
     fn names(&self) -> Vec<String> {
@@ -257,28 +279,40 @@ impl Show for SwapReport {
     const SCHEMA: &'static str = "plugin-swap";
 
     fn view(&self) -> View {
-        let state = match (self.state_bytes, self.state_carried) {
-            (bytes, true) => format!("{} carried over", human::bytes(bytes)),
-            (0, false) => "none".to_owned(),
-            (bytes, false) => styled(WARN, format!("{} left behind", human::bytes(bytes))),
+        let done = match self.change {
+            Change::Switched | Change::Restarted => return switched(self),
+            Change::Nothing => format!("{} is already active; nothing changes", reference(&self.new)),
+            Change::Settled => {
+                format!("{} stays; {} is not tried again", reference(&self.new), reference(&self.old))
+            }
         };
-        let mut pairs = vec![
-            Pair::new("slot", "slot", &self.slot),
-            Pair::new("old", "from", reference(&self.old)),
-            Pair::new("new", if self.dry_run { "would be" } else { "active" }, reference(&self.new)),
-            Pair::new("state_bytes", "state", state),
-            Pair::new("pause_us", "pause", human::duration(self.pause_us / 1e6)),
-            Pair::new("at_decision", "from decision", human::count(self.at_decision)),
-        ];
-        if let Some(undo) = &self.undo {
-            pairs.push(Pair::new("undo", "undo", undo));
-        }
+        let done = if self.dry_run { format!("would be: {done}") } else { done };
+        let mut pairs = vec![Pair::new("slot", "slot", &self.slot), Pair::new("change", "done", done)];
+        pairs.extend(self.undo.as_ref().map(|undo| Pair::new("undo", "undo", undo)));
         View::Pairs(pairs)
     }
 
     fn names(&self) -> Vec<String> {
         vec![self.new.revision.clone()]
     }
+}
+
+fn switched(report: &SwapReport) -> View {
+    let state = match (report.state_bytes, report.state_carried) {
+        (bytes, true) => format!("{} carried over", human::bytes(bytes)),
+        (0, false) => "none".to_owned(),
+        (bytes, false) => styled(WARN, format!("{} left behind", human::bytes(bytes))),
+    };
+    let mut pairs = vec![
+        Pair::new("slot", "slot", &report.slot),
+        Pair::new("old", "from", reference(&report.old)),
+        Pair::new("new", if report.dry_run { "would be" } else { "active" }, reference(&report.new)),
+        Pair::new("state_bytes", "state", state),
+        Pair::new("pause_us", "pause", human::duration(report.pause_us / 1e6)),
+        Pair::new("at_decision", "from decision", human::count(report.at_decision)),
+    ];
+    pairs.extend(report.undo.as_ref().map(|undo| Pair::new("undo", "undo", undo)));
+    View::Pairs(pairs)
 }
 
 impl Show for RemoveReport {

@@ -13,7 +13,9 @@ use crate::output::{Column, Pair, Rows, Show, View};
 Examples:
   meshctl plugin stats
   meshctl plugin stats route          with the spread of the call times, and how far back the journal reaches
-  meshctl plugin stats --json --fields slot,calls,p99_s,traps")]
+  meshctl plugin stats --json --fields slot,calls,p99_s,traps
+
+Each plugin is counted for itself: what decides now, what stands by for a rollback, what is in quarantine.")]
 pub struct Stats {
     #[arg(help = concat!("The slot: ", slots!(), "; all when absent"))]
     slot: Option<String>,
@@ -74,7 +76,10 @@ impl Show for Vec<StatsRow> {
             ]);
         }
         match &self[..] {
-            [one] => View::Parts(vec![View::Rows(rows), more(one), histogram(one)]),
+            [first, others @ ..] if others.iter().all(|row| row.slot == first.slot) => {
+                let head = [View::Rows(rows), switches(first)];
+                View::Parts(head.into_iter().chain(self.iter().flat_map(more)).collect())
+            }
             _ => View::Rows(rows),
         }
     }
@@ -84,18 +89,20 @@ impl Show for Vec<StatsRow> {
     }
 }
 
-fn more(row: &StatsRow) -> View {
+fn switches(row: &StatsRow) -> View {
     let switches = format!("{}, {} back, {} quarantines", row.swaps, row.rollbacks, row.quarantines);
-    View::Pairs(vec![
-        Pair::new("swaps", "swaps", switches),
+    let journal = row.journal.map_or_else(|| "none".to_owned(), |journal| held(&journal));
+    View::Pairs(vec![Pair::new("swaps", "swaps", switches), Pair::new("journal", "journal", journal)])
+}
+
+/// What one plugin has logged too much, and the spread of its call times.
+fn more(row: &StatsRow) -> [View; 3] {
+    let title = format!("\n{} ({})\n", human::safe(&row.plugin.to_string()), state_word(row.state));
+    let pairs = vec![
         Pair::new("log_dropped", "log lines dropped", human::count(row.log_dropped)),
         Pair::new("timed_calls", "timed calls", human::count(row.timed_calls)),
-        Pair::new(
-            "journal",
-            "journal",
-            row.journal.map_or_else(|| "none".to_owned(), |journal| held(&journal)),
-        ),
-    ])
+    ];
+    [View::Text(title), View::Pairs(pairs), histogram(row)]
 }
 
 fn held(journal: &JournalExtent) -> String {

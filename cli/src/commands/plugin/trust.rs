@@ -17,7 +17,8 @@ Examples:
   meshctl plugin trust add ed25519:9c1f… --for acme/fastest --slot route
   meshctl plugin trust add ed25519:9c1f… --for 'acme/*' --dry-run
 
-Adding a key again replaces what it was trusted for. Get the key over another way than the plugin.")]
+Adding a key again replaces what it was trusted for, and says what that was: a key has one list of names and one of slots,
+and names added to other slots would be trusted in all of them. Get the key over another way than the plugin.")]
     Add {
         /// The public key: ed25519: and 64 hex digits.
         key: String,
@@ -135,6 +136,10 @@ impl Show for TrustReport {
             Pair::new("done", "key", format!("{} {done}", self.key.key)),
             Pair::new("patterns", "for", format!("{}, slots: {}", patterns(&self.key), slots(&self.key))),
         ];
+        if let Some(before) = &self.replaces {
+            let text = format!("{}, slots: {}", patterns(before), slots(before));
+            pairs.push(Pair::new("replaces", "instead of", styled(WARN, text)));
+        }
         for plugin in &self.withdrawn {
             let taken = if self.dry_run { "would be taken out of its slot" } else { "taken out of its slot" };
             let text = format!("{} {}", human::safe(&plugin.to_string()), styled(BAD, taken));

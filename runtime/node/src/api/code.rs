@@ -227,7 +227,8 @@ Rebuild it with the SDK of this node's version, or use another node version."
 To start the new one afresh: meshctl plugin swap SLOT PLUGIN --reset-state"
 
     NO_PREVIOUS "MESH-P109" 3 "there is nothing to roll back to"
-"The slot has had only one revision since it was bound, or the earlier ones have been removed."
+"Since the node began, nothing was in the slot before what is in it now, or that has been removed. To give the slot to the
+native built-in: meshctl plugin disable SLOT"
 
     PLUGIN_IN_USE "MESH-P110" 1 "the plugin is in use"
 "A slot uses this revision, so it cannot be removed. Swap the slot to another plugin first."
@@ -248,8 +249,9 @@ swap did not happen and the old one goes on."
 
     PLUGIN_QUARANTINED "MESH-P115" 1 "a plugin was quarantined"
 "A plugin failed three times in a short while. It is not asked any more, and the slot went back to the last
-good revision or the built-in. 'meshctl plugin show SLOT' lists its traps; swapping to a repaired version ends
-it."
+good revision, the built-in, or whom its failure mode names. 'meshctl plugin show SLOT' lists its traps. It is tried again
+after a while, also over a restart; 'meshctl plugin rollback SLOT' lets what took over stay, 'meshctl plugin disable SLOT'
+gives the slot to the built-in, and swapping to a repaired version ends it as well."
 
     BAD_MANIFEST "MESH-P116" 7 "the plugin's manifest is wrong"
 "The manifest inside the component (plugin.toml) does not parse, names no plugin, or declares settings that
@@ -335,7 +337,7 @@ examples; to judge it by other gates: --max-disagreement, --max-p99, --max-traps
 --shadow 30s"
 
     NO_PLUGIN_IN_SLOT "MESH-P190" 3 "no plugin is in the slot"
-"The native built-in decides in this slot, and it can neither be paused nor held to limits.
+"The native built-in decides in this slot already, and it can neither be disabled nor paused nor held to limits.
 'meshctl plugin enable SLOT PLUGIN' puts an installed plugin into it."
 
     WRONG_STATE "MESH-P191" 1 "the slot is not in the state for that"

@@ -139,19 +139,20 @@ pub struct LogRow {
     pub text: String,
 }
 
-/// How a slot's plugin runs.
+/// How one revision in a slot runs: the active one, and those that stand by or are in quarantine. All but swaps, rollbacks
+/// and quarantines, which are the slot's, is its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StatsRow {
     /// The slot.
     pub slot: String,
-    /// What decides.
+    /// Which.
     #[serde(flatten)]
     pub plugin: PluginRef,
     /// What it does there.
     pub state: PluginState,
     /// Calls so far, whoever answered.
     pub calls: u64,
-    /// Calls a second, over the last seconds.
+    /// Calls a second, over the last seconds; only while active.
     pub calls_per_s: Option<f64>,
     /// Messages decided on so far, whoever answered.
     pub messages: u64,
@@ -159,11 +160,11 @@ pub struct StatsRow {
     pub fallbacks: u64,
     /// Traps, timeouts and invalid answers so far.
     pub traps: u64,
-    /// Swaps and removals so far.
+    /// Swaps and removals in the slot so far.
     pub swaps: u64,
-    /// Rollbacks by an operator so far.
+    /// Rollbacks by an operator in the slot so far.
     pub rollbacks: u64,
-    /// Quarantines so far.
+    /// Quarantines in the slot so far.
     pub quarantines: u64,
     /// Calls of a plugin that were timed: all large batches and one in eight of the small ones.
     pub timed_calls: u64,
@@ -269,6 +270,12 @@ pub struct CollectReport {
     pub removed: Vec<PluginRef>,
     /// Their bytes.
     pub freed_bytes: u64,
+    /// Entries of the compile cache that belong to nothing that is installed.
+    #[serde(default)]
+    pub cache_entries: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub cache_bytes: u64,
     /// Revisions that stay because they are pinned.
     pub pinned: u64,
     /// Revisions that stay because a slot uses them or would go back to them.

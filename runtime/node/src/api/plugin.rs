@@ -82,6 +82,17 @@ pub struct PluginRef {
     pub revision: String,
 }
 
+impl From<mesh_plugin_host::Change> for Change {
+    fn from(change: mesh_plugin_host::Change) -> Change {
+        match change {
+            mesh_plugin_host::Change::Switched => Change::Switched,
+            mesh_plugin_host::Change::Restarted => Change::Restarted,
+            mesh_plugin_host::Change::Settled => Change::Settled,
+            mesh_plugin_host::Change::Nothing => Change::Nothing,
+        }
+    }
+}
+
 impl fmt::Display for PluginRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.plugin, self.version)
@@ -116,7 +127,7 @@ pub struct PluginRow {
     pub state: PluginState,
     /// What the host lets it use.
     pub grants: Vec<String>,
-    /// Who answers when it fails; only while in a slot.
+    /// Who answers when it fails, or does now; only while in a slot, or while nobody stands in for it.
     #[serde(default)]
     pub on_failure: Option<OnFailure>,
     /// Seconds until it is tried again, for a quarantined one; `None` when only an operator ends it.
@@ -124,11 +135,11 @@ pub struct PluginRow {
     pub retry_s: Option<f64>,
     /// Calls a second, over the last seconds; only while active.
     pub calls_per_s: Option<f64>,
-    /// The time under which 99 of 100 calls stay; only while active.
+    /// The time under which 99 of 100 of its calls stay.
     pub p99_s: Option<f64>,
-    /// Calls that the host answered in its place.
+    /// Messages that somebody else decided on in its place.
     pub fallbacks: u64,
-    /// Traps, timeouts and invalid answers so far.
+    /// Its traps, timeouts and invalid answers, also while it was in the slot before.
     pub traps: u64,
     /// Seconds in this state.
     pub since_s: f64,
@@ -150,6 +161,9 @@ pub enum PluginState {
     Standby,
     /// It failed too often and is not asked any more.
     Quarantined,
+    /// Its slot has no plugin, because the one that it is bound to cannot be started or was withdrawn, and the native
+    /// built-in is not to answer in its place.
+    Vacant,
     /// Installed, bound to nothing.
     Installed,
 }
@@ -264,11 +278,29 @@ pub struct ImportRow {
     pub virtual_wasi: bool,
 }
 
+/// What a swap or a rollback changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// Another revision decides, or the same with other settings.
+    #[default]
+    Switched,
+    /// The same revision decides with the same settings, in another instance.
+    Restarted,
+    /// What stood in for a plugin in quarantine stays, and that is not tried again.
+    Settled,
+    /// Nothing: it was so already.
+    Nothing,
+}
+
 /// The answer to a swap or a rollback.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SwapReport {
     /// The slot.
     pub slot: String,
+    /// What it changed, or would.
+    #[serde(default)]
+    pub change: Change,
     /// What left.
     pub old: PluginRef,
     /// What decides now.

@@ -73,8 +73,11 @@ pub struct TrustRow {
 /// The answer to a change of the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustReport {
-    /// What was done: `added`, `removed` or `revoked`.
+    /// What was done: `added`, `replaced`, `removed` or `revoked`.
     pub done: String,
+    /// What the key was trusted for until now, when that was replaced.
+    #[serde(default)]
+    pub replaces: Option<TrustRow>,
     /// The key, as the list has it now; as it was, for a removed one.
     pub key: TrustRow,
     /// What was taken out of its slot, or would be.

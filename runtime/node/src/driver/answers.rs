@@ -21,7 +21,6 @@ use crate::api::{
 use crate::builder::scheme_of;
 use crate::handler::Job;
 use crate::mesh::{Answer, Call, resolve};
-use crate::plugins::plugin_ref;
 
 /// How long the handler's thread is waited for before an answer leaves it out.
 const HANDLER_WITHIN: Duration = Duration::from_secs(1);
@@ -91,10 +90,7 @@ impl Driver {
                 return self.with_handler(answer, move |driver, status| driver.limits(&slot, status));
             }
             Request::PluginGrants { plugin } => self.grant_rows(plugin.as_deref()),
-            Request::PluginCollect { keep, dry_run } => {
-                return self
-                    .with_handler(answer, move |driver, status| driver.collect(keep, dry_run, status));
-            }
+            Request::PluginCollect { keep, dry_run } => return self.collect(keep, dry_run, answer),
             Request::PluginFetch { plugin } => self.fetch_plugin(&plugin),
             Request::PluginExport { plugin } => self.export_plugin(&plugin),
             Request::PluginBindings => {
@@ -350,7 +346,7 @@ impl Driver {
 
     pub(super) fn chosen_by(&self, slot: PolicySlot, reason: String) -> ChosenBy {
         let status = self.parts.plugins.set.status(slot);
-        let plugin = plugin_ref(status.slot, status.active.as_ref());
+        let plugin = self.bound_ref(&status);
         ChosenBy {
             slot: status.slot.to_owned(),
             plugin: plugin.plugin,

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesh_plugin_host::{PolicySlot, Revision, SlotStatus};
+use mesh_plugin_host::{Engine, PolicySlot, Revision, SlotStatus};
+use tokio::sync::oneshot;
 
 use super::Driver;
 use super::operate::silent;
 use crate::api::{ApiError, CollectReport, GrantRow, OperateReport, RemoveReport, Reply, code};
+use crate::mesh::Answer;
 use crate::plugins::granted::{self, names, parse, union, without};
-use crate::plugins::{Installed, plugin_ref};
+use crate::plugins::{Installed, hex, plugin_ref};
 
 /// Revisions that a node keeps, built-in ones not counted.
 const MAX_REVISIONS: usize = 256;
@@ -82,13 +84,38 @@ impl Driver {
         }))
     }
 
-    /// Removes what no slot uses or would go back to and nobody pinned, but for the newest `keep` of each name.
-    pub(super) fn collect(
+    /// Removes what no slot uses or would go back to and nobody pinned, but for the newest `keep` of each name; then the
+    /// compiled code of all that is not installed.
+    pub(super) fn collect(&mut self, keep: u32, dry_run: bool, answer: Answer<Reply>) {
+        let (collected, outcome) = oneshot::channel();
+        let (told, stays) = oneshot::channel();
+        self.with_handler(collected, move |driver, handler| {
+            let (report, stays) = driver.collect_revisions(keep, dry_run, handler)?;
+            let _ = told.send(stays);
+            Ok(Reply::Collected(report))
+        });
+        let engine = self.parts.plugins.engine.clone();
+        tokio::task::spawn(async move {
+            let reply = match (outcome.await, stays.await) {
+                (Ok(Ok(Reply::Collected(report))), Ok(stays)) => {
+                    let clean = move || collect_code(&engine, report, &stays);
+                    let report = tokio::task::spawn_blocking(clean).await;
+                    report.map(Reply::Collected).map_err(|error| ApiError::new(&code::INTERNAL, error))
+                }
+                (Ok(reply), _) => reply,
+                (Err(_), _) => Err(silent()),
+            };
+            let _ = answer.send(reply);
+        });
+    }
+
+    /// Returns what was removed, and the digests of what stays.
+    fn collect_revisions(
         &mut self,
         keep: u32,
         dry_run: bool,
         handler: Option<&SlotStatus>,
-    ) -> Result<Reply, ApiError> {
+    ) -> Result<(CollectReport, BTreeSet<String>), ApiError> {
         let in_use = self.in_use(handler)?;
         let plugins = &self.parts.plugins;
         let foreign = || plugins.installed.values().filter(|installed| !installed.is_built_in);
@@ -109,6 +136,8 @@ impl Driver {
         let report = CollectReport {
             removed: gone.iter().map(|(revision, ..)| plugin_ref("", Some(revision))).collect(),
             freed_bytes: gone.iter().map(|(_, size, _)| size).sum(),
+            cache_entries: 0,
+            cache_bytes: 0,
             pinned: foreign().filter(|i| plugins.pinned.contains(&i.revision.digest)).count() as u64,
             in_use: foreign().filter(|i| in_use.contains(&i.revision.digest)).count() as u64,
             dry_run,
@@ -117,13 +146,15 @@ impl Driver {
                 false => gone.iter().map(|(.., origin)| format!("meshctl plugin install {origin}")).collect(),
             },
         };
+        let goes = |digest: &[u8; 32]| gone.iter().any(|(revision, ..)| revision.digest == *digest);
+        let stays = plugins.installed.keys().filter(|digest| !goes(digest)).map(hex).collect();
         if !dry_run {
             for (revision, ..) in &gone {
                 let writes = self.parts.plugins.remove(&revision.digest);
                 self.writes.extend(writes);
             }
         }
-        Ok(Reply::Collected(report))
+        Ok((report, stays))
     }
 
     pub(super) fn pin(&mut self, text: &str, pinned: bool, dry_run: bool) -> Result<Reply, ApiError> {
@@ -204,6 +235,11 @@ impl Driver {
         let plugin = plugin_ref("", Some(&revision));
         Ok(Reply::Operated(OperateReport { slot: None, plugin, done, decides: None, dry_run, undo }))
     }
+}
+
+fn collect_code(engine: &Engine, report: CollectReport, stays: &BTreeSet<String>) -> CollectReport {
+    let cleaned = engine.clean_cache(|digest| stays.contains(digest), report.dry_run);
+    CollectReport { cache_entries: cleaned.entries, cache_bytes: cleaned.bytes, ..report }
 }
 
 fn grants_of(installed: &Installed) -> Vec<GrantRow> {

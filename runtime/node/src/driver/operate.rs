@@ -1,12 +1,15 @@
 //! What an operator does to running plugins, and what he asks of them: pause, resume, limits, logs, traps, figures.
 
 use mesh_plugin_host::journal::Extent;
-use mesh_plugin_host::{Bounds, FaultRecord, Kind, LogLine, OperateError, PolicySlot, SlotState, SlotStatus};
+use mesh_plugin_host::{
+    Bounds, Counted, FaultRecord, Kind, LogLine, OperateError, PolicySlot, Revision, SlotState, SlotStatus,
+};
 use mesh_proto::node::Input;
 use tokio::sync::oneshot;
 
 use super::Driver;
 use super::clock::unix_ms;
+use super::plugin_rows::{bound, counted_of};
 use super::slots::{Done, coded, policy_slot, slot_named};
 use crate::api::{
     ApiError, EventKind, JournalExtent, LimitReport, LimitRow, LogRow, OnFailure, OperateReport, Operation,
@@ -134,7 +137,7 @@ impl Driver {
     /// Keeps how a slot is bound now, and lets the core ask anew.
     pub(super) fn note_binding(&mut self, status: &SlotStatus) {
         let write = self.parts.plugins.bind(status);
-        self.writes.extend(write);
+        self.writes.push(write);
         self.inputs.push(Input::PoliciesChanged);
         if status.slot == PolicySlot::Admission.name() {
             self.inputs.push(Input::AdmissionChanged);
@@ -178,35 +181,23 @@ impl Driver {
         let wanted = slot.map(slot_named).transpose()?;
         let kinds = crate::plugins::SLOTS.into_iter().filter(|kind| wanted.is_none_or(|w| w == *kind));
         let statuses = kinds.filter_map(|kind| self.status_of(kind.slot(), handler));
-        Ok(Reply::Stats(statuses.map(|status| self.stats_row(&status)).collect()))
+        Ok(Reply::Stats(statuses.flat_map(|status| self.stats_rows(&status)).collect()))
     }
 
-    fn stats_row(&self, status: &SlotStatus) -> StatsRow {
-        let seconds = |ns: u64| (status.timed_calls > 0).then_some(ns as f64 / 1e9);
-        StatsRow {
-            slot: status.slot.to_owned(),
-            plugin: plugin_ref(status.slot, status.active.as_ref()),
-            state: state_of(status),
-            calls: status.calls,
+    /// A row for what is in a slot, and one for each revision that stands by or is in quarantine.
+    fn stats_rows(&self, status: &SlotStatus) -> Vec<StatsRow> {
+        let first = bound(status);
+        let mut rows = vec![StatsRow {
             calls_per_s: self.calls_per_s(status.slot),
-            messages: status.messages,
-            fallbacks: status.fallbacks,
-            traps: status.faults,
-            swaps: status.swaps,
-            rollbacks: status.rollbacks,
-            quarantines: status.quarantines,
-            timed_calls: status.timed_calls,
-            p50_s: seconds(status.p50_ns),
-            p90_s: seconds(status.p90_ns),
-            p99_s: seconds(status.p99_ns),
-            p999_s: seconds(status.p999_ns),
-            max_s: seconds(status.max_ns),
-            histogram: status.times.iter().map(|&(ns, count)| class(ns, count)).collect(),
-            memory_bytes: status.memory_bytes as u64,
-            memory_most_bytes: status.memory_most_bytes as u64,
-            log_dropped: status.log_dropped,
-            journal: status.journal.map(extent),
+            plugin: self.bound_ref(status),
+            ..stats_row(status, first, state_of(status))
+        }];
+        for (revision, state) in beside(status) {
+            if Some(revision.digest) != first.map(|first| first.digest) {
+                rows.push(stats_row(status, Some(revision), state));
+            }
         }
+        rows
     }
 
     pub(super) fn limits(&self, slot: &str, handler: Option<&SlotStatus>) -> Result<Reply, ApiError> {
@@ -216,21 +207,66 @@ impl Driver {
             return Err(refused(&OperateError::NoPlugin, slot));
         }
         let (bounds, host) = (status.lowered.bounds(kind), Bounds::caps(kind));
+        let counted = counted_of([&status], status.active.as_ref());
         Ok(Reply::Limits(LimitReport {
             slot: status.slot.to_owned(),
             plugin: plugin_ref(status.slot, status.active.as_ref()),
             limits: vec![
-                deadline_row(&status, bounds, host),
-                memory_row(&status, bounds, host),
+                deadline_row(&counted, bounds, host),
+                memory_row(&counted, bounds, host),
                 limit_row("log-rate", "lines/s", bounds.log_lines.into(), host.log_lines.into()),
             ],
         }))
     }
 }
 
-/// Returns the state of what is in a slot, as lists show it.
+/// Returns the revisions that a slot has beside the active one.
+pub(super) fn beside(status: &SlotStatus) -> impl Iterator<Item = (&Revision, PluginState)> {
+    let quarantined = status.quarantined.iter().map(|revision| (revision, PluginState::Quarantined));
+    quarantined.chain(status.previous.iter().map(|revision| (revision, PluginState::Standby)))
+}
+
+fn stats_row(status: &SlotStatus, revision: Option<&Revision>, state: PluginState) -> StatsRow {
+    let counted = counted_of([status], revision);
+    let seconds = |ns: u64| (counted.timed_calls > 0).then_some(ns as f64 / 1e9);
+    StatsRow {
+        slot: status.slot.to_owned(),
+        plugin: plugin_ref(status.slot, revision),
+        state,
+        calls: counted.calls,
+        calls_per_s: None,
+        messages: counted.messages,
+        fallbacks: counted.fallbacks,
+        traps: counted.faults,
+        swaps: status.swaps,
+        rollbacks: status.rollbacks,
+        quarantines: status.quarantines,
+        timed_calls: counted.timed_calls,
+        p50_s: seconds(counted.p50_ns),
+        p90_s: seconds(counted.p90_ns),
+        p99_s: seconds(counted.p99_ns),
+        p999_s: seconds(counted.p999_ns),
+        max_s: seconds(counted.max_ns),
+        histogram: counted.times.iter().map(|&(ns, count)| class(ns, count)).collect(),
+        memory_bytes: counted.memory_bytes as u64,
+        memory_most_bytes: counted.memory_most_bytes as u64,
+        log_dropped: counted.log_dropped,
+        journal: status.journal.map(extent),
+    }
+}
+
+/// Returns the state of what a slot is left to, as lists show it. A slot without a plugin whose operator wants no fallback
+/// is not the native built-in's.
 pub(super) fn state_of(status: &SlotStatus) -> PluginState {
-    if status.paused { PluginState::Paused } else { PluginState::Active }
+    match OnFailure::from(status.on_failure) {
+        _ if status.paused => PluginState::Paused,
+        _ if status.active.is_some() => PluginState::Active,
+        OnFailure::Fallback => PluginState::Active,
+        OnFailure::FailClosed | OnFailure::FailOpen if status.quarantined.is_some() => {
+            PluginState::Quarantined
+        }
+        OnFailure::FailClosed | OnFailure::FailOpen => PluginState::Vacant,
+    }
 }
 
 /// Says who answers in a slot that has no plugin, when it is not the native built-in.
@@ -299,24 +335,24 @@ fn limit_row(name: &str, unit: &str, limit: f64, host: f64) -> LimitRow {
 }
 
 /// A suggestion is four times what nearly all calls need: a busy machine takes longer now and then.
-fn deadline_row(status: &SlotStatus, bounds: Bounds, host: Bounds) -> LimitRow {
+fn deadline_row(counted: &Counted, bounds: Bounds, host: Bounds) -> LimitRow {
     const ROOM: f64 = 4.0;
     let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
-    let measured = |ns: u64| (status.timed_calls > 0).then_some(ns as f64 / 1e6);
-    let suggestion = measured(status.p999_ns).map(|p999| (p999 * ROOM).ceil().clamp(1.0, ms(host.deadline)));
+    let measured = |ns: u64| (counted.timed_calls > 0).then_some(ns as f64 / 1e6);
+    let suggestion = measured(counted.p999_ns).map(|p999| (p999 * ROOM).ceil().clamp(1.0, ms(host.deadline)));
     LimitRow {
-        p50: measured(status.p50_ns),
-        p99: measured(status.p99_ns),
-        max: measured(status.max_ns),
+        p50: measured(counted.p50_ns),
+        p99: measured(counted.p99_ns),
+        max: measured(counted.max_ns),
         suggestion,
         ..limit_row("deadline", "ms", ms(bounds.deadline), ms(host.deadline))
     }
 }
 
 /// A suggestion is twice the most so far, in whole pages.
-fn memory_row(status: &SlotStatus, bounds: Bounds, host: Bounds) -> LimitRow {
+fn memory_row(counted: &Counted, bounds: Bounds, host: Bounds) -> LimitRow {
     const PAGE: usize = 64 << 10;
-    let most = status.memory_most_bytes;
+    let most = counted.memory_most_bytes;
     let suggestion = (most * 2).next_multiple_of(PAGE).min(host.memory);
     LimitRow {
         max: (most > 0).then_some(most as f64),

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use mesh_plugin_host::{PolicySlot, SlotStatus};
+use mesh_plugin_host::{Counted, FaultRecord, PolicySlot, Revision, SlotStatus};
 
 use super::Driver;
 use super::answers::age_s;
 use super::clock::unix_ms;
-use super::operate::{retry_s, state_of, vacancy};
+use super::operate::{beside, retry_s, state_of, vacancy};
 use super::slots::{policy_slot, slot_named};
 use crate::api::{
-    ApiError, PluginDetail, PluginRow, PluginState, PolicyState, Reply, RevisionRow, Time, code,
+    ApiError, PluginDetail, PluginRef, PluginRow, PluginState, PolicyState, Reply, RevisionRow, Time, code,
 };
 use crate::plugins::granted::names;
 use crate::plugins::plugin_ref;
@@ -45,28 +45,48 @@ impl Driver {
         policies.iter().chain(handler).map(|status| self.active_row(status)).collect()
     }
 
+    /// The row of what a slot is left to: the active plugin, the native built-in, or who is away and leaves nobody in its
+    /// place.
     fn active_row(&self, status: &SlotStatus) -> PluginRow {
-        let plugin = plugin_ref(status.slot, status.active.as_ref());
-        let grants = status.active.as_ref().map(|active| self.parts.plugins.grants(&active.digest));
+        let revision = bound(status);
+        let plugin = self.bound_ref(status);
+        let counted = counted_of([status], revision);
+        let took_over = status.quarantined.as_ref().filter(|_| status.has_stand_in());
+        let note = vacancy(status).map(|vacancy| match last_fault(status, revision) {
+            Some(fault) => format!("{vacancy}; {fault}"),
+            None => vacancy.to_owned(),
+        });
         PluginRow {
             slot: Some(status.slot.to_owned()),
             plugin: plugin.plugin,
             version: plugin.version,
             state: state_of(status),
-            grants: grants.map(names).unwrap_or_default(),
-            on_failure: status.active.as_ref().map(|_| status.on_failure.into()),
-            retry_s: None,
+            grants: revision.map(|bound| names(self.parts.plugins.grants(&bound.digest))).unwrap_or_default(),
+            on_failure: is_plugins(status).then(|| status.on_failure.into()),
+            retry_s: retry_s(status).filter(|_| took_over.is_none()),
             calls_per_s: self.rates.per_s.get(status.slot).copied(),
-            p99_s: (status.p99_ns > 0).then(|| status.p99_ns as f64 / 1e9),
-            fallbacks: status.fallbacks,
-            traps: status.faults,
+            p99_s: p99_s(&counted),
+            fallbacks: counted.fallbacks,
+            traps: counted.faults,
             // What was never switched has been there since the node began.
             since_s: age_s(status.since_ms).min(self.parts.began.elapsed().as_secs_f64()),
             revision: plugin.revision,
             note: self
                 .trial_note(status.slot)
-                .or_else(|| vacancy(status).map(str::to_owned))
-                .or_else(|| status.quarantined.as_ref().map(|failed| format!("took over from {failed}"))),
+                .or(note)
+                .or_else(|| took_over.map(|failed| format!("took over from {failed}"))),
+        }
+    }
+
+    /// Names what a slot is left to, as lists show it.
+    pub(super) fn bound_ref(&self, status: &SlotStatus) -> PluginRef {
+        let away = || self.parts.plugins.bound(status.slot);
+        let revision = bound(status).or_else(|| away().filter(|_| state_of(status) == PluginState::Vacant));
+        match revision {
+            None if state_of(status) == PluginState::Vacant => {
+                PluginRef { plugin: "nobody".into(), ..plugin_ref(status.slot, None) }
+            }
+            revision => plugin_ref(status.slot, revision),
         }
     }
 
@@ -77,19 +97,14 @@ impl Driver {
         let mut shown: Vec<[u8; 32]> = Vec::new();
         for status in &statuses {
             rows.push(self.active_row(status));
-            shown.extend(status.active.as_ref().map(|revision| revision.digest));
-            let beside =
-                [(&status.quarantined, PluginState::Quarantined), (&status.previous, PluginState::Standby)];
-            for (revision, state) in beside {
-                if let Some(revision) = revision.as_ref().filter(|revision| !shown.contains(&revision.digest))
-                {
+            shown.extend(bound(status).map(|revision| revision.digest));
+            for (revision, state) in beside(status) {
+                if !shown.contains(&revision.digest) {
                     shown.push(revision.digest);
-                    let fault =
-                        status.last_faults.iter().find(|fault| fault.revision.digest == revision.digest);
                     rows.push(PluginRow {
-                        note: fault.map(|fault| fault.fault.to_string()),
+                        note: last_fault(status, Some(revision)),
                         retry_s: retry_s(status).filter(|_| state == PluginState::Quarantined),
-                        ..self.idle_row(Some(status.slot), revision, state, status.since_ms)
+                        ..self.idle_row(Some(status.slot), revision, state, status.since_ms, &statuses)
                     });
                 }
             }
@@ -99,7 +114,13 @@ impl Driver {
             let revoked = self.parts.plugins.trust.list.check_revoked(&installed.signatures).err();
             rows.push(PluginRow {
                 note: revoked.map(|revoked| format!("{}: {revoked}", revoked.code())),
-                ..self.idle_row(None, &installed.revision, PluginState::Installed, installed.since_ms)
+                ..self.idle_row(
+                    None,
+                    &installed.revision,
+                    PluginState::Installed,
+                    installed.since_ms,
+                    &statuses,
+                )
             });
         }
         rows
@@ -108,10 +129,12 @@ impl Driver {
     fn idle_row(
         &self,
         slot: Option<&str>,
-        revision: &mesh_plugin_host::Revision,
+        revision: &Revision,
         state: PluginState,
         since_ms: u64,
+        statuses: &[&SlotStatus],
     ) -> PluginRow {
+        let counted = counted_of(statuses.iter().copied(), Some(revision));
         PluginRow {
             slot: slot.map(str::to_owned),
             plugin: revision.name.clone(),
@@ -121,9 +144,9 @@ impl Driver {
             on_failure: None,
             retry_s: None,
             calls_per_s: None,
-            p99_s: None,
-            fallbacks: 0,
-            traps: 0,
+            p99_s: p99_s(&counted),
+            fallbacks: counted.fallbacks,
+            traps: counted.faults,
             since_s: age_s(since_ms),
             revision: revision.digest_text(),
             note: None,
@@ -134,9 +157,8 @@ impl Driver {
         let rows = self.plugin_rows(handler);
         let (row, kind) = match slot_named(text) {
             Ok(kind) => {
-                let is_there = |state| matches!(state, PluginState::Active | PluginState::Paused);
-                let active = |row: &&PluginRow| row.slot.as_deref() == Some(text) && is_there(row.state);
-                (rows.iter().find(active).cloned(), kind)
+                // The first row of a slot is that of what it is left to.
+                (rows.iter().find(|row| row.slot.as_deref() == Some(text)).cloned(), kind)
             }
             Err(_) => {
                 let installed = self.parts.plugins.find(text)?;
@@ -164,11 +186,15 @@ impl Driver {
                 let trust = &self.parts.plugins.trust;
                 trust.signers(&i.signatures, &i.revision.name, i.kind, unix_ms())
             }),
-            traps: own.map_or_else(Vec::new, |status| {
-                let line = |fault: &mesh_plugin_host::FaultRecord| {
+            traps: status.as_ref().map_or_else(Vec::new, |status| {
+                let line = |fault: &FaultRecord| {
                     format!("{} {}: {}", Time(fault.at_ms), fault.revision, fault.fault)
                 };
-                status.last_faults.iter().map(line).collect()
+                // A slot shows all of its own, each with its plugin; a plugin those that are its.
+                let is_shown = |fault: &&FaultRecord| {
+                    text == status.slot || fault.revision.digest_text() == row.revision
+                };
+                status.last_faults.iter().filter(is_shown).map(line).collect()
             }),
             history: own
                 .and_then(|status| status.previous.as_ref().map(|previous| (status, previous)))
@@ -203,4 +229,33 @@ impl Driver {
             state_messages: status.state_messages,
         }))
     }
+}
+
+/// Returns what was counted of a revision in whichever slot it was; of the native built-in in the one slot that is meant.
+pub(super) fn counted_of<'a>(
+    statuses: impl IntoIterator<Item = &'a SlotStatus>,
+    revision: Option<&Revision>,
+) -> Counted {
+    statuses.into_iter().find_map(|status| status.counted_of(revision)).cloned().unwrap_or_default()
+}
+
+/// Returns the revision that a slot belongs to now: the active one, or the one in quarantine that leaves nobody in its
+/// place.
+pub(super) fn bound(status: &SlotStatus) -> Option<&Revision> {
+    let away = || status.quarantined.as_ref().filter(|_| !status.has_stand_in());
+    status.active.as_ref().or_else(away)
+}
+
+/// Says whether a slot is a plugin's, also while that is away: then who answers is its operator's choice.
+fn is_plugins(status: &SlotStatus) -> bool {
+    status.active.is_some() || matches!(state_of(status), PluginState::Quarantined | PluginState::Vacant)
+}
+
+fn last_fault(status: &SlotStatus, revision: Option<&Revision>) -> Option<String> {
+    let is_its = |fault: &&FaultRecord| Some(fault.revision.digest) == revision.map(|of| of.digest);
+    status.last_faults.iter().find(is_its).map(|fault| fault.fault.to_string())
+}
+
+fn p99_s(counted: &Counted) -> Option<f64> {
+    (counted.p99_ns > 0).then(|| counted.p99_ns as f64 / 1e9)
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use mesh_plugin_host::handler::Effect;
 use mesh_plugin_host::{
-    Kind, Loaded, OnFailure, OperateError, PolicySlot, PrepareError, Revision, SlotEvent, SlotStatus,
+    Change, Kind, Loaded, OnFailure, OperateError, PolicySlot, PrepareError, Revision, SlotEvent, SlotStatus,
     StartWith, SwapError, SwapReport, Terms,
 };
 use mesh_proto::TopicId;
@@ -148,7 +148,7 @@ impl Driver {
             }
             Done::HandlerSwapped { outcome, kept, answer } => {
                 let reply = outcome
-                    .map_err(|error| swap_failed(&error))
+                    .map_err(|error| swap_failed(&error, Kind::Handler.slot()))
                     .map(|(report, status)| self.switched(&report, Some(&status), kept));
                 self.answer_when_kept(reply, answer);
             }
@@ -171,7 +171,7 @@ impl Driver {
             policy => self.swap_policy(policy, &request),
         };
         let reply = outcome
-            .map_err(|error| swap_failed(&error))
+            .map_err(|error| swap_failed(&error, &request.slot))
             .map(|report| self.switched(&report, None, !request.dry_run));
         self.answer_when_kept(reply, answer);
     }
@@ -212,8 +212,9 @@ impl Driver {
             return drop(answer.send(rehearsed_rollback(&status)));
         }
         let outcome = self.parts.plugins.set.rollback(policy, unix_ms());
-        let reply =
-            outcome.map_err(|error| swap_failed(&error)).map(|report| self.switched(&report, None, true));
+        let reply = outcome
+            .map_err(|error| swap_failed(&error, policy.name()))
+            .map(|report| self.switched(&report, None, true));
         self.answer_when_kept(reply, answer);
     }
 
@@ -231,8 +232,9 @@ impl Driver {
             return drop(answer.send(rehearsed_removal(&status)));
         }
         let outcome = self.parts.plugins.set.remove(policy, unix_ms());
-        let reply =
-            outcome.map_err(|error| swap_failed(&error)).map(|report| self.switched(&report, None, true));
+        let reply = outcome
+            .map_err(|error| swap_failed(&error, policy.name()))
+            .map(|report| self.switched(&report, None, true));
         self.answer_when_kept(reply, answer);
     }
 
@@ -256,15 +258,19 @@ impl Driver {
     /// A slot was switched, or the switch rehearsed: notes it for the next start and says so. `told` is how the
     /// handler's slot is now.
     pub(super) fn switched(&mut self, report: &SwapReport, told: Option<&SlotStatus>, kept: bool) -> Reply {
-        if kept {
+        let is_changed = kept && report.change != Change::Nothing;
+        if is_changed {
             if let Some(status) = self.status_of(report.slot, told) {
                 self.note_binding(&status);
             }
             let version = report.new.as_ref().and_then(|new| self.parts.plugins.note_bound(new));
             self.writes.extend(version);
         }
+        // What was there before a new instance of the same is gone.
+        let has_undo = is_changed && report.change != Change::Restarted;
         Reply::Swapped(crate::api::SwapReport {
             slot: report.slot.to_owned(),
+            change: report.change.into(),
             old: plugin_ref(report.slot, report.old.as_ref()),
             new: plugin_ref(report.slot, report.new.as_ref()),
             state_bytes: report.state_bytes as u64,
@@ -272,7 +278,7 @@ impl Driver {
             pause_us: report.pause.as_nanos() as f64 / 1000.0,
             at_decision: report.at_decision,
             dry_run: !kept,
-            undo: kept.then(|| format!("meshctl plugin rollback {}", report.slot)),
+            undo: has_undo.then(|| format!("meshctl plugin rollback {}", report.slot)),
         })
     }
 
@@ -421,24 +427,28 @@ impl Driver {
 /// Says what a rollback would do to a slot.
 fn rehearsed_rollback(status: &SlotStatus) -> Result<Reply, ApiError> {
     if !status.can_roll_back {
-        return Err(swap_failed(&SwapError::NoPrevious));
+        return Err(swap_failed(&SwapError::NoPrevious, status.slot));
     }
-    Ok(rehearsed(status, status.previous.as_ref()))
+    if status.has_stand_in() {
+        return Ok(rehearsed(status, Change::Settled, status.quarantined.as_ref(), status.active.as_ref()));
+    }
+    Ok(rehearsed(status, Change::Switched, status.active.as_ref(), status.previous.as_ref()))
 }
 
 /// Says what giving a slot back to the native built-in would do.
 fn rehearsed_removal(status: &SlotStatus) -> Result<Reply, ApiError> {
     let is_native = status.active.is_none() && status.quarantined.is_none();
     if is_native && status.on_failure == OnFailure::Fallback {
-        return Err(swap_failed(&SwapError::NoPrevious));
+        return Err(swap_failed(&SwapError::NoPlugin, status.slot));
     }
-    Ok(rehearsed(status, None))
+    Ok(rehearsed(status, Change::Switched, status.active.as_ref(), None))
 }
 
-fn rehearsed(status: &SlotStatus, new: Option<&Revision>) -> Reply {
+fn rehearsed(status: &SlotStatus, change: Change, old: Option<&Revision>, new: Option<&Revision>) -> Reply {
     Reply::Swapped(crate::api::SwapReport {
         slot: status.slot.to_owned(),
-        old: plugin_ref(status.slot, status.active.as_ref()),
+        change: change.into(),
+        old: plugin_ref(status.slot, old),
         new: plugin_ref(status.slot, new),
         state_bytes: 0,
         state_carried: false,
@@ -486,13 +496,15 @@ fn prepare_failed(error: &PrepareError) -> ApiError {
     ApiError::new(coded(error.code()), error).help("meshctl plugin list")
 }
 
-pub(super) fn swap_failed(error: &SwapError) -> ApiError {
+pub(super) fn swap_failed(error: &SwapError, slot: &str) -> ApiError {
     let failed = ApiError::new(coded(error.code()), error);
     match error {
         SwapError::StateRefused(_) => failed.help("meshctl plugin swap SLOT PLUGIN --reset-state"),
-        SwapError::Failed(_) | SwapError::OldFailed(_) | SwapError::NoPrevious => {
-            failed.help("meshctl plugin list")
-        }
+        SwapError::Failed(_) | SwapError::OldFailed(_) => failed.help("meshctl plugin list"),
+        SwapError::NoPrevious => failed
+            .help(format!("meshctl plugin disable {slot}       to give the slot to the native built-in"))
+            .help("meshctl plugin list"),
+        SwapError::NoPlugin => failed.help(format!("meshctl plugin enable {slot} PLUGIN")),
     }
 }
 

@@ -155,7 +155,7 @@ impl Driver {
         let dry_run = request.dry_run;
         let passed = outcome.map_err(|end| end.to_string()).and_then(|()| {
             self.check_candidate(&status.candidate, &request).map_err(|error| error.message)?;
-            self.swap_policy(ready, &request).map_err(|error| swap_failed(&error).message)
+            self.swap_policy(ready, &request).map_err(|error| swap_failed(&error, slot.name()).message)
         });
         let mut report = report_of(status, &spec, TrialStage::Returned);
         match passed {
@@ -176,7 +176,8 @@ impl Driver {
         report.stage = if dry_run { TrialStage::Rehearsed } else { TrialStage::CutOver };
         report.at_decision = Some(swapped.at_decision);
         report.pause_us = Some(swapped.pause.as_nanos() as f64 / 1000.0);
-        report.undo = (!dry_run).then(|| format!("meshctl plugin rollback {}", report.slot));
+        let is_changed = !dry_run && swapped.change != mesh_plugin_host::Change::Nothing;
+        report.undo = is_changed.then(|| format!("meshctl plugin rollback {}", report.slot));
     }
 
     fn end_trial(&mut self, slot: PolicySlot, report: TrialReport) {
@@ -199,6 +200,7 @@ impl Driver {
         }
         Some(Reply::Swapped(crate::api::SwapReport {
             slot: slot.name().to_owned(),
+            change: crate::api::Change::default(),
             old: plugin_ref(slot.name(), Some(&status.candidate)),
             new: plugin_ref(slot.name(), status.active.as_ref()),
             state_bytes: 0,
@@ -357,7 +359,7 @@ fn trial_line(request: &SwapRequest, spec: &TrialSpec) -> String {
 fn not_begun(error: &TrialError, request: &SwapRequest) -> ApiError {
     let show = format!("meshctl plugin show {}", request.slot);
     match error {
-        TrialError::Start(error) => swap_failed(error),
+        TrialError::Start(error) => swap_failed(error, &request.slot),
         TrialError::Running { .. } => ApiError::new(&code::TRIAL_RUNNING, error).help(show),
         TrialError::NoFlows { .. } => {
             let help = format!("meshctl plugin swap {} {} --shadow 30s", request.slot, request.plugin);

@@ -39,7 +39,7 @@ impl Driver {
         // On a copy, so that a rehearsal goes exactly as far as the real thing.
         let mut list = self.parts.plugins.trust.list.clone();
         let before = list.entry(&key).cloned();
-        let row = apply(&mut list, key, change)?;
+        let after = apply(&mut list, key, change)?;
         let bound = self.bound_by(&key);
         let is_revocation = matches!(change, TrustChange::Revoke { .. });
         if !dry_run {
@@ -51,7 +51,10 @@ impl Driver {
         }
         let (withdrawn, bound) = if is_revocation { (bound, Vec::new()) } else { (Vec::new(), bound) };
         let undo = undo(&key, change, before.as_ref()).filter(|_| !dry_run);
-        Ok(TrustReport { done: done(change).to_owned(), key: row, withdrawn, bound, dry_run, undo })
+        let is_addition = matches!(change, TrustChange::Add { .. });
+        let replaces = before.as_ref().filter(|_| is_addition).map(|entry| row(&key, entry));
+        let done = if replaces.is_some() { "replaced" } else { done(change) };
+        Ok(TrustReport { done: done.to_owned(), replaces, key: after, withdrawn, bound, dry_run, undo })
     }
 
     /// Returns what is in a slot and was signed by this key.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_plugin_host::{Kind, Lowered, Revision, Settings, SlotState, SlotStatus, Terms};
+use mesh_plugin_host::{Kind, Lowered, Revision, Sentence, Settings, SlotStatus, Terms};
 use serde::{Deserialize, Serialize};
 
 use super::{Plugins, hex, plugin_ref};
@@ -25,6 +25,35 @@ pub(crate) struct Binding {
     log_lines: Option<u32>,
     #[serde(default)]
     pub(super) paused: bool,
+    /// What is in quarantine, which a restart does not end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) aside: Option<Box<Aside>>,
+}
+
+/// A revision in quarantine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Aside {
+    /// How it was bound.
+    pub(super) binding: Binding,
+    /// Quarantines in a row.
+    round: u32,
+    /// Milliseconds since 1970; `None` when only an operator ends it.
+    retry_at_ms: Option<u64>,
+}
+
+impl Aside {
+    fn of(status: &SlotStatus) -> Option<Aside> {
+        let revision = status.quarantined.as_ref()?;
+        Some(Aside {
+            binding: Binding::with(Some(revision), &status.quarantined_settings, status.quarantined_terms),
+            round: status.quarantine_round,
+            retry_at_ms: status.retry_at_ms,
+        })
+    }
+
+    pub(super) fn sentence(&self) -> Sentence {
+        Sentence { round: self.round, retry_at_ms: self.retry_at_ms }
+    }
 }
 
 impl Binding {
@@ -38,17 +67,35 @@ impl Binding {
         Binding { on_failure: mesh_plugin_host::OnFailure::of(kind).into(), ..Binding::default() }
     }
 
+    /// A plugin in quarantine that is to have no fallback stays bound: the native built-in must not answer in its place
+    /// after a restart either.
     fn of(status: &SlotStatus) -> Binding {
-        let Lowered { deadline, memory, log_lines } = status.lowered;
+        let aside = Aside::of(status).map(Box::new);
+        let terms = Terms { on_failure: status.on_failure, lowered: status.lowered };
+        let bound = match &aside {
+            Some(aside) if !status.has_stand_in() => aside.binding.clone(),
+            _ => Binding::with(status.active.as_ref(), &status.settings, terms),
+        };
+        Binding { paused: status.paused, aside, ..bound }
+    }
+
+    fn with(revision: Option<&Revision>, settings: &Settings, terms: Terms) -> Binding {
+        let Lowered { deadline, memory, log_lines } = terms.lowered;
         Binding {
-            digest: status.active.as_ref().map(|revision| hex(&revision.digest)),
-            settings: settings_of(&status.settings),
-            on_failure: status.on_failure.into(),
+            digest: revision.map(|revision| hex(&revision.digest)),
+            settings: settings_of(settings),
+            on_failure: terms.on_failure.into(),
             deadline_ms: deadline.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
             memory_bytes: memory.map(|bytes| bytes as u64),
             log_lines,
-            paused: status.paused,
+            paused: false,
+            aside: None,
         }
+    }
+
+    /// Says whether what is bound is what is in quarantine: without a fallback nobody else is.
+    pub(super) fn is_closed(&self) -> bool {
+        self.aside.as_ref().is_some_and(|aside| aside.binding.on_failure != OnFailure::Fallback)
     }
 
     /// Returns how the plugin is to be run.
@@ -63,16 +110,12 @@ impl Binding {
 }
 
 impl Plugins {
-    /// Notes what a slot is bound to now, and returns the write that keeps it. A plugin in quarantine that is to have no
-    /// fallback stays bound: after a restart the native built-in must not answer in its place either.
-    pub(crate) fn bind(&mut self, status: &SlotStatus) -> Option<Write> {
-        if is_closed(status) {
-            return None;
-        }
+    /// Notes what a slot is bound to now, and returns the write that keeps it.
+    pub(crate) fn bind(&mut self, status: &SlotStatus) -> Write {
         let binding = Binding::of(status);
         let value = serde_json::to_vec(&binding).expect("a binding has string keys only");
         self.bindings.insert(status.slot, binding);
-        Some(Write::Put { table: Table::Bindings, key: status.slot.as_bytes().to_vec(), value: value.into() })
+        Write::Put { table: Table::Bindings, key: status.slot.as_bytes().to_vec(), value: value.into() }
     }
 
     /// Returns the settings that a slot was bound with.
@@ -82,8 +125,7 @@ impl Plugins {
 
     /// Returns what a slot is bound to now, as it would be after a restart.
     pub(crate) fn binding_row(&self, status: &SlotStatus) -> BindingRow {
-        let kept = self.bindings.get(status.slot).filter(|_| is_closed(status)).cloned();
-        let binding = kept.unwrap_or_else(|| Binding::of(status));
+        let binding = Binding::of(status);
         let mut is_it = self.installed.values().map(|installed| &installed.revision);
         let revision = binding.digest.and_then(|digest| is_it.find(|r| hex(&r.digest) == digest));
         BindingRow {
@@ -112,12 +154,6 @@ impl Plugins {
         let digest = self.bindings.get(slot)?.digest.as_ref()?;
         self.installed.values().map(|installed| &installed.revision).find(|r| hex(&r.digest) == *digest)
     }
-}
-
-fn is_closed(status: &SlotStatus) -> bool {
-    status.active.is_none()
-        && status.state == SlotState::Quarantined
-        && status.on_failure != mesh_plugin_host::OnFailure::Fallback
 }
 
 fn settings_of(settings: &Settings) -> api::Settings {

@@ -1,5 +1,7 @@
 //! Compiled code on disk. Loading it runs it, so every entry carries a MAC under a secret of this machine;
 //! what does not verify is compiled anew. Never distributed, never trusted from elsewhere.
+//!
+//! An entry's time is when it was last used: beyond [`CACHE_BYTES`] and [`CACHE_ENTRIES`], the oldest go first.
 
 use std::fs;
 use std::hash::{Hash, Hasher};
@@ -10,13 +12,14 @@ use std::time::{Duration, SystemTime};
 
 use wasmtime::component::Component;
 
+use crate::limits::{CACHE_BYTES, CACHE_ENTRIES};
+
 /// Bytes of a cache entry.
 const ENTRY_BYTES: u64 = crate::limits::COMPILED_BYTES + MAC_LEN as u64;
-/// Entries that are kept; the oldest make room. An entry has 100 KB for a small policy.
-const MAX_ENTRIES: usize = 256;
 /// What is still staged after this time was left by a process that died.
 const STAGED_FOR: Duration = Duration::from_secs(3_600);
 const KEY_FILE: &str = "cache.key";
+const EXTENSION: &str = "cwasm";
 const MAC_LEN: usize = blake3::OUT_LEN;
 
 /// A directory of compiled code.
@@ -49,6 +52,15 @@ pub struct CacheStats {
     pub rejected: u64,
     /// Entries that could not be written.
     pub unwritten: u64,
+}
+
+/// What was deleted from a cache, or would be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Entries.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// Why a cache cannot be used. A node can go on without one.
@@ -112,6 +124,7 @@ impl Cache {
             self.misses.fetch_add(1, Relaxed);
             return None;
         };
+        touch(&self.dir.join(&name));
         let verified = self.verify(&name, &entry).and_then(|code| {
             // SAFETY: the MAC says that this machine wrote these bytes for this engine with `serialize`.
             unsafe { Component::deserialize(engine, code) }.ok()
@@ -130,11 +143,30 @@ impl Cache {
             let mac = self.mac(&name, &code);
             write_atomically(&self.dir, &name, &[mac.as_bytes(), &code])
         });
-        prune(&self.dir);
+        self.make_room();
         if let Err(error) = written {
             self.unwritten.fetch_add(1, Relaxed);
             tracing::warn!(%error, entry = name, "compile cache entry cannot be written");
         }
+    }
+
+    /// Deletes the entries of components that nobody uses; a rehearsal only counts them.
+    pub(super) fn clean(&self, is_used: &dyn Fn(&str) -> bool, dry_run: bool) -> Cleaned {
+        let mut cleaned = Cleaned::default();
+        for entry in Listing::of(&self.dir).entries {
+            if !is_used(entry.digest()) && (dry_run || fs::remove_file(&entry.path).is_ok()) {
+                cleaned.entries += 1;
+                cleaned.bytes += entry.bytes;
+            }
+        }
+        cleaned
+    }
+
+    /// Keeps the cache within its bounds; what cannot be removed now is removed another time.
+    fn make_room(&self) {
+        let Listing { mut entries, left_behind } = Listing::of(&self.dir);
+        let oldest = left_behind.into_iter().chain(beyond(&mut entries, CACHE_BYTES, CACHE_ENTRIES));
+        oldest.for_each(|path| drop(fs::remove_file(path)));
     }
 
     fn verify<'a>(&self, name: &str, entry: &'a [u8]) -> Option<&'a [u8]> {
@@ -220,25 +252,61 @@ fn stage(dir: &Path, parts: &[&[u8]]) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// Makes room; what cannot be removed now is removed another time.
-fn prune(dir: &Path) {
-    let Ok(files) = fs::read_dir(dir) else { return };
-    let mut entries: Vec<(SystemTime, PathBuf)> = Vec::new();
-    for file in files.flatten() {
-        let path = file.path();
-        let Ok(written) = file.metadata().and_then(|metadata| metadata.modified()) else { continue };
-        if path.extension().is_some_and(|extension| extension == "cwasm") {
-            entries.push((written, path));
-        } else if file.file_name().as_encoded_bytes().starts_with(b".")
-            && written.elapsed().is_ok_and(|age| age > STAGED_FOR)
-        {
-            let _ = fs::remove_file(path);
+/// The entries of a cache, and what was staged and left by a process that died.
+#[derive(Default)]
+struct Listing {
+    entries: Vec<Entry>,
+    left_behind: Vec<PathBuf>,
+}
+
+struct Entry {
+    used: SystemTime,
+    bytes: u64,
+    path: PathBuf,
+}
+
+impl Listing {
+    fn of(dir: &Path) -> Listing {
+        let mut listing = Listing::default();
+        let Ok(files) = fs::read_dir(dir) else { return listing };
+        for file in files.flatten() {
+            let path = file.path();
+            let Ok(metadata) = file.metadata() else { continue };
+            let Ok(used) = metadata.modified() else { continue };
+            if path.extension().is_some_and(|extension| extension == EXTENSION) {
+                listing.entries.push(Entry { used, bytes: metadata.len(), path });
+            } else if file.file_name().as_encoded_bytes().starts_with(b".")
+                && used.elapsed().is_ok_and(|age| age > STAGED_FOR)
+            {
+                listing.left_behind.push(path);
+            }
         }
+        listing
     }
-    entries.sort_unstable();
-    for (_, oldest) in entries.iter().take(entries.len().saturating_sub(MAX_ENTRIES)) {
-        let _ = fs::remove_file(oldest);
+}
+
+impl Entry {
+    /// Returns the digest of its component in hex.
+    fn digest(&self) -> &str {
+        let name = self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.split_once('-').map_or(name, |(digest, _)| digest)
     }
+}
+
+/// Notes that an entry was used; one that cannot be noted goes earlier.
+fn touch(path: &Path) {
+    let _ = fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+}
+
+/// Returns the entries beyond so many bytes and entries, which are those that were used longest ago.
+fn beyond(entries: &mut [Entry], most_bytes: u64, most: usize) -> Vec<PathBuf> {
+    entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.used));
+    let mut bytes = 0;
+    let goes = |(place, entry): (usize, &Entry)| {
+        bytes += entry.bytes;
+        (bytes > most_bytes || place >= most).then(|| entry.path.clone())
+    };
+    entries.iter().enumerate().filter_map(goes).collect()
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
@@ -248,4 +316,24 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "too large"));
     }
     Ok(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_used_longest_ago_goes_first_by_bytes_and_by_number() {
+        let at = |s: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(s);
+        let entry = |s, bytes| Entry { used: at(s), bytes, path: PathBuf::from(s.to_string()) };
+        for (most_bytes, most, want) in
+            [(100, 10, vec![]), (60, 10, vec!["2", "1"]), (100, 3, vec!["1"]), (100, 1, vec!["3", "2", "1"])]
+        {
+            let mut entries = [entry(1, 20), entry(4, 30), entry(2, 20), entry(3, 20)];
+
+            let gone = beyond(&mut entries, most_bytes, most);
+
+            assert_eq!(gone, want.iter().map(PathBuf::from).collect::<Vec<_>>(), "{most_bytes}, {most}");
+        }
+    }
 }

@@ -55,6 +55,18 @@ impl<G: Guest> Bound<G> {
         Ok((instance, configured))
     }
 
+    /// Makes an instance where there is none.
+    pub(super) fn wake(&mut self, limit: Duration, now_ms: u64, context: &G::Context) -> Result<(), Fault> {
+        if self.instance.is_none() {
+            let (instance, configured) = self.fresh(limit, now_ms, context)?;
+            self.instance = Some(instance);
+            self.state_messages = self.checkpoint.as_ref().map_or(0, |last| last.messages);
+            self.next_checkpoint_ms = now_ms;
+            self.configured = configured;
+        }
+        Ok(())
+    }
+
     /// Returns the state now, or the last checkpoint when there is no instance; each with the number of
     /// decisions that it knows of. An instance that fails here is gone: the engine lets nobody into it again, and
     /// the next call makes a fresh one.

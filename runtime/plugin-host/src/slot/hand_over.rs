@@ -1,9 +1,13 @@
-//! Exchanging what decides: swap, rollback, removal, withdrawal. Each is one switch between two calls.
+//! Exchanging what decides: swap, rollback, removal, withdrawal. Each is one switch between two calls. A swap to what is
+//! active already changes nothing, so that what there was before can still be brought back.
 
 use std::time::{Duration, Instant};
 
 use super::bound::{Bound, Checkpoint};
-use super::{Guest, LogLevel, Prepared, Slot, SlotEvent, StartWith, State, SwapError, SwapReport, Withdrawn};
+use super::quarantine::Quarantine;
+use super::{
+    Change, Guest, LogLevel, Prepared, Slot, SlotEvent, StartWith, State, SwapError, SwapReport, Withdrawn,
+};
 use crate::journal::With;
 use crate::load::Revision;
 use crate::terms::OnFailure;
@@ -17,13 +21,22 @@ impl<G: Guest> Slot<G> {
         start_with: StartWith,
         context: &G::Context,
     ) -> Result<SwapReport, SwapError> {
+        let change = self.change(&prepared, &start_with);
+        if change == Change::Nothing {
+            return Ok(self.unchanged(prepared));
+        }
         let begun = Instant::now();
         let (bound, mut report) = self.hand_over(prepared, now_ms, start_with, context)?;
+        report.change = change;
         let old = self.active.replace(bound);
         report.pause = begun.elapsed();
-        let keep = old.filter(|old| old.instance.is_some());
-        let displaced = self.previous.replace(keep);
-        self.engine.discard(displaced);
+        if change == Change::Restarted {
+            self.engine.discard(old);
+        } else {
+            let keep = old.filter(|old| old.instance.is_some());
+            let displaced = self.previous.replace(keep);
+            self.engine.discard(displaced);
+        }
         self.after_switch(now_ms, With::State);
         self.write_due(now_ms, context);
         self.stats.swaps += 1;
@@ -44,11 +57,64 @@ impl<G: Guest> Slot<G> {
         start_with: StartWith,
         context: &G::Context,
     ) -> Result<SwapReport, SwapError> {
+        let change = self.change(&prepared, &start_with);
+        if change == Change::Nothing {
+            return Ok(self.unchanged(prepared));
+        }
         let begun = Instant::now();
         let (bound, mut report) = self.hand_over(prepared, now_ms, start_with, context)?;
+        report.change = change;
         report.pause = begun.elapsed();
         self.engine.discard(bound.instance);
         Ok(report)
+    }
+
+    /// Puts the first revision into the slot: there is nothing before it to go back to.
+    pub(crate) fn begin(
+        &mut self,
+        prepared: Prepared<G>,
+        now_ms: u64,
+        start_with: StartWith,
+        context: &G::Context,
+    ) -> Result<SwapReport, SwapError> {
+        let report = self.swap(prepared, now_ms, start_with, context)?;
+        let displaced = self.previous.take();
+        self.engine.discard(displaced);
+        Ok(report)
+    }
+
+    /// Says what a swap would change. Lowered limits are set at the running plugin and are no part of a swap.
+    fn change(&self, prepared: &Prepared<G>, start_with: &StartWith) -> Change {
+        let Some(bound) = &self.active else { return Change::Switched };
+        let (old, new) = (&bound.origin, &prepared.origin);
+        let is_same = old.loaded.revision().digest == new.loaded.revision().digest
+            && old.loaded.grants() == new.loaded.grants()
+            && old.settings == new.settings
+            && old.terms.on_failure == new.terms.on_failure;
+        match start_with {
+            _ if !is_same || self.quarantine.is_some() => Change::Switched,
+            StartWith::Keep if bound.instance.is_some() && !self.paused => Change::Nothing,
+            _ => Change::Restarted,
+        }
+    }
+
+    fn unchanged(&self, prepared: Prepared<G>) -> SwapReport {
+        self.engine.discard(prepared.into_instance());
+        SwapReport { change: Change::Nothing, ..self.report(self.revision()) }
+    }
+
+    /// Reports a switch to this revision that carries no state and takes no time.
+    fn report(&self, new: Option<&Revision>) -> SwapReport {
+        SwapReport {
+            slot: G::KIND.slot(),
+            change: Change::Switched,
+            old: self.revision().cloned(),
+            new: new.cloned(),
+            state_bytes: 0,
+            state_carried: false,
+            pause: Duration::ZERO,
+            at_decision: self.stats.messages,
+        }
     }
 
     fn hand_over(
@@ -73,13 +139,9 @@ impl<G: Guest> Slot<G> {
             return Err(error);
         }
         let report = SwapReport {
-            slot: G::KIND.slot(),
-            old: self.revision().cloned(),
-            new: Some(origin.loaded.revision().clone()),
             state_bytes: state.as_ref().map_or(0, |state| state.bytes.len()),
             state_carried: state.is_some(),
-            pause: Duration::ZERO,
-            at_decision: self.stats.messages,
+            ..self.report(Some(origin.loaded.revision()))
         };
         // The first checkpoint is what the new one was given, read back in its own layout at the first answer.
         let checkpoint = state.map(|state| Checkpoint { state, messages });
@@ -109,8 +171,14 @@ impl<G: Guest> Slot<G> {
         }
     }
 
-    /// Goes back to the revision before, with the state of the active one if it takes it, else with its own.
+    /// Goes back to the revision before, with the state of the active one if it takes it, else with its own. While
+    /// somebody stands in for a revision in quarantine, that is what decides already, and it stays.
     pub(crate) fn rollback(&mut self, now_ms: u64, context: &G::Context) -> Result<SwapReport, SwapError> {
+        if self.has_stand_in()
+            && let Some(bad) = self.quarantine.take()
+        {
+            return Ok(self.settle(bad.into_bound(), now_ms));
+        }
         let begun = Instant::now();
         let hot = self.hot;
         let Some(mut back) = self.previous.take() else { return Err(SwapError::NoPrevious) };
@@ -118,7 +186,8 @@ impl<G: Guest> Slot<G> {
         let mut is_carried = false;
         let state_bytes = carried.as_ref().map_or(0, |(state, _)| state.bytes.len());
         if let Some(bound) = &mut back {
-            let taken = bound.take_over(hot, carried);
+            let limit = bound.limit(hot);
+            let taken = bound.wake(limit, now_ms, context).and_then(|()| bound.take_over(hot, carried));
             match taken.and_then(|taken| bound.resume(hot, now_ms, context).map(|()| taken)) {
                 Ok(taken) => is_carried = taken,
                 Err(fault) => {
@@ -128,13 +197,10 @@ impl<G: Guest> Slot<G> {
             }
         }
         let report = SwapReport {
-            slot: G::KIND.slot(),
-            old: self.revision().cloned(),
-            new: back.as_ref().map(|bound| bound.origin.loaded.revision().clone()),
             state_bytes,
             state_carried: is_carried,
             pause: begun.elapsed(),
-            at_decision: self.stats.messages,
+            ..self.report(back.as_ref().map(Bound::revision))
         };
         let old = std::mem::replace(&mut self.active, back);
         self.previous = Some(old.filter(|old| old.instance.is_some()));
@@ -146,27 +212,41 @@ impl<G: Guest> Slot<G> {
         Ok(report)
     }
 
-    /// Gives the slot back to the native built-in, also one that is closed or waits for a quarantine to end; the
-    /// revision stays warm for a rollback.
+    /// Lets what stands in for a revision in quarantine stay. The other one is kept for a rollback, as what it is made
+    /// from only: nothing but an operator brings it back.
+    fn settle(&mut self, bad: Bound<G>, now_ms: u64) -> SwapReport {
+        let report = SwapReport {
+            change: Change::Settled,
+            old: Some(bad.revision().clone()),
+            ..self.report(self.revision())
+        };
+        let displaced = self.previous.replace(Some(bad));
+        self.engine.discard(displaced);
+        self.probation = None;
+        self.vacant = OnFailure::Fallback;
+        self.count_anew();
+        self.stats.rollbacks += 1;
+        let (bad, stays) = (in_words(report.old.as_ref()), in_words(report.new.as_ref()));
+        self.log.tell(now_ms, LogLevel::Info, format!("{stays} stays, {bad} is not tried again"));
+        self.tell(SlotEvent::RolledBack(report.clone()));
+        report
+    }
+
+    /// Gives the slot back to the native built-in, also one that is closed or waits for a quarantine to end; what was in
+    /// it is kept for a rollback.
     pub(crate) fn remove(&mut self, now_ms: u64, context: &G::Context) -> Result<SwapReport, SwapError> {
         let begun = Instant::now();
-        let old = self.active.take();
-        if old.is_none() && self.vacant == OnFailure::Fallback && self.quarantine.is_none() {
-            return Err(SwapError::NoPrevious);
+        if !self.is_bound() {
+            return Err(SwapError::NoPlugin);
         }
-        let report = SwapReport {
-            slot: G::KIND.slot(),
-            old: old.as_ref().map(|old| old.revision().clone()),
-            new: None,
-            state_bytes: 0,
-            state_carried: false,
-            pause: begun.elapsed(),
-            at_decision: self.stats.messages,
-        };
-        if old.is_some() {
-            let displaced = self.previous.replace(old.filter(|old| old.instance.is_some()));
+        let mut report = self.report(None);
+        let away = self.quarantine.take().map(Quarantine::into_bound);
+        // What has no instance now, as what was quarantined, gets one by a rollback only.
+        if let Some(left) = self.active.take().or(away) {
+            let displaced = self.previous.replace(Some(left));
             self.engine.discard(displaced);
         }
+        report.pause = begun.elapsed();
         self.after_switch(now_ms, With::Nothing);
         self.write_due(now_ms, context);
         self.stats.swaps += 1;
@@ -189,6 +269,7 @@ impl<G: Guest> Slot<G> {
         let was_quarantined = self.quarantine.take_if(|bad| is_withdrawn(bad.revision())).is_some();
         if was_quarantined && self.active.is_none() && !G::KIND.is_guard() {
             self.vacant = OnFailure::Fallback;
+            self.count_anew();
         }
         if self.previous.as_ref().and_then(Option::as_ref).is_some_and(goes) {
             let gone = self.previous.take();
@@ -219,6 +300,7 @@ impl<G: Guest> Slot<G> {
         self.paused = false;
         self.vacant = OnFailure::Fallback;
         self.since_ms = now_ms;
+        self.count_anew();
         self.configured =
             Some(self.active.as_ref().map(|bound| bound.configured.clone()).unwrap_or_default());
     }

@@ -70,8 +70,6 @@ pub(super) struct Log {
     said_bytes: usize,
     /// Lines that were too many in that second.
     dropped_now: u64,
-    /// Lines that were too many, since the start.
-    pub(super) dropped: u64,
 }
 
 impl Log {
@@ -80,26 +78,26 @@ impl Log {
         self.keep(now_ms, level, None, text);
     }
 
-    /// Notes what a plugin says, as long as it does not say too much.
+    /// Notes what a plugin says, as long as it does not say too much; says whether it did.
     pub(super) fn say(
         &mut self,
         now_ms: u64,
         revision: &Revision,
         lines_per_s: u32,
         (level, text): (LogLevel, String),
-    ) {
+    ) -> bool {
         if self.second != now_ms / 1000 {
             self.next_second(now_ms, lines_per_s);
         }
         self.said += 1;
         self.said_bytes += text.len();
         if self.said > lines_per_s || self.said_bytes > limits::LOG_BYTES_PER_S {
-            self.dropped += 1;
             self.dropped_now += 1;
-            return;
+            return false;
         }
         level.trace(&revision.name, &text);
         self.keep(now_ms, level, Some(revision.to_string()), text);
+        true
     }
 
     fn next_second(&mut self, now_ms: u64, lines_per_s: u32) {
@@ -134,22 +132,20 @@ mod tests {
         Revision { name: "a/b".into(), version: "1.0.0".into(), digest: [0; 32] }
     }
 
-    fn say(log: &mut Log, now_ms: u64, text: &str) {
-        log.say(now_ms, &revision(), 2, (LogLevel::Info, text.to_owned()));
+    fn say(log: &mut Log, now_ms: u64, text: &str) -> bool {
+        log.say(now_ms, &revision(), 2, (LogLevel::Info, text.to_owned()))
     }
 
     #[test]
     fn what_is_too_much_in_a_second_is_counted_and_said_in_the_next() {
         let mut log = Log::default();
-        for text in ["one", "two", "three", "four"] {
-            say(&mut log, 1_500, text);
-        }
+        let kept = ["one", "two", "three", "four"].map(|text| say(&mut log, 1_500, text));
         say(&mut log, 2_000, "five");
 
         let lines = log.after(0);
         let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
         assert_eq!(texts, ["one", "two", "2 lines were too many: 2 a second are kept", "five"]);
-        assert_eq!((log.dropped, lines[2].plugin.as_deref()), (2, None));
+        assert_eq!((kept, lines[2].plugin.as_deref()), ([true, true, false, false], None));
         assert_eq!(log.after(3).len(), 1);
     }
 

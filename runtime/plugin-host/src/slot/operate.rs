@@ -100,12 +100,6 @@ impl<G: Guest> Slot<G> {
     pub(crate) fn log_after(&self, number: u64) -> Vec<LogLine> {
         self.log.after(number)
     }
-
-    /// Returns the bytes of memory of the running instance.
-    pub(super) fn memory(&self) -> usize {
-        let instance = self.active.as_ref().and_then(|bound| bound.instance.as_ref());
-        instance.map_or(0, |instance| instance.host().memory())
-    }
 }
 
 fn in_words(terms: Terms) -> String {

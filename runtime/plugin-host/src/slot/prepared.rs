@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::bound::hold_to;
+use super::bound::{Bound, hold_to};
 use super::{Guest, PrepareError, State};
 use crate::limits;
 use crate::load::{Loaded, Revision};
@@ -76,6 +76,19 @@ impl<G: Guest> Prepared<G> {
     /// Returns what it answered to its settings.
     pub fn configured(&self) -> &G::Configured {
         &self.configured
+    }
+
+    /// Returns it as a slot has it, with no state but its own.
+    pub(super) fn into_bound(self, now_ms: u64) -> Bound<G> {
+        Bound {
+            instance: Some(self.instance),
+            origin: self.origin,
+            version: self.version,
+            checkpoint: None,
+            state_messages: 0,
+            next_checkpoint_ms: now_ms,
+            configured: self.configured,
+        }
     }
 
     /// Returns the instance, for who asks it outside of a slot.

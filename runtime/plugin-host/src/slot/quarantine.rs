@@ -4,7 +4,8 @@
 //! Nothing here reads a clock: who owns the slot calls [`Slot::look`] now and then.
 
 use super::bound::Bound;
-use super::{Guest, LogLevel, OperateError, Slot, SlotEvent};
+use super::prepared::Origin;
+use super::{Guest, LogLevel, OperateError, Prepared, Slot, SlotEvent};
 use crate::journal::With;
 use crate::limits;
 use crate::load::Revision;
@@ -14,9 +15,18 @@ use crate::terms::OnFailure;
 pub(super) struct Quarantine<G: Guest> {
     bound: Bound<G>,
     /// Quarantines in a row, this one included.
-    round: u32,
+    pub(super) round: u32,
     /// When it is tried again; `None` waits for an operator.
     pub(super) retry_at_ms: Option<u64>,
+}
+
+/// What is left of a quarantine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sentence {
+    /// Quarantines in a row, this one included.
+    pub round: u32,
+    /// When the revision is tried again, by the caller's clock; `None` waits for an operator.
+    pub retry_at_ms: Option<u64>,
 }
 
 /// A revision that is back from a quarantine.
@@ -29,6 +39,16 @@ pub(super) struct Probation {
 impl<G: Guest> Quarantine<G> {
     pub(super) fn revision(&self) -> &Revision {
         self.bound.revision()
+    }
+
+    pub(super) fn origin(&self) -> &Origin<G> {
+        &self.bound.origin
+    }
+
+    /// Ends it without trying the revision again. The state that it failed with may be why it did.
+    pub(super) fn into_bound(mut self) -> Bound<G> {
+        self.bound.checkpoint = None;
+        self.bound
     }
 }
 
@@ -59,12 +79,28 @@ impl<G: Guest> Slot<G> {
         let round = self.probation.take().filter(|p| p.digest == revision.digest).map_or(0, |p| p.round) + 1;
         let retry_at_ms = wait_ms(round).map(|wait| now_ms.saturating_add(wait));
         self.quarantine = Some(Quarantine { bound: bad, round, retry_at_ms });
+        self.count_anew();
         let successor = self.revision().cloned();
         let next = successor.as_ref().map_or_else(|| in_words(mode).to_owned(), Revision::to_string);
         tracing::error!(slot = G::KIND.slot(), plugin = %revision, successor = next, "plugin quarantined");
         self.log.tell(now_ms, LogLevel::Error, format!("{revision} is quarantined, {next} answers"));
         let at_decision = self.stats.messages;
         self.tell(SlotEvent::Quarantined { slot: G::KIND.slot(), revision, successor, mode, at_decision });
+    }
+
+    /// Puts a revision aside that was in quarantine when the node ended, as it was then. A guard rail must outlast a
+    /// restart, or a restart is a way round it.
+    pub(crate) fn put_aside(&mut self, prepared: Prepared<G>, now_ms: u64, sentence: Sentence) {
+        let mut bound = prepared.into_bound(now_ms);
+        let revision = bound.revision().clone();
+        self.engine.discard(bound.instance.take());
+        self.vacant = bound.origin.terms.on_failure;
+        // A clock that was set back meanwhile must not make it longer than any is.
+        let latest = now_ms.saturating_add(limits::QUARANTINE_LONGEST_MS);
+        let retry_at_ms = sentence.retry_at_ms.map(|at| at.min(latest));
+        self.quarantine = Some(Quarantine { bound, round: sentence.round.max(1), retry_at_ms });
+        self.count_anew();
+        self.log.tell(now_ms, LogLevel::Warn, format!("{revision} is still quarantined"));
     }
 
     /// Does what time brings: tries a quarantined revision again, forgets an old quarantine.
@@ -94,20 +130,13 @@ impl<G: Guest> Slot<G> {
             bad.bound.checkpoint = None;
         }
         let revision = bad.revision().clone();
-        match bad.bound.fresh(bad.bound.limit(self.hot), now_ms, context) {
-            Ok((instance, configured)) => {
-                bad.bound.instance = Some(instance);
-                bad.bound.state_messages = bad.bound.checkpoint.as_ref().map_or(0, |last| last.messages);
-                bad.bound.next_checkpoint_ms = now_ms;
-                bad.bound.configured = configured;
-            }
-            Err(fault) => {
-                self.log.tell(now_ms, LogLevel::Warn, format!("{revision} cannot come back: {fault}"));
-                bad.round += 1;
-                bad.retry_at_ms = wait_ms(bad.round).map(|wait| now_ms.saturating_add(wait));
-                self.quarantine = Some(bad);
-                return Err(OperateError::Failed(fault));
-            }
+        let limit = bad.bound.limit(self.hot);
+        if let Err(fault) = bad.bound.wake(limit, now_ms, context) {
+            self.log.tell(now_ms, LogLevel::Warn, format!("{revision} cannot come back: {fault}"));
+            bad.round += 1;
+            bad.retry_at_ms = wait_ms(bad.round).map(|wait| now_ms.saturating_add(wait));
+            self.quarantine = Some(bad);
+            return Err(OperateError::Failed(fault));
         }
         let round = if automatic { bad.round } else { 0 };
         let left = self.active.replace(bad.bound);

@@ -9,7 +9,7 @@ use crate::load::{Kind, Revision};
 use crate::post_mortem::PostMortem;
 use crate::settings::{Refusal, Settings};
 use crate::slot::State;
-use crate::terms::{Lowered, OnFailure};
+use crate::terms::{Lowered, OnFailure, Terms};
 
 /// What the new revision starts with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,11 +23,27 @@ pub enum StartWith {
     From(State),
 }
 
+/// What a switch changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Change {
+    /// Another revision decides, or the same with other settings or terms. A rollback undoes it.
+    #[default]
+    Switched,
+    /// The same revision decides as before, in another instance. What a rollback brings back is what it was.
+    Restarted,
+    /// What stood in for a revision in quarantine stays, and that is not tried again. A rollback undoes it.
+    Settled,
+    /// Nothing: it was so already.
+    Nothing,
+}
+
 /// What a swap, a rollback or a removal did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SwapReport {
     /// The slot: `route`, `qos` or `beacon`.
     pub slot: &'static str,
+    /// What it changed.
+    pub change: Change,
     /// What decided before; `None` for the native built-in.
     pub old: Option<Revision>,
     /// What decides from now on; `None` for the native built-in.
@@ -133,7 +149,8 @@ pub struct SlotStatus {
     pub active: Option<Revision>,
     /// Its settings.
     pub settings: Settings,
-    /// Whether there is something to roll back to; with no `previous` that is the native built-in.
+    /// Whether there is something to roll back to: what stands in for a revision in quarantine, the revision before, or
+    /// with no `previous` the native built-in.
     pub can_roll_back: bool,
     /// The revision that a rollback brings back.
     pub previous: Option<Revision>,
@@ -141,20 +158,20 @@ pub struct SlotStatus {
     pub previous_settings: Settings,
     /// What has been quarantined since the last swap.
     pub quarantined: Option<Revision>,
+    /// Its settings.
+    pub quarantined_settings: Settings,
+    /// How it is to be run.
+    pub quarantined_terms: Terms,
     /// When that is tried again, by the caller's clock; `None` when only an operator ends it.
     pub retry_at_ms: Option<u64>,
+    /// Quarantines in a row, this one included; 0 without one.
+    pub quarantine_round: u32,
     /// Whether the active revision is not asked, because an operator says so.
     pub paused: bool,
     /// Who answers when the active revision fails, or now when there is none.
     pub on_failure: OnFailure,
     /// The active revision's limits, as far as they are below the host's.
     pub lowered: Lowered,
-    /// Bytes of linear memory of the running instance.
-    pub memory_bytes: usize,
-    /// The most that any instance in this slot had.
-    pub memory_most_bytes: usize,
-    /// Log lines that were too many.
-    pub log_dropped: u64,
     /// Calls so far, whoever answered.
     pub calls: u64,
     /// Messages decided on so far, whoever answered.
@@ -176,6 +193,36 @@ pub struct SlotStatus {
     /// Messages that the state of the active revision knows of: decided by it or by those whose state it
     /// took over, and not forgotten with a failed instance. A counter in the state must show this number.
     pub state_messages: u64,
+    /// What was counted of each revision, at most [`COUNTED_REVISIONS`](crate::limits::COUNTED_REVISIONS): the one that
+    /// the calls of now are counted for first, which is never missing, then the later ones.
+    pub counted: Vec<Counted>,
+    /// How full the decision journal is; `None` without one.
+    pub journal: Option<Extent>,
+    /// When what decides now began to, by the caller's clock.
+    pub since_ms: u64,
+    /// Events that nobody fetched in time.
+    pub lost_events: u64,
+}
+
+/// What was counted of one revision while it was in the slot: also of one that is away and has not given the slot up.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counted {
+    /// Which; `None` for the native built-in.
+    pub revision: Option<Revision>,
+    /// Calls, whoever answered.
+    pub calls: u64,
+    /// Messages decided on, whoever answered.
+    pub messages: u64,
+    /// Messages that somebody else decided on in its place.
+    pub fallbacks: u64,
+    /// Faults.
+    pub faults: u64,
+    /// Log lines that were too many.
+    pub log_dropped: u64,
+    /// Bytes of linear memory of the running instance.
+    pub memory_bytes: usize,
+    /// The most that any instance of it had.
+    pub memory_most_bytes: usize,
     /// Plugin calls that were timed: all large batches and one in eight of the small ones.
     pub timed_calls: u64,
     /// Nanoseconds in them.
@@ -192,12 +239,6 @@ pub struct SlotStatus {
     pub max_ns: u64,
     /// The spread of the timed calls: nanoseconds up to which, and how many; empty classes left out.
     pub times: Vec<(u64, u64)>,
-    /// When what decides now began to, by the caller's clock.
-    pub since_ms: u64,
-    /// Events that nobody fetched in time.
-    pub lost_events: u64,
-    /// How full the decision journal is; `None` without one.
-    pub journal: Option<Extent>,
 }
 
 /// Why a plugin cannot be prepared for a slot.
@@ -223,6 +264,19 @@ pub enum PrepareError {
     /// It does not take the state that it has just saved.
     #[error("it does not take its own state: {0}")]
     RefusesItsOwn(Refusal),
+}
+
+impl SlotStatus {
+    /// Says whether somebody stands in for a revision in quarantine; otherwise it leaves its place empty.
+    pub fn has_stand_in(&self) -> bool {
+        self.quarantined.is_some() && (self.active.is_some() || self.on_failure == OnFailure::Fallback)
+    }
+
+    /// Returns what was counted of a revision; `None` when it was never in the slot, or too long ago.
+    pub fn counted_of(&self, revision: Option<&Revision>) -> Option<&Counted> {
+        let digest = |of: &Revision| of.digest;
+        self.counted.iter().find(|own| own.revision.as_ref().map(digest) == revision.map(digest))
+    }
 }
 
 impl PrepareError {
@@ -255,9 +309,12 @@ pub enum SwapError {
     /// The old one failed while it saved its state.
     #[error("the old plugin failed to save its state: {0}")]
     OldFailed(Fault),
-    /// There is nothing to go back to, or nothing to remove.
-    #[error("there is nothing to roll back to")]
+    /// There is nothing to go back to.
+    #[error("there is nothing to roll back to: nothing was in the slot before, since the node began")]
     NoPrevious,
+    /// There is nothing to remove.
+    #[error("no plugin is in the slot: the native built-in has it already")]
+    NoPlugin,
 }
 
 impl From<Refused> for SwapError {
@@ -276,6 +333,7 @@ impl SwapError {
             SwapError::StateRefused(_) => "MESH-P108",
             SwapError::Failed(_) | SwapError::OldFailed(_) => "MESH-P112",
             SwapError::NoPrevious => "MESH-P109",
+            SwapError::NoPlugin => "MESH-P190",
         }
     }
 }

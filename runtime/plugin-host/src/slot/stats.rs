@@ -1,16 +1,14 @@
-//! Counters of a slot and the spread of its call times.
+//! Counters of a slot, and of each revision that was in it lately.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::report::{FaultRecord, SlotState, SlotStatus};
+use super::report::{Counted, FaultRecord};
+use super::times::Times;
 use crate::limits;
-use crate::settings::Settings;
-use crate::terms::{Lowered, OnFailure};
+use crate::load::Revision;
 
-/// Four buckets for every power of two: a quantile is right within a quarter.
-pub(super) const BUCKETS: usize = 64 * 4;
-
+/// What a slot counts, whoever answers in it.
 #[derive(Debug)]
 pub(super) struct Stats {
     pub(super) calls: u64,
@@ -19,14 +17,27 @@ pub(super) struct Stats {
     pub(super) swaps: u64,
     pub(super) rollbacks: u64,
     pub(super) quarantines: u64,
+    pub(super) faults: u64,
+    pub(super) last_faults: VecDeque<FaultRecord>,
+    /// Whose calls are counted now.
+    now: Own,
+    /// Those before, the last one first. What is active, stands by or is quarantined is among them: these are at most
+    /// the last four.
+    before: VecDeque<Own>,
+}
+
+/// What is counted of one revision; without one, of the native built-in.
+#[derive(Debug, Default)]
+struct Own {
+    revision: Option<Revision>,
+    calls: u64,
+    messages: u64,
+    fallbacks: u64,
     faults: u64,
-    last_faults: VecDeque<FaultRecord>,
-    timed_calls: u64,
-    timed_ns: u64,
-    max_ns: u64,
+    log_dropped: u64,
+    times: Times,
     /// Bytes of the instance that had the most, of those that are gone.
-    pub(super) memory_most: usize,
-    times: Box<[u64; BUCKETS]>,
+    memory_most: usize,
 }
 
 /// Of small batches one call in so many is timed: reading the clock twice costs a tenth of such a call.
@@ -45,16 +56,40 @@ impl Default for Stats {
             quarantines: 0,
             faults: 0,
             last_faults: VecDeque::new(),
-            timed_calls: 0,
-            timed_ns: 0,
-            max_ns: 0,
-            memory_most: 0,
-            times: Box::new([0; BUCKETS]),
+            now: Own::default(),
+            before: VecDeque::with_capacity(limits::COUNTED_REVISIONS),
         }
     }
 }
 
 impl Stats {
+    /// Counts for this revision from now on; `None` is the native built-in. One that was here lately goes on where it
+    /// left off.
+    pub(super) fn count_for(&mut self, revision: Option<&Revision>) {
+        if self.now.is_of(revision) {
+            return;
+        }
+        let known = self.before.iter().position(|own| own.is_of(revision));
+        let next = known.and_then(|at| self.before.remove(at));
+        let next = next.unwrap_or_else(|| Own { revision: revision.cloned(), ..Own::default() });
+        self.before.truncate(limits::COUNTED_REVISIONS - 2);
+        self.before.push_front(std::mem::replace(&mut self.now, next));
+    }
+
+    #[inline]
+    pub(super) fn add_call(&mut self, rows: u64) {
+        self.calls += 1;
+        self.messages += rows;
+        self.now.calls += 1;
+        self.now.messages += rows;
+    }
+
+    /// Counts what somebody else has answered.
+    pub(super) fn add_fallback(&mut self, rows: u64) {
+        self.fallbacks += rows;
+        self.now.fallbacks += rows;
+    }
+
     /// Says whether the call that has just been counted is to be timed.
     #[inline]
     pub(super) fn is_sampled(&self, rows: u64) -> bool {
@@ -63,125 +98,84 @@ impl Stats {
 
     #[inline]
     pub(super) fn add_time(&mut self, time: Duration) {
-        let ns = time.as_nanos() as u64;
-        self.timed_calls += 1;
-        self.timed_ns += ns;
-        self.max_ns = self.max_ns.max(ns);
-        self.times[bucket(ns)] += 1;
+        self.now.times.add(time);
+    }
+
+    pub(super) fn add_dropped_line(&mut self) {
+        self.now.log_dropped += 1;
     }
 
     pub(super) fn record(&mut self, fault: FaultRecord) {
         self.faults += 1;
+        self.now.faults += 1;
         self.last_faults.truncate(limits::FAULTS - 1);
         self.last_faults.push_front(fault);
     }
 
     /// Notes the memory of an instance that goes.
     pub(super) fn add_memory(&mut self, bytes: usize) {
-        self.memory_most = self.memory_most.max(bytes);
+        self.now.memory_most = self.now.memory_most.max(bytes);
     }
 
-    /// Returns the classes of the spread that are not empty: nanoseconds up to which, and how many.
-    fn times(&self) -> Vec<(u64, u64)> {
-        let classes = self.times.iter().enumerate().filter(|(_, count)| **count > 0);
-        classes.map(|(bucket, count)| (upper_end(bucket), *count)).collect()
+    /// Returns what was counted of each revision that is kept, that of what answers now first.
+    pub(super) fn counted(&self) -> Vec<Counted> {
+        [&self.now].into_iter().chain(&self.before).map(Own::counted).collect()
+    }
+}
+
+impl Own {
+    fn is_of(&self, revision: Option<&Revision>) -> bool {
+        self.revision.as_ref().map(|own| own.digest) == revision.map(|other| other.digest)
     }
 
-    /// Returns the time under which so many of 1,000 plugin calls stayed.
-    fn quantile_ns(&self, of_1000: u64) -> u64 {
-        let rank = (self.timed_calls * of_1000).div_ceil(1000);
-        let mut below = 0;
-        let reaches = |count: &u64| {
-            below += count;
-            below >= rank
-        };
-        match self.times.iter().position(reaches) {
-            Some(bucket) if self.timed_calls > 0 => upper_end(bucket),
-            _ => 0,
-        }
-    }
-
-    /// Returns the status with the counters filled in.
-    pub(super) fn status(&self) -> SlotStatus {
-        SlotStatus {
-            slot: "",
-            state: SlotState::Native,
-            active: None,
-            settings: Settings::new(),
-            can_roll_back: false,
-            previous: None,
-            previous_settings: Settings::new(),
-            quarantined: None,
-            retry_at_ms: None,
-            paused: false,
-            on_failure: OnFailure::Fallback,
-            lowered: Lowered::default(),
-            memory_bytes: 0,
-            memory_most_bytes: 0,
-            log_dropped: 0,
+    fn counted(&self) -> Counted {
+        let times = &self.times;
+        Counted {
+            revision: self.revision.clone(),
             calls: self.calls,
             messages: self.messages,
             fallbacks: self.fallbacks,
-            strikes: 0,
             faults: self.faults,
-            last_faults: self.last_faults.iter().cloned().collect(),
-            swaps: self.swaps,
-            rollbacks: self.rollbacks,
-            quarantines: self.quarantines,
-            state_messages: 0,
-            timed_calls: self.timed_calls,
-            timed_ns: self.timed_ns,
-            p50_ns: self.quantile_ns(500),
-            p90_ns: self.quantile_ns(900),
-            p99_ns: self.quantile_ns(990),
-            p999_ns: self.quantile_ns(999),
-            max_ns: self.max_ns,
-            times: self.times(),
-            since_ms: 0,
-            lost_events: 0,
-            journal: None,
+            log_dropped: self.log_dropped,
+            memory_bytes: 0,
+            memory_most_bytes: self.memory_most,
+            timed_calls: times.calls,
+            timed_ns: times.ns,
+            p50_ns: times.quantile_ns(500),
+            p90_ns: times.quantile_ns(900),
+            p99_ns: times.quantile_ns(990),
+            p999_ns: times.quantile_ns(999),
+            max_ns: times.max_ns,
+            times: times.classes(),
         }
     }
-}
-
-#[inline]
-pub(super) fn bucket(ns: u64) -> usize {
-    let ns = ns.max(4);
-    let power = ns.ilog2();
-    let quarter = (ns >> (power - 2)) & 3;
-    (power as usize) * 4 + quarter as usize
-}
-
-/// The largest time that falls into a bucket.
-pub(super) fn upper_end(bucket: usize) -> u64 {
-    let (power, quarter) = (bucket / 4, (bucket % 4) as u64);
-    if power < 2 { 3 } else { ((5 + quarter) << (power - 2)).saturating_sub(1) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_quantile_is_right_within_a_quarter() {
-        let mut stats = Stats::default();
-        for ns in 1..=1000 {
-            stats.add_time(Duration::from_nanos(ns));
-        }
-
-        for (of_1000, exact) in [(500, 500), (900, 900), (990, 990), (999, 999)] {
-            let got = stats.quantile_ns(of_1000);
-
-            assert!(got >= exact && got <= exact * 5 / 4 + 1, "{of_1000}: {got} for {exact}");
-        }
+    fn revision(digest: u8) -> Revision {
+        Revision { name: "a/b".into(), version: "1.0.0".into(), digest: [digest; 32] }
     }
 
     #[test]
-    fn a_bucket_ends_where_the_next_begins() {
-        for ns in [4, 5, 7, 8, 9, 1023, 1024, 1_000_000, u64::MAX / 2] {
-            let at = bucket(ns);
+    fn a_revision_that_comes_back_goes_on_counting_and_the_oldest_give_way() {
+        let mut stats = Stats::default();
+        stats.count_for(Some(&revision(1)));
+        stats.add_call(5);
+        stats.count_for(Some(&revision(2)));
+        stats.add_call(7);
+        stats.count_for(Some(&revision(1)));
+        stats.add_call(1);
 
-            assert!(upper_end(at) >= ns && upper_end(at - 1) < ns, "{ns}");
-        }
+        let counted = stats.counted();
+        let messages: Vec<u64> = counted.iter().map(|of| of.messages).collect();
+        assert_eq!(messages, [6, 7, 0], "the native built-in has answered nothing");
+
+        (3..100).for_each(|digest| stats.count_for(Some(&revision(digest))));
+        let counted = stats.counted();
+        assert_eq!(counted.len(), limits::COUNTED_REVISIONS);
+        assert_eq!((counted[0].revision.as_ref(), stats.messages), (Some(&revision(99)), 13));
     }
 }

@@ -39,7 +39,7 @@ impl Figures {
     /// Returns nanoseconds under which 99 of 100 calls of the active revision and of the candidate stayed, within a
     /// quarter; 0 without calls.
     pub fn p99_ns(&self) -> (u64, u64) {
-        (self.active.quantile_ns(99), self.candidate.quantile_ns(99))
+        (self.active.quantile_ns(990), self.candidate.quantile_ns(990))
     }
 
     /// How many differences of the next call are to be put into words: many are alike, and words are dear.

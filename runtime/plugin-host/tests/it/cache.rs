@@ -106,3 +106,22 @@ fn a_directory_that_cannot_be_made_is_an_error_with_its_path() {
 
     assert!(error.to_string().contains("cache"), "{error}");
 }
+
+#[test]
+fn entries_that_nobody_uses_are_counted_and_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::new(Some(Cache::open(dir.path()).unwrap())).unwrap();
+    for bytes in [builtin::CLASS_FAIR, builtin::LATENCY] {
+        load(&engine, bytes, Grants::NONE).unwrap();
+    }
+    let used = blake3::hash(builtin::LATENCY).to_hex();
+    let unused = |dry_run| engine.clean_cache(|digest| digest == used.as_str(), dry_run);
+
+    let (rehearsed, cleaned, again) = (unused(true), unused(false), unused(false));
+
+    assert_eq!((rehearsed, cleaned.entries, again), (cleaned, 1, Default::default()));
+    let entry = entry(dir.path());
+    assert!(entry.file_name().unwrap().to_str().unwrap().starts_with(used.as_str()), "{entry:?}");
+    assert!(cleaned.bytes > 10_000, "{cleaned:?}");
+    assert!(load(&engine, builtin::LATENCY, Grants::NONE).unwrap().is_cached());
+}

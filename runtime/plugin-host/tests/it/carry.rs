@@ -113,7 +113,9 @@ fn state_survives_a_swap_and_a_rollback() {
     let mut set = set_with(prepared(&bad(), ""));
     ask(&mut set, 1);
 
-    let report = set.swap(prepared(&bad(), ""), 2, StartWith::Keep).unwrap();
+    let open = Terms { on_failure: OnFailure::FailOpen, ..Terms::default() };
+    let other = prepared(&bad(), "").with_terms(open).unwrap();
+    let report = set.swap(other, 2, StartWith::Keep).unwrap();
 
     assert_eq!((report.slot, report.state_carried, report.at_decision), ("carry", true, 5));
     ask(&mut set, 3);

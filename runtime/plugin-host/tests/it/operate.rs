@@ -5,9 +5,9 @@ use std::time::Duration;
 use mesh_hostile::{Shape, encode};
 use mesh_plugin_host::handler::{Event, HandlerSlot, Outcome};
 use mesh_plugin_host::{
-    BadLimit, Fault, Grants, Lowered, OnFailure, OperateError, PolicySet, PolicySlot, PreparedRouting,
-    SlotState, StartWith, SwapError, Terms, Value, builtin, limits, load, prepare_handler, prepare_qos,
-    prepare_routing, prepare_topology,
+    BadLimit, Change, Fault, Grants, Lowered, OnFailure, OperateError, PolicySet, PolicySlot,
+    PreparedRouting, Sentence, SlotState, StartWith, SwapError, Terms, Value, builtin, limits, load,
+    prepare_handler, prepare_qos, prepare_routing, prepare_topology,
 };
 use mesh_proto::policy::{ABSTAIN, Class, DROP, HOLD, MAX_SCORE, Policies, QosBatch, RouteBatch, TOPIC_BIT};
 
@@ -204,6 +204,105 @@ fn an_operator_ends_a_quarantine_and_a_rollback_brings_the_other_one_back() {
     assert_eq!(ask(&mut set, now_ms + 3, 1), 0);
 }
 
+/// What one has failed in is not put down to the other, nor to the native built-in.
+#[test]
+fn each_revision_has_counters_and_call_times_of_its_own() {
+    let mut set = set_with(good());
+    for now_ms in 0..64 {
+        ask(&mut set, now_ms, 40);
+    }
+    set.swap(faulty(20), 64, StartWith::Reset).unwrap();
+    let end = wear_out(&mut set, 64);
+    for now_ms in end..end + 8 {
+        ask(&mut set, now_ms, 40);
+    }
+
+    let status = set.status(ROUTE);
+
+    let of = |revision| status.counted_of(revision).unwrap();
+    let (good, bad) = (of(status.active.as_ref()), of(status.quarantined.as_ref()));
+    assert_eq!((good.faults, good.fallbacks, bad.faults, bad.fallbacks), (0, 0, 3, 3));
+    assert_eq!((good.calls, bad.calls), (64 + 8, status.calls - 64 - 8));
+    assert_eq!(good.messages, (64 + 8) * 40);
+    assert_eq!(good.timed_calls, 64 + 8, "large batches are always timed");
+    assert_eq!(good.times.iter().map(|(_, count)| count).sum::<u64>(), good.timed_calls);
+    assert_eq!((of(None).calls, of(None).faults), (0, 0));
+    set.resume(ROUTE, end + 9).unwrap();
+    let status = set.status(ROUTE);
+    assert_eq!((status.counted[0].revision.as_ref(), status.counted[0].faults), (status.active.as_ref(), 3));
+    let standby = status.counted_of(status.previous.as_ref()).unwrap();
+    assert_eq!((standby.calls, standby.memory_bytes > 0), (64 + 8, true));
+}
+
+/// A rollback in a quarantine is the operator's word that the stand-in stays.
+#[test]
+fn a_rollback_in_quarantine_lets_the_stand_in_stay_and_is_undone_by_hand_only() {
+    for has_one_before in [true, false] {
+        let mut set = PolicySet::new(&engine());
+        set.observe(0, &view());
+        if has_one_before {
+            set.begin(good(), 0, StartWith::Reset).unwrap();
+        }
+        set.swap(faulty(5), 0, StartWith::Reset).unwrap();
+        let end = wear_out(&mut set, 0);
+        let stand_in = set.status(ROUTE).active;
+        assert!(set.status(ROUTE).can_roll_back);
+
+        let report = set.rollback(ROUTE, end + 1).unwrap();
+
+        assert_eq!((report.change, &report.new), (Change::Settled, &stand_in));
+        assert_eq!(name(report.old.as_ref()), Some("built-in/faulty 0.1.0".into()));
+        let later = end + limits::QUARANTINE_LONGEST_MS;
+        set.look(later);
+        let status = set.status(ROUTE);
+        assert_eq!((&status.active, status.quarantined, status.retry_at_ms), (&stand_in, None, None));
+        assert_eq!(set.resume(ROUTE, later), Err(OperateError::NothingToResume));
+        set.rollback(ROUTE, later + 1).unwrap();
+        let status = set.status(ROUTE);
+        assert_eq!(name(status.active.as_ref()), Some("built-in/faulty 0.1.0".into()));
+        assert_eq!(status.settings["works_for"], Value::Integer(5));
+    }
+}
+
+/// What an operator has put aside for its faults does not come back because its successor fails too.
+#[test]
+fn what_was_put_aside_is_no_stand_in() {
+    let mut set = set_with(prepared("trap-decide", 0));
+    set.swap(faulty(5), 0, StartWith::Reset).unwrap();
+    let end = wear_out(&mut set, 0);
+    set.rollback(ROUTE, end).unwrap();
+
+    let end = wear_out(&mut set, end);
+
+    assert_eq!(set.status(ROUTE).active, None);
+    assert_eq!(ask(&mut set, end + 1, 1), NATIVE);
+}
+
+/// A restart is no way round a quarantine.
+#[test]
+fn a_quarantine_goes_on_after_a_restart_as_long_as_it_would_have() {
+    for mode in OnFailure::ALL {
+        let mut before = set_with(faulty(5).with_terms(on_failure(mode)).unwrap());
+        let end = wear_out(&mut before, 0);
+        let was = before.status(ROUTE);
+        assert_eq!((was.quarantined_terms.on_failure, was.quarantine_round), (mode, 1));
+        let sentence = Sentence { round: was.quarantine_round, retry_at_ms: was.retry_at_ms };
+        let mut set = PolicySet::new(&engine());
+        set.observe(0, &view());
+
+        set.put_aside(faulty(5).with_terms(was.quarantined_terms).unwrap(), end + 1, sentence);
+
+        assert_eq!(ask(&mut set, end + 2, 1), ask(&mut before, end + 2, 1), "{mode}");
+        let status = set.status(ROUTE);
+        assert_eq!((status.state, &status.quarantined), (SlotState::Quarantined, &was.quarantined));
+        assert_eq!((status.retry_at_ms, status.on_failure), (was.retry_at_ms, mode));
+        set.look(was.retry_at_ms.unwrap());
+        assert_eq!(set.status(ROUTE).active, was.quarantined, "{mode}");
+        let end = wear_out(&mut set, was.retry_at_ms.unwrap());
+        assert_eq!(set.status(ROUTE).retry_at_ms, Some(end + 2 * limits::QUARANTINE_FIRST_MS));
+    }
+}
+
 /// W20: each failure mode in each slot, in the failing call and while nobody is there.
 #[test]
 fn a_failure_is_answered_as_the_operator_wants() {
@@ -264,7 +363,7 @@ fn a_closed_slot_is_given_back_to_the_built_in() {
     for set in [&mut unstarted, &mut quarantined] {
         assert_eq!(ask(set, 200, 1), HOLD);
         assert_eq!(set.remove(ROUTE, 201).map(|report| (report.old, report.new)), Ok((None, None)));
-        assert_eq!(set.remove(ROUTE, 202), Err(SwapError::NoPrevious), "it is there already");
+        assert_eq!(set.remove(ROUTE, 202), Err(SwapError::NoPlugin), "it is there already");
     }
     withdrawn.withdraw(&|_| true, 201);
 
@@ -363,7 +462,8 @@ fn a_lowered_memory_limit_holds_for_every_instance() {
 
     let status = set.status(ROUTE);
     assert_eq!(status.faults, 3);
-    assert!(status.memory_most_bytes > 1 << 20 && status.memory_most_bytes <= most, "{status:?}");
+    let hungry = status.counted_of(status.quarantined.as_ref()).unwrap();
+    assert!(hungry.memory_most_bytes > 1 << 20 && hungry.memory_most_bytes <= most, "{status:?}");
 }
 
 /// faults.md section 3: lines of a handler are kept, and bounded by the second.
@@ -387,5 +487,5 @@ fn what_a_handler_says_is_kept_up_to_a_rate() {
         lines.iter().filter(|l| l.plugin.is_some() && (from_ms..to_ms).contains(&l.at_ms)).count()
     };
     assert_eq!((said(5_000, 6_000), said(6_000, 7_000)), (3, 3));
-    assert!(slot.status().log_dropped > 0);
+    assert!(slot.status().counted[0].log_dropped > 0);
 }

@@ -1,8 +1,8 @@
 //! Hand-overs between revisions. H01, H03, H04, H08, H09.
 
 use mesh_plugin_host::{
-    Grants, Loaded, PolicySet, PolicySlot, Refusal, SlotState, StartWith, State, SwapError, builtin, load,
-    prepare_routing,
+    Change, Grants, Loaded, OnFailure, PolicySet, PolicySlot, Refusal, SlotState, StartWith, State,
+    SwapError, Terms, builtin, load, prepare_routing,
 };
 use mesh_proto::policy::Policies;
 
@@ -152,7 +152,7 @@ fn the_first_swap_is_rolled_back_to_the_native_built_in_and_removal_is_undone() 
 
     set.remove(PolicySlot::Route, 0).unwrap();
     assert_eq!(ask(&mut set, 0, 2), crate::guests::NATIVE);
-    assert_eq!(set.remove(PolicySlot::Route, 0), Err(SwapError::NoPrevious));
+    assert_eq!(set.remove(PolicySlot::Route, 0), Err(SwapError::NoPlugin));
     set.rollback(PolicySlot::Route, 0).unwrap();
     assert_eq!(ask(&mut set, 0, 2), 0);
 }
@@ -163,6 +163,63 @@ fn a_slot_that_never_had_a_plugin_has_nothing_to_roll_back_to() {
 
     assert_eq!(set.rollback(PolicySlot::Qos, 0), Err(SwapError::NoPrevious));
     assert_eq!(SwapError::NoPrevious.code(), "MESH-P109");
+}
+
+#[test]
+fn what_a_slot_begins_with_has_nothing_before_it() {
+    let mut set = PolicySet::new(&engine());
+    set.begin(good(), 0, StartWith::Reset).unwrap();
+
+    assert_eq!(set.rollback(PolicySlot::Route, 1), Err(SwapError::NoPrevious));
+    assert!(!set.status(PolicySlot::Route).can_roll_back);
+    set.remove(PolicySlot::Route, 2).unwrap();
+    set.rollback(PolicySlot::Route, 3).unwrap();
+    assert_eq!(set.status(PolicySlot::Route).state, SlotState::Active);
+}
+
+/// The undo of the swap before it is worth more than a second instance of the same.
+#[test]
+fn a_swap_to_what_is_active_already_changes_nothing_and_keeps_what_was_before() {
+    let versions = versions();
+    let mut set = set_with(fresh(&versions[0]));
+    set.swap(fresh(&versions[1]), 0, StartWith::Keep).unwrap();
+    ask(&mut set, 1, 3);
+    story(&mut set);
+
+    let rehearsed = set.rehearse(fresh(&versions[1]), 2, StartWith::Keep).unwrap();
+    let again = set.swap(fresh(&versions[1]), 2, StartWith::Keep).unwrap();
+
+    assert_eq!(
+        (rehearsed.change, again.change, again.old == again.new),
+        (Change::Nothing, Change::Nothing, true)
+    );
+    assert!(story(&mut set).is_empty());
+    assert_eq!((counter(&mut set), set.status(PolicySlot::Route).swaps), (3, 2));
+    let restarted = set.swap(fresh(&versions[1]), 3, StartWith::Reset).unwrap();
+    assert_eq!((restarted.change, counter(&mut set)), (Change::Restarted, 0));
+    set.rollback(PolicySlot::Route, 4).unwrap();
+    assert_eq!(name(set.status(PolicySlot::Route).active.as_ref()), Some("built-in/latency 0.1.0".into()));
+}
+
+#[test]
+fn a_swap_to_the_same_with_other_settings_is_undone_to_the_settings_before() {
+    let mut set = set_with(good());
+    let before = set.status(PolicySlot::Route).settings;
+
+    let report = set.swap(prepared("", 7), 1, StartWith::Keep).unwrap();
+
+    assert_eq!((report.change, report.old == report.new), (Change::Switched, true));
+    assert_ne!(set.status(PolicySlot::Route).settings, before);
+    set.rollback(PolicySlot::Route, 2).unwrap();
+    assert_eq!(set.status(PolicySlot::Route).settings, before);
+    let open = Terms { on_failure: OnFailure::FailOpen, ..Terms::default() };
+    let report = set.swap(good().with_terms(open).unwrap(), 3, StartWith::Keep).unwrap();
+    assert_eq!(
+        (report.change, set.status(PolicySlot::Route).on_failure),
+        (Change::Switched, OnFailure::FailOpen)
+    );
+    set.rollback(PolicySlot::Route, 4).unwrap();
+    assert_eq!(set.status(PolicySlot::Route).on_failure, OnFailure::Fallback);
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn the_counter_and_the_failures_survive_a_swap_and_a_rollback() {
     let state = set.peek_state(PolicySlot::Topology).unwrap().expect("a plugin is active");
     assert_eq!(state.bytes[..8], 8u64.to_le_bytes());
     set.remove(PolicySlot::Topology, 30_004).unwrap();
-    assert_eq!(set.remove(PolicySlot::Topology, 30_004), Err(SwapError::NoPrevious));
+    assert_eq!(set.remove(PolicySlot::Topology, 30_004), Err(SwapError::NoPlugin));
     assert_eq!(ask(&mut set, 30_005), NATIVE);
 }
 

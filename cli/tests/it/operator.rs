@@ -126,7 +126,7 @@ fn a_fail_closed_slot_holds_messages_until_its_operator_resumes_it() {
     let list = place.run(&["-N", "alice", "plugin", "list"]).stdout;
     assert!(list.contains("; it trapped") || list.contains("retry in "), "{list}");
     let resumed = place.json(&["-N", "alice", "plugin", "resume", "route"]);
-    assert_eq!(resumed["undo"], "meshctl plugin rollback route");
+    assert_eq!(resumed["undo"], "meshctl -N alice plugin rollback route");
     place.until(&["-N", "bob", "status"], |status| status["inbox"]["messages"] == sent);
     assert_eq!(place.json(&["-N", "alice", "status"])["held"]["messages"], 0);
 }

@@ -100,6 +100,7 @@ Examples:
   meshctl plugin install geo.wasm --grant log,kv    what it may use of the host
   meshctl plugin install fastest.wasm --dry-run     only check it
   meshctl plugin install fastest.wasm -o name       print its digest
+  meshctl plugin install oci://ghcr.io/acme/fastest             the newest version there
   meshctl plugin install oci://ghcr.io/acme/fastest:1.4.0
   meshctl plugin install oci://ghcr.io/acme/fastest:1.4.0 --update     the tag was moved, and that is right
   meshctl plugin install oci://ghcr.io/acme/fastest:1.4.0 --offline    what was fetched before

@@ -347,7 +347,8 @@ pub fn is_newer(version: &str, than: &str) -> bool {
     numbers(version) > numbers(than)
 }
 
-fn is_version(version: &str) -> bool {
+/// Says whether a text is a version as manifests have it: three numbers with dots.
+pub fn is_version(version: &str) -> bool {
     let is_number =
         |part: &str| !part.is_empty() && part.len() <= 9 && part.bytes().all(|c| c.is_ascii_digit());
     version.split('.').count() == 3 && version.split('.').all(is_number)

@@ -174,6 +174,7 @@ Examples:
     /// Sign a component or package, and write a package.
     #[command(after_long_help = "\
 Examples:
+  meshctl plugin sign                                       what was built of the project here
   meshctl plugin sign fastest.wasm                          writes fastest.meshpkg
   meshctl plugin sign fastest.wasm --key acme.key --expires 90d --out fastest-1.4.0.meshpkg
   meshctl plugin sign fastest.meshpkg --key reviewer.key    adds a second signature
@@ -200,6 +201,7 @@ Values are written in WAVE, the notation of the component model. 'configure' is 
     /// Measure a plugin's calls against what its slot has without it. Needs no node.
     #[command(after_long_help = "\
 Examples:
+  meshctl plugin bench                                      what was built of the project here
   meshctl plugin bench my.wasm
   meshctl plugin bench built-in/latency --json
   meshctl plugin bench my.wasm --set max_queue_kib=64

@@ -15,8 +15,10 @@ use crate::harness::{DEADLINE, Place, active, refusal, write};
 pub fn component(built_in: &[u8], name: &str, version: &str) -> Vec<u8> {
     let manifest = inspect(built_in).unwrap().manifest_bytes.unwrap();
     let text = String::from_utf8(manifest).unwrap();
+    let mut is_named = false;
     let lines = text.lines().map(|line| match line.split(' ').next() {
-        Some("name") => format!("name = \"{name}\""),
+        // Grants have names too, further down.
+        Some("name") if !std::mem::replace(&mut is_named, true) => format!("name = \"{name}\""),
         Some("version") => format!("version = \"{version}\""),
         _ => line.to_owned(),
     });

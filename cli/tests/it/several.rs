@@ -249,5 +249,5 @@ fn a_handler_asks_for_its_grants_and_is_given_none_in_silence() {
     assert_eq!(yes.stderr, "built-in/beacon asks for: log, kv. Grant it? yes\n");
     assert_eq!((given.code, given.stderr.as_str()), (Some(0), ""));
     assert_eq!((nobody["code"].as_str(), nobody["exit"].as_i64()), (Some("MESH-P117"), Some(5)));
-    assert_eq!(nobody["help"][0], "meshctl plugin install FILE --grant log --grant kv");
+    assert_eq!(nobody["help"][0], "meshctl plugin install beacon.wasm --grant log --grant kv");
 }

@@ -236,7 +236,7 @@ hashes, and can then not be replayed, unless --with-payload is given.")]
     /// Make recorded decisions again, by the same revision or by another. Needs no node.
     #[command(after_long_help = "\
 Examples:
-  meshctl plugin replay route-trace.jsonl                        the same revision: equal to the bit, or exit 1
+  meshctl plugin replay route-trace.jsonl                        the same revision: equal to the bit, or exit 11
   meshctl plugin replay route-trace.jsonl --with ./candidate.wasm
   meshctl plugin replay beacon-trace.jsonl                       a handler, recorded with --with-payload
   meshctl plugin replay route-trace.jsonl --with built-in/latency@0.2.0 --set margin_percent=5 --json

@@ -133,7 +133,9 @@ fn a_routing_project_is_built_checked_and_tested() {
         "{ dest = 9, expect = \"drop\" }",
     );
     let wrong = place.error(&["plugin", "test", "my-router", "--skip-units"]);
-    assert_eq!(wrong["code"], "MESH-B110");
+    assert_eq!((&wrong["code"], &wrong["exit"]), (&"MESH-B110".into(), &11.into()));
+    let none = place.error(&["plugin", "test", "my-router", "--skip-units", "--only", "nosuch"]);
+    assert_eq!(none["facts"]["case"].as_array().map(Vec::len), Some(4), "{none}");
     let (case, why) = wrong["facts"].as_object().unwrap().iter().next().unwrap();
     assert!(case.starts_with("tests/cases.toml:"), "{wrong}");
     assert!(why.as_str().unwrap().ends_with("message 1: expected drop, got hold"), "{wrong}");

@@ -262,3 +262,5 @@ fn ready_made_files_are_taken_and_missing_tools_are_named() {
     let made = place.json(&["plugin", "build", "tools"]);
     assert_eq!((&made["plugin"], &made["size_bytes"].is_u64()), (&built["plugin"], &true));
 }
+    let help = place.error(&["plugin", "record", "qos", "-o", "qos.jsonl"])["help"].to_string();
+    assert!(help.contains("--out FILE"), "{help}");

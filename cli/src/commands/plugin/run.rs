@@ -233,10 +233,11 @@ impl Stage {
             });
         }
         let (report, why) = self.swap(&revision, settings).await?;
-        let state = match (report.state_carried, report.state_bytes) {
-            (true, _) => "kept",
-            (false, 0) => "none",
-            (false, _) => "reset",
+        // A revision that refused the state began without being shown any.
+        let state = match (report.state_carried, report.state_bytes, &why) {
+            (true, ..) => "kept",
+            (false, 0, None) => "none",
+            (false, ..) => "reset",
         };
         Ok(Bound {
             slot: report.slot,

@@ -11,7 +11,7 @@ use mesh_plugin_host::manifest::{Manifest, is_newer};
 use mesh_plugin_host::{Grants, Inspection, Settings, inspect, limits};
 use serde::Serialize;
 
-use super::build::{Narration, build};
+use super::build::{Narration, built};
 use super::source::Source;
 use super::{Context, local};
 use crate::output::human::{self, BAD, GOOD, WARN, styled};
@@ -89,7 +89,7 @@ impl Check {
     /// `CHECK_FAILED` with the findings; what keeps the project from being built or the file from being read.
     pub async fn run(self, context: &Context) -> Result<(), ApiError> {
         let component = match self.path.is_dir() {
-            true => build(&Source::open(&self.path)?, Narration::of(context)).await?.component,
+            true => built(&Source::open(&self.path)?, Narration::of(context)).await?.component,
             false => local::component(&self.path.display().to_string())?,
         };
         let against = self.against.as_deref().unwrap_or(env!("CARGO_PKG_VERSION"));

@@ -10,7 +10,7 @@ use mesh_node::api::{ApiError, code};
 use mesh_plugin_host::Loaded;
 use serde::Serialize;
 
-use super::build::{Narration, build, cargo, no_cargo, output};
+use super::build::{Narration, built, cargo, no_cargo, output};
 use super::source::{Source, read_text};
 use super::trial::share;
 use super::{Context, local};
@@ -106,7 +106,7 @@ impl Test {
         let begun = Instant::now();
         let units = self.units(&source, narration).await?;
         let units_s = begun.elapsed().as_secs_f64();
-        let built = build(&source, narration).await?;
+        let built = built(&source, narration).await?;
         let loaded = local::loaded(&local::engine()?, &built.component)?;
         let begun = Instant::now();
         let files = case_files(&source.dir)?;

@@ -270,4 +270,10 @@ fn ready_made_files_are_taken_and_missing_tools_are_named() {
     assert!(help.contains("--out FILE"), "{help}");
     let made = place.json(&["plugin", "build", "tools"]);
     assert_eq!((&made["plugin"], &made["size_bytes"].is_u64()), (&built["plugin"], &true));
+
+    // What the build needs beside its sources is gone, and what it left is still what they make.
+    fs::remove_file(place.path().join("ready.wasm")).unwrap();
+    assert_eq!(place.json(&["plugin", "check", "tools"])["revision"], made["revision"]);
+    fs::write(place.path().join("tools/src/new.rs"), "").unwrap();
+    assert_eq!(place.error(&["plugin", "check", "tools"])["code"], "MESH-B106");
 }

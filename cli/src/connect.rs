@@ -9,6 +9,7 @@ use mesh_node::control::client::Client;
 use mesh_proto::NodeId;
 
 use crate::args::Globals;
+use crate::output::undo::word;
 use crate::registry::{Entry, Registry};
 
 /// A connection to the node that the command line means.
@@ -134,7 +135,8 @@ async fn the_only_one() -> Result<(Client, PathBuf, Option<Entry>), ApiError> {
         for (entry, _) in &live {
             error = error.fact(&entry.name, format!("{}  pid {}", entry.node.short(), entry.pid));
         }
-        return Err(error.help(format!("meshctl -N {} …", live[0].0.name)));
+        let arguments: Vec<String> = std::env::args().skip(1).map(|argument| word(&argument)).collect();
+        return Err(error.help(format!("meshctl -N {} {}", live[0].0.name, arguments.join(" "))));
     }
     match live.pop() {
         Some((entry, client)) => Ok((client, entry.socket.clone(), Some(entry))),

@@ -28,9 +28,11 @@ fn main() -> ExitCode {
     };
     anstream::ColorChoice::from(cli.globals.color).write_global();
     let json = cli.globals.json || cli.globals.output == output::Format::Json;
+    let addressee = output::Addressee::new(cli.globals.node.as_deref());
     let code = match commands::run(cli) {
         Ok(()) => 0,
         Err(error) => {
+            let error = addressee.error(error);
             output::print_error(&error, json);
             error.exit
         }

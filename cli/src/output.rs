@@ -12,11 +12,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub mod bar;
+mod command;
 mod error;
 pub mod human;
 mod table;
 pub mod undo;
 
+pub use command::Addressee;
 pub use error::print_error;
 pub use table::{Column, Pair, Rows, View};
 
@@ -52,13 +54,20 @@ pub struct Output {
     wide: bool,
     quiet: bool,
     fields: Vec<String>,
+    addressee: Addressee,
 }
 
 impl Output {
     /// Takes the choices of the command line.
     pub fn new(globals: &Globals) -> Output {
         let format = if globals.json { Format::Json } else { globals.output };
-        Output { format, wide: globals.wide, quiet: globals.quiet, fields: globals.fields.clone() }
+        Output {
+            format,
+            wide: globals.wide,
+            quiet: globals.quiet,
+            fields: globals.fields.clone(),
+            addressee: Addressee::new(globals.node.as_deref()),
+        }
     }
 
     /// Prints the result of a command; `node` is the one that answered.
@@ -80,9 +89,9 @@ impl Output {
         warnings: &[String],
     ) -> Result<(), ApiError> {
         let text = match self.format {
-            Format::Json => self.envelope(node, value, warnings)? + "\n",
+            Format::Json => self.addressee.json(self.envelope(node, value, warnings)? + "\n"),
             Format::Name => value.names().into_iter().map(|name| name + "\n").collect(),
-            Format::Human => value.view().render(&self.fields, self.width())?,
+            Format::Human => self.addressee.text(value.view().render(&self.fields, self.width())?),
         };
         if self.format != Format::Json {
             for warning in warnings {
@@ -138,6 +147,7 @@ impl Output {
     pub fn note(&self, text: impl std::fmt::Display) {
         let for_a_person = self.format != Format::Json || io::stderr().is_terminal();
         if for_a_person && !self.quiet {
+            let text = self.addressee.text(text.to_string());
             let _ = writeln!(anstream::stderr().lock(), "{text}");
         }
     }

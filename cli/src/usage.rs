@@ -56,6 +56,11 @@ fn translate(error: &clap::Error) -> ApiError {
             _ => {}
         }
     }
+    // The short form of --output, where some look for the file that --out names.
+    let is_format = told.message.contains("'--output <");
+    if is_format && error.kind() == ErrorKind::InvalidValue {
+        told = told.help("for a file: --out FILE");
+    }
     if told.help.is_empty() { told.help("add --help for options and examples") } else { told }
 }
 

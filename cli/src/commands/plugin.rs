@@ -100,6 +100,7 @@ Examples:
   meshctl plugin install geo.wasm --grant log,kv    what it may use of the host
   meshctl plugin install fastest.wasm --dry-run     only check it
   meshctl plugin install fastest.wasm -o name       print its digest
+  meshctl plugin install oci://ghcr.io/acme/fastest             the newest version there
   meshctl plugin install oci://ghcr.io/acme/fastest:1.4.0
   meshctl plugin install oci://ghcr.io/acme/fastest:1.4.0 --update     the tag was moved, and that is right
   meshctl plugin install oci://ghcr.io/acme/fastest:1.4.0 --offline    what was fetched before
@@ -177,6 +178,7 @@ Examples:
     /// Sign a component or package, and write a package.
     #[command(after_long_help = "\
 Examples:
+  meshctl plugin sign                                       what was built of the project here
   meshctl plugin sign fastest.wasm                          writes fastest.meshpkg
   meshctl plugin sign fastest.wasm --key acme.key --expires 90d --out fastest-1.4.0.meshpkg
   meshctl plugin sign fastest.meshpkg --key reviewer.key    adds a second signature
@@ -203,6 +205,7 @@ Values are written in WAVE, the notation of the component model. 'configure' is 
     /// Measure a plugin's calls against what its slot has without it. Needs no node.
     #[command(after_long_help = "\
 Examples:
+  meshctl plugin bench                                      what was built of the project here
   meshctl plugin bench my.wasm
   meshctl plugin bench built-in/latency --json
   meshctl plugin bench my.wasm --set max_queue_kib=64
@@ -237,7 +240,7 @@ hashes, and can then not be replayed, unless --with-payload is given.")]
     /// Make recorded decisions again, by the same revision or by another. Needs no node.
     #[command(after_long_help = "\
 Examples:
-  meshctl plugin replay route-trace.jsonl                        the same revision: equal to the bit, or exit 1
+  meshctl plugin replay route-trace.jsonl                        the same revision: equal to the bit, or exit 11
   meshctl plugin replay route-trace.jsonl --with ./candidate.wasm
   meshctl plugin replay beacon-trace.jsonl                       a handler, recorded with --with-payload
   meshctl plugin replay route-trace.jsonl --with built-in/latency@0.2.0 --set margin_percent=5 --json

@@ -61,6 +61,12 @@ pub fn count(number: u64) -> String {
     out
 }
 
+/// Returns a number of things: `1 error`, `2 errors`.
+pub fn counted(number: usize, one: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {one}{plural}", count(number as u64))
+}
+
 /// Returns the text, or a dash for none.
 pub fn or_dash(text: Option<impl std::fmt::Display>) -> String {
     text.map_or_else(|| "–".to_owned(), |text| text.to_string())

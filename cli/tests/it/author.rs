@@ -121,6 +121,8 @@ fn a_routing_project_is_built_checked_and_tested() {
     let (report, refused): (Value, Value) =
         (serde_json::from_str(&too_old.stdout).unwrap(), serde_json::from_str(&too_old.stderr).unwrap());
     assert_eq!((&refused["code"], too_old.code), (&"MESH-B111".into(), Some(11)));
+    assert!(refused["message"].as_str().unwrap().contains("1 error, "), "{refused}");
+    assert_eq!(place.error(&["plugin", "check", wasm, "--against", "alice"])["exit"], 2);
     let what = report["data"]["errors"][0]["what"].as_str().unwrap();
     assert!(what.contains("needs host 0.1.0"), "{report}");
 
@@ -133,7 +135,9 @@ fn a_routing_project_is_built_checked_and_tested() {
         "{ dest = 9, expect = \"drop\" }",
     );
     let wrong = place.error(&["plugin", "test", "my-router", "--skip-units"]);
-    assert_eq!(wrong["code"], "MESH-B110");
+    assert_eq!((&wrong["code"], &wrong["exit"]), (&"MESH-B110".into(), &11.into()));
+    let none = place.error(&["plugin", "test", "my-router", "--skip-units", "--only", "nosuch"]);
+    assert_eq!(none["facts"]["case"].as_array().map(Vec::len), Some(4), "{none}");
     let (case, why) = wrong["facts"].as_object().unwrap().iter().next().unwrap();
     assert!(case.starts_with("tests/cases.toml:"), "{wrong}");
     assert!(why.as_str().unwrap().ends_with("message 1: expected drop, got hold"), "{wrong}");
@@ -171,6 +175,11 @@ fn an_edit_goes_live_with_its_state_and_a_broken_one_changes_nothing() {
 
     edit(&place, "live/src/lib.rs", "Verdict::Holt,", "Verdict::Hold,");
     assert_eq!(running.next("live")["state"], "same revision");
+
+    edit(&place, "live/src/lib.rs", "STATE_VERSION: u32 = 1", "STATE_VERSION: u32 = 2");
+    let reset = running.next("live");
+    assert_eq!(reset["state"], "reset", "{reset}");
+    assert!(reset["why"].as_str().unwrap().contains("did not take the state over"), "{reset}");
     running.interrupt();
     running.next("stopped");
     let mut running = running;
@@ -257,6 +266,14 @@ fn ready_made_files_are_taken_and_missing_tools_are_named() {
         "command = \"cargo build --target wasm64-unknown-unknown\"",
         "command = \"cp ../ready.wasm made.wasm\"\nartifact = \"made.wasm\"",
     );
+    let help = place.error(&["plugin", "record", "qos", "-o", "qos.jsonl"])["help"].to_string();
+    assert!(help.contains("--out FILE"), "{help}");
     let made = place.json(&["plugin", "build", "tools"]);
     assert_eq!((&made["plugin"], &made["size_bytes"].is_u64()), (&built["plugin"], &true));
+
+    // What the build needs beside its sources is gone, and what it left is still what they make.
+    fs::remove_file(place.path().join("ready.wasm")).unwrap();
+    assert_eq!(place.json(&["plugin", "check", "tools"])["revision"], made["revision"]);
+    fs::write(place.path().join("tools/src/new.rs"), "").unwrap();
+    assert_eq!(place.error(&["plugin", "check", "tools"])["code"], "MESH-B106");
 }

@@ -176,3 +176,16 @@ fn the_wit_of_a_component_is_read_from_its_bytes() {
         "{missing}"
     );
 }
+
+#[test]
+fn columns_of_different_lengths_are_refused_and_the_place_has_a_name() {
+    let place = Place::new();
+    let ragged = "{dest: [7, 7], ingress: [1], size: [100, 100], class: [2, 2]}";
+
+    let error = place.error(&["plugin", "call", "built-in/latency", "decide", "1", ragged]);
+
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("dest 2, ingress 1, size 2, class 2"), "{error}");
+    let facts = error["facts"].as_object().unwrap();
+    assert!(!facts.contains_key("") && facts["at"].as_str().unwrap().ends_with("character 1"), "{error}");
+}

@@ -101,7 +101,7 @@ fn what_a_node_decided_is_decided_again_to_the_bit_and_otherwise_by_another() {
     let ran = place.run(&["plugin", "replay", "trace.jsonl", "--json"]);
     let told: Value = serde_json::from_str(&ran.stdout).unwrap();
     let error: Value = serde_json::from_str(&ran.stderr).unwrap();
-    assert_eq!((ran.code, error["code"].as_str()), (Some(1), Some("MESH-P196")), "{error}");
+    assert_eq!((ran.code, error["code"].as_str()), (Some(11), Some("MESH-P196")), "{error}");
     let example = &told["data"]["examples"][0];
     assert_eq!(
         (number(&told["data"]["differing"]), example["recorded"].as_str()),
@@ -123,7 +123,7 @@ fn a_recording_is_refused_with_a_reason() {
         (&["plugin", "record", "beacon", "--for", "1s"], "MESH-P194"),
         (&["plugin", "record", "nowhere", "--for", "1s"], "MESH-P101"),
         (&["plugin", "replay", "cut.jsonl"], "MESH-P195"),
-        (&["plugin", "replay", "missing.jsonl"], "MESH-C108"),
+        (&["plugin", "replay", "missing.jsonl"], "MESH-C109"),
         (&["trace", "why", "00000000"], "MESH-N120"),
         (&["trace", "why", "hello"], "MESH-C103"),
     ] {
@@ -250,7 +250,7 @@ fn what_a_handler_was_told_is_recorded_and_answered_again_to_the_bit() {
     fs::write(&path, lines.join("\n") + "\n").unwrap();
     let ran = place.run(&["plugin", "replay", "open.jsonl", "--json"]);
     let error: Value = serde_json::from_str(&ran.stderr).unwrap();
-    assert_eq!((ran.code, error["code"].as_str()), (Some(1), Some("MESH-P196")), "{error}");
+    assert_eq!((ran.code, error["code"].as_str()), (Some(11), Some("MESH-P196")), "{error}");
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn a_recording_of_a_handler_has_no_payload_unless_it_is_wanted() {
     }
     assert!(text.contains("\"name\":\"set-position\"") && text.contains("\"blake3\":"), "{text}");
     let error = place.error(&["plugin", "replay", "closed.jsonl"]);
-    assert_eq!((error["code"].as_str(), error["exit"].as_i64()), (Some("MESH-P197"), Some(3)), "{error}");
+    assert_eq!((error["code"].as_str(), error["exit"].as_i64()), (Some("MESH-P197"), Some(1)), "{error}");
     assert!(error["help"].to_string().contains("--with-payload"), "{error}");
 }
 

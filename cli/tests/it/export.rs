@@ -118,7 +118,7 @@ fn an_exported_node_is_brought_onto_another_one_and_a_second_time_changes_nothin
     assert_eq!((&again["changed"], &again["undo"]), (&false.into(), &json!([])), "{again}");
     for undo in imported["undo"].as_array().unwrap() {
         let args: Vec<&str> = undo.as_str().unwrap().split(' ').skip(1).collect();
-        place.json(&[&["-N", "bob"], &args[..]].concat());
+        place.json(&args);
     }
     assert_eq!(state(&place, "bob")["slot"], before["slot"]);
 }

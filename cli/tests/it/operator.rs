@@ -126,7 +126,7 @@ fn a_fail_closed_slot_holds_messages_until_its_operator_resumes_it() {
     let list = place.run(&["-N", "alice", "plugin", "list"]).stdout;
     assert!(list.contains("retry in ") && list.contains("plugin disable route"), "{list}");
     let resumed = place.json(&["-N", "alice", "plugin", "resume", "route"]);
-    assert_eq!(resumed["undo"], "meshctl plugin rollback route");
+    assert_eq!(resumed["undo"], "meshctl -N alice plugin rollback route");
     place.until(&["-N", "bob", "status"], |status| status["inbox"]["messages"] == sent);
     assert_eq!(place.json(&["-N", "alice", "status"])["held"]["messages"], 0);
 }
@@ -346,6 +346,8 @@ fn limits_are_lowered_shown_and_kept() {
     place.json(&["plugin", "limits", "set", "beacon", "--log-rate", "50/s"]);
 
     assert_eq!(set["undo"], "meshctl plugin limits set route --deadline host --memory host");
+    let done = set["done"].as_str().unwrap();
+    assert!(done.starts_with("held to deadline 3 ms, memory 4 MiB, log "), "{set}");
     for (args, code) in [
         (&["--deadline", "6ms"][..], refused("MESH-P192", 13)),
         (&["--memory", "17MiB"], refused("MESH-P192", 13)),
@@ -415,7 +417,7 @@ fn a_handler_gets_what_it_was_granted_and_nothing_else() {
 
     let taken = place.json(&take);
 
-    assert_eq!(taken["done"], "granted log");
+    assert_eq!(taken["done"], "revoked kv; it has log now");
     assert!(taken["undo"].as_str().unwrap().ends_with(" --grant kv"), "{taken}");
     let enable = ["plugin", "enable", "beacon", "acme/here", "--reset-state"];
     assert_eq!(refusal(&place, &enable), refused("MESH-P117", 5));

@@ -15,8 +15,10 @@ use crate::harness::{DEADLINE, Place, active, refusal, write};
 pub fn component(built_in: &[u8], name: &str, version: &str) -> Vec<u8> {
     let manifest = inspect(built_in).unwrap().manifest_bytes.unwrap();
     let text = String::from_utf8(manifest).unwrap();
+    let mut is_named = false;
     let lines = text.lines().map(|line| match line.split(' ').next() {
-        Some("name") => format!("name = \"{name}\""),
+        // Grants have names too, further down.
+        Some("name") if !std::mem::replace(&mut is_named, true) => format!("name = \"{name}\""),
         Some("version") => format!("version = \"{version}\""),
         _ => line.to_owned(),
     });
@@ -526,4 +528,143 @@ impl Drop for Events {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A build of acme/fast that differs in nothing but a word of its manifest.
+fn build_of(version: &str, word: &str) -> Vec<u8> {
+    let text = format!(
+        "[plugin]\nname = \"acme/fast\"\nversion = \"{version}\"\ndescription = \"{word}\"\n[state]\nschema = 1\n"
+    );
+    mesh_plugin_host::package::attach(builtin::LATENCY, &text).unwrap()
+}
+
+#[test]
+fn what_a_name_leaves_open_is_told_newest_first_by_a_word_that_decides() {
+    let mut place = Place::new();
+    for (file, version, word) in [("a", "0.1.0", "one"), ("b", "0.1.0", "two"), ("c", "0.2.0", "three")] {
+        write(&place, &format!("{file}.wasm"), &build_of(version, word));
+    }
+    place.up("bob", &[]);
+    let digits = |file: &str| {
+        let installed = place.json(&["plugin", "install", file]);
+        installed["revision"].as_str().unwrap()["blake3:".len()..][..8].to_owned()
+    };
+    let (first, second) = (digits("a.wasm"), digits("b.wasm"));
+
+    let twins = place.error(&["plugin", "show", "acme/fast@0.1.0"]);
+
+    assert_eq!(twins["code"], "MESH-P113");
+    let help = twins["help"][0].as_str().unwrap().to_owned();
+    assert!(twins["facts"].as_object().unwrap().contains_key(&first), "{twins}");
+    assert!(help.contains(&second) && help.ends_with("is the newest"), "{twins}");
+    assert_eq!(place.json(&["plugin", "show", &second])["row"]["version"], "0.1.0");
+    let newer = digits("c.wasm");
+    let open = place.error(&["plugin", "show", "acme/fast"]);
+    assert!(open["help"][0].as_str().unwrap().contains("acme/fast@0.2.0 is the newest"), "{open}");
+    let rows = place.json(&["plugin", "list"]);
+    let listed: Vec<&str> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["plugin"] == "acme/fast")
+        .map(|row| &row["revision"].as_str().unwrap()["blake3:".len()..][..8])
+        .collect();
+    assert_eq!(listed, [&newer, &second, &first]);
+}
+
+#[test]
+fn what_has_expired_is_not_said_to_be_installable_and_not_published() {
+    let place = Place::new();
+    write(&place, "fast.wasm", &build_of("1.0.0", "fast"));
+    key(&place, "acme.key");
+    place.json(&["plugin", "sign", "fast.wasm", "--key", "acme.key", "--expires", "1s"]);
+
+    let ended = place
+        .until(&["plugin", "inspect", "fast.meshpkg"], |report| report["findings"] != serde_json::json!([]));
+
+    assert!(ended["findings"][0].as_str().unwrap().starts_with("MESH-P123"), "{ended}");
+    assert_eq!(ended["signers"][0]["state"], "expired");
+    let said = place.run(&["plugin", "inspect", "fast.meshpkg"]).stdout;
+    assert!(said.contains("has expired, at ") && !said.contains("would install it"), "{said}");
+    let publish = ["plugin", "publish", "fast.meshpkg", "oci://127.0.0.1:1/acme/fast", "--dry-run"];
+    assert!(place.error(&publish)["message"].as_str().unwrap().contains("MESH-P123"));
+    place.json(&["plugin", "sign", "fast.meshpkg", "--key", "acme.key"]);
+    assert_eq!(place.json(&["plugin", "inspect", "fast.meshpkg"])["findings"], serde_json::json!([]));
+}
+
+#[test]
+fn a_file_and_an_installed_plugin_say_which_settings_they_take() {
+    let mut place = Place::new();
+    write(&place, "fair.wasm", &component(builtin::CLASS_FAIR, "acme/fair", "1.0.0"));
+    place.up("bob", &[]);
+
+    let inspected = place.json(&["plugin", "inspect", "fair.wasm"]);
+    let shown = place.json(&["plugin", "show", "qos"]);
+
+    let settings = &inspected["manifest"]["settings"];
+    assert_eq!(settings, &shown["takes"]);
+    let large = settings.as_array().unwrap().iter().find(|row| row["name"] == "large_bytes").unwrap();
+    assert_eq!(large["type"], "integer", "{large}");
+    assert_eq!((&inspected["lowest_host"], &inspected["has_names"]), (&"0.1.0".into(), &true.into()));
+    assert!(inspected["sections"].to_string().contains("meshwork:plugin"), "{inspected}");
+    let text = place.run(&["plugin", "inspect", "fair.wasm"]).stdout;
+    assert!(text.contains("large_bytes: a whole number"), "{text}");
+    let swap = ["plugin", "swap", "qos", "built-in/class-fair", "--set", "large_bytes=abc"];
+    let refused = place.error(&swap);
+    assert!(refused["message"].as_str().unwrap().ends_with("should be a whole number"), "{refused}");
+    assert_eq!(
+        refused["help"][0].as_str().unwrap().split("    ").next(),
+        Some("meshctl plugin show built-in/class-fair")
+    );
+}
+
+#[test]
+fn rehearsals_say_what_would_be_and_name_no_next_step() {
+    let mut place = Place::new();
+    write(&place, "fast.wasm", &build_of("1.0.0", "fast"));
+    place.up("bob", &[]);
+
+    for (args, would) in [
+        (&["plugin", "install", "fast.wasm", "--dry-run"][..], "would be installed"),
+        (&["plugin", "swap", "route", "fast.wasm", "--dry-run"], "would pause"),
+        (&["plugin", "publish", "fast.wasm", "oci://127.0.0.1:1/acme/fast", "--dry-run"], "nothing was sent"),
+    ] {
+        let ran = place.run(args);
+
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert!(ran.stdout.contains(would) && !ran.stdout.contains("next:"), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn a_grant_that_does_not_exist_or_was_not_asked_for_is_not_given() {
+    let mut place = Place::new();
+    write(&place, "fast.wasm", &build_of("1.0.0", "fast"));
+    let manifest = "[plugin]\nname = \"acme/net\"\nversion = \"1.0.0\"\n[[grants]]\nname = \"net\"\n";
+    write(&place, "net.toml", manifest.as_bytes());
+    place.up("bob", &[]);
+
+    let unasked = place.error(&["plugin", "install", "fast.wasm", "--grant", "log"]);
+    let build = ["plugin", "build", "fast.wasm", "--manifest", "net.toml", "--out", "net.wasm"];
+    let unknown = place.error(&build);
+
+    assert_eq!((&unasked["code"], &unasked["facts"]["asks for"]), (&"MESH-C103".into(), &"nothing".into()));
+    assert!(unknown["message"].as_str().unwrap().contains("there are log and kv"), "{unknown}");
+    let acme = key(&place, "acme.key");
+    let slots = place.error(&["plugin", "trust", "add", &acme, "--for", "*", "--slot", "nope"]);
+    assert!(slots["facts"]["slots"].as_str().unwrap().starts_with("route, qos"), "{slots}");
+}
+
+#[test]
+fn a_state_of_another_version_than_the_manifest_says_is_found() {
+    let place = Place::new();
+    let text = "[plugin]\nname = \"acme/fast\"\nversion = \"1.0.0\"\n[state]\nschema = 2\n";
+    let component = mesh_plugin_host::package::attach(builtin::LATENCY, text).unwrap();
+    write(&place, "fast.wasm", &component);
+
+    let ran = place.run(&["plugin", "check", "fast.wasm"]);
+
+    assert_eq!(ran.code, Some(11), "{}", ran.stderr);
+    let said = "its code saves state of version 1, and its manifest says 2";
+    assert!(ran.stdout.contains(said), "{}", ran.stdout);
 }

@@ -339,3 +339,28 @@ fn a_registry_elsewhere_is_spoken_to_over_tls_with_the_roots_of_the_system() {
     assert_eq!(published.code, Some(0), "{}", published.stderr);
     assert!(published.stderr.contains("in the clear"), "{}", published.stderr);
 }
+
+#[test]
+fn without_a_tag_the_newest_version_is_installed_as_it_is_published() {
+    let Some(registry) = Registry::start(Door::Open) else { return };
+    let mut place = Place::new();
+    let reference = registry.reference("acme/fast");
+    for version in ["1.9.0", "1.10.0", "1.2.0"] {
+        signed(&place, version);
+        place.json(&["plugin", "publish", "fast.meshpkg", &reference]);
+    }
+    place.json(&["plugin", "publish", "fast.meshpkg", &registry.reference("acme/fast:edge")]);
+    place.json(&["plugin", "publish", "fast.meshpkg", &registry.reference("acme/edge-only:latest")]);
+    let acme = signed(&place, "1.2.0");
+    place.up("bob", &[]);
+    place.json(&["plugin", "trust", "add", &acme, "--for", "acme/*"]);
+
+    let ran = place.run(&["plugin", "install", &reference]);
+    let again = place.json(&["plugin", "install", &reference, "--offline"]);
+    let latest = place.json(&["plugin", "install", &registry.reference("acme/edge-only")]);
+
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stderr.contains(&format!("so it is {reference}:1.10.0")), "{}", ran.stderr);
+    assert_eq!(again["version"], "1.10.0");
+    assert!(latest["reference"].as_str().unwrap().contains(":latest@"), "{latest}");
+}

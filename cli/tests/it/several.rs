@@ -28,9 +28,30 @@ fn with_several_nodes_the_command_must_say_which() {
     assert_eq!((error["code"].as_str(), error["exit"].as_i64()), (Some("MESH-N102"), Some(2)));
     let facts = error["facts"].as_object().unwrap();
     assert!(facts.contains_key("alice") && facts.contains_key("bob"), "{error}");
+    assert_eq!(error["help"][0], "meshctl -N alice status --json");
     let id = place.json(&["-N", "bob", "id", "show"])["node"].as_str().unwrap().to_owned();
     assert_eq!(place.json(&["-N", &id[..8], "status"])["name"], "bob");
     assert_eq!(place.json(&["-N", place.socket("bob").to_str().unwrap(), "status"])["name"], "bob");
+}
+
+#[test]
+fn what_is_printed_to_be_pasted_names_the_node_that_was_named() {
+    let place = pair();
+    let socket = place.socket("bob");
+    let socket = socket.to_str().unwrap();
+    for node in ["bob", socket] {
+        let swapped =
+            place.json(&["-N", node, "plugin", "swap", "qos", "built-in/class-fair@0.1.0", "--reset-state"]);
+        let undo = format!("meshctl -N {node} plugin rollback qos");
+        assert_eq!(swapped["undo"], undo);
+
+        let undone = place.run(&undo.split(' ').skip(1).collect::<Vec<_>>());
+
+        assert_eq!(undone.code, Some(0), "{}", undone.stderr);
+        assert!(undone.stdout.contains(&undo), "{}", undone.stdout);
+        let refused = place.error(&["-N", node, "plugin", "pause", "beacn"]);
+        assert_eq!(refused["help"][0], format!("meshctl -N {node} plugin list"), "{refused}");
+    }
 }
 
 // PM-31, QP-27.
@@ -228,5 +249,5 @@ fn a_handler_asks_for_its_grants_and_is_given_none_in_silence() {
     assert_eq!(yes.stderr, "built-in/beacon asks for: log, kv. Grant it? yes\n");
     assert_eq!((given.code, given.stderr.as_str()), (Some(0), ""));
     assert_eq!((nobody["code"].as_str(), nobody["exit"].as_i64()), (Some("MESH-P117"), Some(5)));
-    assert_eq!(nobody["help"][0], "meshctl plugin install FILE --grant log --grant kv");
+    assert_eq!(nobody["help"][0], "meshctl plugin install beacon.wasm --grant log --grant kv");
 }

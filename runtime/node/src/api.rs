@@ -51,8 +51,9 @@ pub use operate::{
     Operation, StatsRow, TimeClass, TrapReport, TrapRow,
 };
 pub use plugin::{
-    Change, ChosenBy, ImportRow, InspectReport, InstallReport, OldState, PluginDetail, PluginRef, PluginRow,
-    PluginState, RemoveReport, RevisionRow, Setting, Settings, SwapReport, SwapRequest,
+    Change, ChosenBy, Claims, ImportRow, InspectReport, InstallReport, OldState, PluginDetail, PluginRef,
+    PluginRow, PluginState, RemoveReport, RevisionRow, SectionRow, Setting, SettingRow, Settings, SwapReport,
+    SwapRequest, WishRow,
 };
 pub use time::Time;
 pub use trial::{

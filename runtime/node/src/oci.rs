@@ -44,6 +44,6 @@ pub use error::RegistryError;
 pub use http::{Options, Phase, Progress, Teller};
 pub use lock::{Lock, LockError, Pin, Shelf};
 pub use manifest::Descriptor;
-pub use pull::{Pulled, Remote, resolve};
+pub use pull::{Pulled, Remote, newest_version, resolve};
 pub use push::{Pushed, TagState, push};
 pub use reference::{Reference, ReferenceError};

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use mesh_plugin_host::manifest::GrantWish;
+use mesh_plugin_host::manifest::{Config, GrantWish, is_newer};
 use mesh_plugin_host::sign::Signed;
 use mesh_plugin_host::{
     Engine, EngineError, Grants, Inspection, Kind, Kv, LoadError, Loaded, PolicySet, PolicySlot,
@@ -23,6 +23,7 @@ use crate::store::{Store, StoreError, Table, Write};
 
 mod act;
 mod binding;
+pub(crate) mod claims;
 pub(crate) mod granted;
 mod stored;
 mod trusted;
@@ -40,6 +41,8 @@ const KV_PREFIX: &str = "kv/";
 const STATE_PREFIX: &str = "state/";
 /// Digits of a digest that are enough to name a revision.
 const MIN_DIGEST: usize = 6;
+/// Digits of a digest that are shown, unless more are needed to tell two apart.
+const SHORT_DIGEST: usize = 8;
 
 /// The slots, in the order users see them.
 pub(crate) const SLOTS: [Kind; 6] = Kind::ALL;
@@ -86,6 +89,8 @@ pub(crate) struct Installed {
     pub(crate) asked: Grants,
     /// What its manifest says that it is for.
     pub(crate) wishes: Vec<GrantWish>,
+    /// The settings that it takes.
+    pub(crate) config: Config,
     loaded: Option<Loaded>,
 }
 
@@ -103,6 +108,7 @@ impl Installed {
             grants: Grants::NONE,
             asked: granted::asked(inspection),
             wishes: inspection.manifest.iter().flat_map(|manifest| manifest.grants.clone()).collect(),
+            config: inspection.manifest.as_ref().map(|manifest| manifest.config.clone()).unwrap_or_default(),
             loaded: None,
         }
     }
@@ -504,13 +510,7 @@ impl Plugins {
             [] => Err(ApiError::new(&code::NO_SUCH_PLUGIN, format!("no plugin '{text}' is installed"))
                 .help("meshctl plugin list")
                 .help("meshctl plugin install FILE")),
-            _ => {
-                let names: Vec<String> =
-                    found.iter().map(|i| format!("{}@{}", i.revision.name, i.revision.version)).collect();
-                Err(ApiError::new(&code::AMBIGUOUS_PLUGIN, format!("'{text}' fits {} plugins", found.len()))
-                    .fact("plugins", names.join(", "))
-                    .help(format!("say which: {}", names[0])))
-            }
+            _ => Err(ambiguous(text, found)),
         }
     }
 
@@ -528,6 +528,39 @@ impl Plugins {
             }
         }
         writes
+    }
+}
+
+/// The newest version first, and of one version what came last.
+pub(crate) fn newest_first(a: &Installed, b: &Installed) -> std::cmp::Ordering {
+    let (of_a, of_b) = (&a.revision.version, &b.revision.version);
+    is_newer(of_b, of_a).cmp(&is_newer(of_a, of_b)).then(b.since_ms.cmp(&a.since_ms))
+}
+
+/// Lists what a text may mean, the newest version first and of one version what came last, each as it can be named.
+fn ambiguous(text: &str, mut found: Vec<&Installed>) -> ApiError {
+    found.sort_by(|a, b| newest_first(a, b));
+    let digests: Vec<String> = found.iter().map(|installed| hex(&installed.revision.digest)).collect();
+    let is_unique = |len: &usize| {
+        let short: BTreeSet<&str> = digests.iter().map(|digest| &digest[..*len]).collect();
+        short.len() == digests.len()
+    };
+    let len = (SHORT_DIGEST..64).find(is_unique).unwrap_or(64);
+    let message = format!("'{text}' fits {} plugins", found.len());
+    let mut error = ApiError::new(&code::AMBIGUOUS_PLUGIN, message);
+    for (installed, digest) in found.iter().zip(&digests) {
+        let Revision { name, version, .. } = &installed.revision;
+        let since = crate::api::Time(installed.since_ms);
+        error = error
+            .fact(&digest[..len], format!("{name} {version}, installed {since} from {}", installed.origin));
+    }
+    let newest = &found[0].revision;
+    let has_twin =
+        found[1..].iter().any(|i| i.revision.version == newest.version && i.revision.name == newest.name);
+    let named = format!("{}@{}", newest.name, newest.version);
+    match has_twin || named == text {
+        true => error.help(format!("name it by its digest; {} is the newest", &digests[0][..len])),
+        false => error.help(format!("name it with its version; {named} is the newest")),
     }
 }
 

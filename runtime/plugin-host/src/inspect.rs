@@ -244,12 +244,13 @@ impl Inspection {
             return Err(error.clone().into());
         }
         let Some(Manifest { plugin, .. }) = &self.manifest else { return Ok(()) };
-        let wrong = |key, reason| Err(ManifestError::Value { key, reason }.into());
         if !plugin.world.is_empty() && plugin.world != kind.world() {
-            return wrong("plugin.world", "is not the world that the component implements");
+            let (claimed, implemented) = (clip(plugin.world.clone()), kind.world());
+            return Err(ManifestError::OtherWorld { claimed, implemented }.into());
         }
         if plugin.pure && !self.is_pure {
-            return wrong("plugin.pure", "is true, and the component has imports");
+            let (key, reason) = ("plugin.pure", "is true, and the component has imports");
+            return Err(ManifestError::Value { key, reason }.into());
         }
         match &plugin.min_host {
             Some(least) if manifest::is_newer(least, HOST) => {

@@ -2,9 +2,10 @@
 
 use wit_component::{DecodedWasm, WitPrinter};
 
-use crate::inspect::inspect;
+use crate::inspect::{Inspection, Needs, inspect};
 use crate::limits;
 use crate::load::Kind;
+use crate::manifest::is_newer;
 use crate::settings::clip;
 
 /// The text of one WIT package.
@@ -129,6 +130,27 @@ pub fn since(interface: &str, function: &str) -> Option<&'static str> {
     let exact = SINCE.iter().find(fits);
     let whole = || SINCE.iter().find(|(of, name, _)| name.is_empty() && fits(&&(*of, function, "")));
     exact.or_else(whole).map(|(_, _, host)| *host)
+}
+
+/// Returns the newest of the hosts that brought what a component imports and exports, which is the oldest that it
+/// runs on; `None` when no host has it all.
+pub fn lowest_host(seen: &Inspection, imported: &[(String, Vec<String>)]) -> Option<&'static str> {
+    if seen.imports.iter().any(|import| import.needs == Needs::Impossible) {
+        return None;
+    }
+    let of_imports = imported.iter().flat_map(|(interface, functions)| {
+        let whole = functions.is_empty().then_some("");
+        functions.iter().map(String::as_str).chain(whole).map(|function| since(interface, function))
+    });
+    let of_exports = seen.exports.iter().filter(|name| name.contains(':')).map(|name| since(name, ""));
+    let mut lowest = "0.1.0";
+    for host in of_imports.chain(of_exports) {
+        let host = host?;
+        if is_newer(host, lowest) {
+            lowest = host;
+        }
+    }
+    Some(lowest)
 }
 
 #[cfg(test)]

@@ -112,6 +112,8 @@ impl Grants {
     pub const NONE: Grants = Grants { log: false, kv: false };
     /// Log lines and the private store: neither reaches beyond the handler itself.
     pub const ALL: Grants = Grants { log: true, kv: true };
+    /// The names of all that can be granted.
+    pub const NAMES: [&str; 2] = ["log", "kv"];
 
     pub(crate) fn allows(self, grant: &str) -> bool {
         match grant {

@@ -4,10 +4,12 @@
 //! author; what a component imports and exports is read from the component.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
 
-use crate::settings::{Settings, Value};
+use crate::load::Grants;
+use crate::settings::{Settings, Value, clip};
 
 /// The custom section of a component that holds its manifest.
 pub const SECTION: &str = "meshwork:plugin";
@@ -143,6 +145,17 @@ pub enum Type {
     String,
 }
 
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Type::Boolean => "true or false",
+            Type::Integer => "a whole number",
+            Type::Number => "a number",
+            Type::String => "text",
+        })
+    }
+}
+
 /// How a plugin is built; read by `meshctl plugin build` and `plugin run`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -186,6 +199,20 @@ pub enum ManifestError {
         /// What it should be.
         reason: &'static str,
     },
+    /// It claims another world than the component implements.
+    #[error("manifest: plugin.world is {claimed}, and the component implements {implemented}")]
+    OtherWorld {
+        /// What it claims.
+        claimed: String,
+        /// What the component implements.
+        implemented: &'static str,
+    },
+    /// It asks for something that no host grants.
+    #[error("manifest: there is no grant {name:?}; there are {}", Grants::NAMES.join(" and "))]
+    NoSuchGrant {
+        /// What it asks for.
+        name: String,
+    },
 }
 
 /// Why a setting is refused before the plugin is asked.
@@ -200,7 +227,7 @@ pub enum SettingError {
         known: String,
     },
     /// The value is of another type.
-    #[error("{name} = {value} should be {wanted:?}")]
+    #[error("{name} = {value} should be {wanted}")]
     WrongType {
         /// Which.
         name: String,
@@ -259,7 +286,10 @@ impl Manifest {
         if self.config.schema.keys().any(|name| name.len() > MAX_NAME) {
             return wrong("config.schema", "has a setting with a name above 64 bytes");
         }
-        Ok(())
+        match self.grants.iter().find(|wish| !Grants::NAMES.contains(&wish.name.as_str())) {
+            Some(wish) => Err(ManifestError::NoSuchGrant { name: clip(wish.name.clone()) }),
+            None => Ok(()),
+        }
     }
 
     /// Checks settings against the schema and gives whole numbers the type that is asked for.
@@ -287,6 +317,17 @@ impl Manifest {
 }
 
 impl Schema {
+    /// Returns the default as a setting; `None` without one, and for one that no setting could be.
+    pub fn default_value(&self) -> Option<Value> {
+        match self.default.as_ref()? {
+            toml::Value::Boolean(flag) => Some(Value::Flag(*flag)),
+            toml::Value::Integer(integer) => Some(Value::Integer(*integer)),
+            toml::Value::Float(number) => Some(Value::Number(*number)),
+            toml::Value::String(text) => Some(Value::Text(text.clone())),
+            _ => None,
+        }
+    }
+
     fn check(&self, name: &str, value: &Value) -> Result<Value, SettingError> {
         let value = match (self.r#type, value) {
             (Type::Boolean, Value::Flag(_))
@@ -347,7 +388,8 @@ pub fn is_newer(version: &str, than: &str) -> bool {
     numbers(version) > numbers(than)
 }
 
-fn is_version(version: &str) -> bool {
+/// Says whether a text is a version as manifests have it: three numbers with dots.
+pub fn is_version(version: &str) -> bool {
     let is_number =
         |part: &str| !part.is_empty() && part.len() <= 9 && part.bytes().all(|c| c.is_ascii_digit());
     version.split('.').count() == 3 && version.split('.').all(is_number)

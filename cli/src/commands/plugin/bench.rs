@@ -12,8 +12,8 @@ use crate::output::{Column, Pair, Rows, Show, View, human};
 /// Measure a plugin.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// A component, a package, or built-in/NAME.
-    plugin: String,
+    /// A component, a package, or built-in/NAME; what was built of the project here when absent.
+    plugin: Option<String>,
     /// A setting of the plugin.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     settings: Vec<(String, Setting)>,
@@ -48,7 +48,11 @@ struct Row {
 impl Bench {
     /// Measures and prints.
     pub fn run(self, context: &Context) -> Result<(), ApiError> {
-        let component = local::component(&self.plugin)?;
+        let plugin = match self.plugin {
+            Some(plugin) => plugin,
+            None => local::built_here()?.display().to_string(),
+        };
+        let component = local::component(&plugin)?;
         inspect(&component).map_err(|error| local::refused(&error))?;
         let engine = local::engine()?;
         let loaded = local::loaded(&engine, &component)?;

@@ -13,9 +13,11 @@ use super::{Context, read_plugin, sign};
 use crate::output::human::{self, WARN, styled};
 use crate::output::{Pair, Show, View, undo};
 
+mod inputs;
 mod process;
 mod toolchain;
 
+use inputs::Inputs;
 pub use process::{Narration, output};
 pub use toolchain::{cargo, no_cargo};
 
@@ -110,8 +112,27 @@ impl Build {
 /// What the toolchain could not do, `NOT_ENCODED` or `BAD_MANIFEST`.
 pub async fn build(source: &Source, narration: Narration) -> Result<Built, ApiError> {
     let begun = Instant::now();
+    // As they are now: what changes during the build is not in it.
+    let inputs = Inputs::of(source);
     let artifact = toolchain::compile(source, narration).await?;
-    let bytes = read_plugin(&artifact)?;
+    inputs.iter().for_each(Inputs::note);
+    finish(source, &artifact, begun)
+}
+
+/// Returns what was built of these very sources, and builds a project only when there is no such thing.
+///
+/// # Errors
+/// Those of [`build`].
+pub async fn built(source: &Source, narration: Narration) -> Result<Built, ApiError> {
+    let begun = Instant::now();
+    match Inputs::of(source).and_then(|inputs| inputs.built()) {
+        Some(artifact) => finish(source, &artifact, begun),
+        None => build(source, narration).await,
+    }
+}
+
+fn finish(source: &Source, artifact: &Path, begun: Instant) -> Result<Built, ApiError> {
+    let bytes = read_plugin(artifact)?;
     let component =
         plugin(&bytes, &source.manifest_text).map_err(|error| error.fact("file", artifact.display()))?;
     Ok(Built { component, took: begun.elapsed() })

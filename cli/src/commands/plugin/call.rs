@@ -107,7 +107,7 @@ impl Call {
             CallError::Argument(wrong) => ApiError::new(&code::BAD_ARGUMENT, error)
                 .fact("type", &wrong.r#type)
                 .fact("argument", &wrong.text)
-                .fact("", pointer(wrong.at)),
+                .fact("at", pointer(wrong.at)),
             CallError::Settings(_) => ApiError::new(&code::SETTINGS_REFUSED, error)
                 .help(format!("meshctl plugin inspect {}", self.plugin)),
             CallError::Failed { .. } => ApiError::new(&code::CALL_FAILED, error),
@@ -117,14 +117,14 @@ impl Call {
 
 /// Points at a place in the line above, counted from 1.
 fn pointer(at: usize) -> String {
-    " ".repeat(at.saturating_sub(1)) + "^"
+    " ".repeat(at.saturating_sub(1)) + "^" + &format!(" character {at}")
 }
 
 fn spoken(text: &str) -> Result<Spoken, ApiError> {
     text.parse().map_err(|error: mesh_plugin_host::call::CallTextError| {
         ApiError::new(&code::BAD_ARGUMENT, &error)
             .fact("call", text)
-            .fact("", pointer(error.at))
+            .fact("at", pointer(error.at))
             .help("write it as FUNCTION(VALUE, VALUE), such as 'divide(7, {sent-bytes: [], queued-bytes: [], dropped: []})'")
     })
 }

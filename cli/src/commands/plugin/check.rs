@@ -1,17 +1,17 @@
 //! `meshctl plugin check`: what a node would say of a plugin, and what people should know before they bind it.
-//! Needs no node and runs nothing of the plugin.
+//! Needs no node. Runs of the plugin only what says which state it saves, in the host and within its limits.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use mesh_node::api::{ApiError, ImportRow, code};
-use mesh_plugin_host::inspect::Needs;
-use mesh_plugin_host::interfaces::{imported_functions, since};
+use mesh_plugin_host::call::{Call, call};
+use mesh_plugin_host::interfaces::{imported_functions, lowest_host};
 use mesh_plugin_host::manifest::{Manifest, is_newer};
-use mesh_plugin_host::{Grants, Inspection, inspect, limits};
+use mesh_plugin_host::{Grants, Inspection, Settings, inspect, limits};
 use serde::Serialize;
 
-use super::build::{Narration, build};
+use super::build::{Narration, built};
 use super::source::Source;
 use super::{Context, local};
 use crate::output::human::{self, BAD, GOOD, WARN, styled};
@@ -35,7 +35,7 @@ pub struct Check {
     #[arg(default_value = ".")]
     path: PathBuf,
     /// The version of the host that it must run on; that of this program when absent.
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = version)]
     against: Option<String>,
     /// Warnings end with exit 11 as well.
     #[arg(long)]
@@ -89,11 +89,14 @@ impl Check {
     /// `CHECK_FAILED` with the findings; what keeps the project from being built or the file from being read.
     pub async fn run(self, context: &Context) -> Result<(), ApiError> {
         let component = match self.path.is_dir() {
-            true => build(&Source::open(&self.path)?, Narration::of(context)).await?.component,
+            true => built(&Source::open(&self.path)?, Narration::of(context)).await?.component,
             false => local::component(&self.path.display().to_string())?,
         };
         let against = self.against.as_deref().unwrap_or(env!("CARGO_PKG_VERSION"));
-        let report = check(&component, against)?;
+        let mut report = check(&component, against)?;
+        if report.errors.is_empty() {
+            on_state(&component, &mut report);
+        }
         let failed = !report.errors.is_empty() || (self.strict && !report.warnings.is_empty());
         context.out.print(None, &report)?;
         match failed {
@@ -101,6 +104,38 @@ impl Check {
             true => Err(report.failed()),
         }
     }
+}
+
+/// Reads a version as a manifest has it.
+fn version(text: &str) -> Result<String, String> {
+    let is_number = |part: &str| part.len() <= 9 && part.parse::<u32>().is_ok();
+    match text.split('.').count() == 3 && text.split('.').all(is_number) {
+        true => Ok(text.to_owned()),
+        false => Err("a version is three numbers with dots, such as 0.1.0".to_owned()),
+    }
+}
+
+/// Holds the version of the state that the code saves against the one that the manifest names.
+fn on_state(component: &[u8], report: &mut CheckReport) {
+    // What keeps it from saying so, a node says when it is bound; here it may lack a setting.
+    let Some((saves, manifest)) = state_versions(component) else { return };
+    if saves == manifest {
+        return;
+    }
+    let what = format!("its code saves state of version {saves}, and its manifest says {manifest}");
+    let remedy = format!("schema = {saves} under [state], or the other STATE_VERSION in the code");
+    let finding = Finding::new(what, remedy);
+    // No [state] at all is no claim.
+    if manifest == 0 { report.warnings.push(finding) } else { report.errors.push(finding) }
+}
+
+fn state_versions(component: &[u8]) -> Option<(u32, u32)> {
+    let loaded = local::loaded(&local::engine().ok()?, component).ok()?;
+    let manifest = loaded.manifest()?.state.schema;
+    let asked = Call { function: "state-version".to_owned(), args: Vec::new() };
+    let called = call(&loaded, &Settings::new(), &[asked]).ok()?;
+    let saves = called.last()?.answer.as_ref()?.text().parse().ok()?;
+    Some((saves, manifest))
 }
 
 fn check(component: &[u8], against: &str) -> Result<CheckReport, ApiError> {
@@ -115,7 +150,7 @@ fn check(component: &[u8], against: &str) -> Result<CheckReport, ApiError> {
         .collect();
     let mut warnings = Vec::new();
     on_size(&seen, &mut warnings);
-    on_host(lowest.as_deref(), against, manifest, &mut errors, &mut warnings);
+    on_host(lowest, against, manifest, &mut errors, &mut warnings);
     match manifest {
         Some(manifest) => claims::check(manifest, &seen, &mut errors, &mut warnings),
         None if seen.manifest_error.is_none() => errors.push(Finding::new(
@@ -144,26 +179,6 @@ fn on_size(seen: &Inspection, warnings: &mut Vec<Finding>) {
         let what = "it has no names of functions: a trap cannot say where it happened";
         warnings.push(Finding::new(what, "strip = \"debuginfo\" in [profile.release], not \"symbols\""));
     }
-}
-
-/// Returns the newest of the hosts that brought what is imported and exported; `None` when no host has it all.
-fn lowest_host(seen: &Inspection, imported: &[(String, Vec<String>)]) -> Option<String> {
-    if seen.imports.iter().any(|import| import.needs == Needs::Impossible) {
-        return None;
-    }
-    let of_imports = imported.iter().flat_map(|(interface, functions)| {
-        let whole = functions.is_empty().then_some("");
-        functions.iter().map(String::as_str).chain(whole).map(|function| since(interface, function))
-    });
-    let of_exports = seen.exports.iter().filter(|name| name.contains(':')).map(|name| since(name, ""));
-    let mut lowest = "0.1.0";
-    for host in of_imports.chain(of_exports) {
-        let host = host?;
-        if is_newer(host, lowest) {
-            lowest = host;
-        }
-    }
-    Some(lowest.to_owned())
 }
 
 fn on_host(
@@ -202,7 +217,7 @@ fn report(
     (seen, imports): (&Inspection, Vec<ImportRow>),
     manifest: Option<&Manifest>,
     imported: Vec<(String, Vec<String>)>,
-    lowest_host: Option<String>,
+    lowest_host: Option<&str>,
     against: &str,
     (errors, warnings): (Vec<Finding>, Vec<Finding>),
 ) -> CheckReport {
@@ -223,7 +238,7 @@ fn report(
         exports: seen.exports.clone(),
         license: manifest.map(|manifest| manifest.plugin.license.clone()).filter(|text| !text.is_empty()),
         grants_asked: manifest.map_or_else(Vec::new, claims::asked),
-        lowest_host,
+        lowest_host: lowest_host.map(str::to_owned),
         against: against.to_owned(),
         errors,
         warnings,
@@ -233,7 +248,8 @@ fn report(
 impl CheckReport {
     fn failed(&self) -> ApiError {
         let (errors, warnings) = (self.errors.len(), self.warnings.len());
-        let message = format!("{} {}: {errors} errors, {warnings} warnings", self.plugin, self.version);
+        let (errors, warnings) = (human::counted(errors, "error"), human::counted(warnings, "warning"));
+        let message = format!("{} {}: {errors}, {warnings}", self.plugin, self.version);
         ApiError::new(&code::CHECK_FAILED, message).fact("revision", &self.revision)
     }
 }

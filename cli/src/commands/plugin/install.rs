@@ -11,6 +11,7 @@ use mesh_plugin_host::limits;
 use super::{Context, grants, oci, read_plugin};
 use crate::connect::Connection;
 use crate::output::human;
+use crate::output::undo::quoted;
 
 /// Verify, check and compile a component or package and keep it, bound to nothing.
 #[derive(Debug, Args)]
@@ -108,7 +109,7 @@ pub async fn file(
 ) -> Result<InstallReport, ApiError> {
     let bytes = read_plugin(file)?;
     let report = hand_over(node, context, &file.display().to_string(), &bytes, wish).await;
-    report.map_err(|error| error.fact("file", file.display()))
+    report.map_err(|error| error.fact("file", file.display()).filled("FILE", &quoted(file)))
 }
 
 /// Installs a file or a reference, and returns its revision and whether it is new; everything else names what is

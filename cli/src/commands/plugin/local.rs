@@ -10,6 +10,7 @@ use mesh_plugin_host::{
 };
 
 use super::read_plugin;
+use super::source::Source;
 
 /// Where plugins that come with the program are named.
 const BUILT_IN: &str = "built-in/";
@@ -59,6 +60,22 @@ pub fn component(plugin: &str) -> Result<Vec<u8>, ApiError> {
     }
     let package = Package::decode(&bytes).map_err(|error| ApiError::new(&code::BAD_PACKAGE, error))?;
     Ok(package.component.to_vec())
+}
+
+/// Returns the component that 'plugin build' has left in the project of this directory.
+///
+/// # Errors
+/// `NO_PROJECT` when there is none, `NO_SUCH_PLUGIN` when it has not been built.
+pub fn built_here() -> Result<PathBuf, ApiError> {
+    let source = Source::open(Path::new("."))?;
+    let name = source.component().file_name().map(PathBuf::from).unwrap_or_default();
+    match name.is_file() {
+        true => Ok(name),
+        false => {
+            let message = format!("the project here has not been built: there is no {}", name.display());
+            Err(ApiError::new(&code::NO_SUCH_PLUGIN, message).help("meshctl plugin build"))
+        }
+    }
 }
 
 /// Loads a component with everything granted that a plugin can be granted: what it does stays in this process.

@@ -21,7 +21,7 @@ mod rust;
 mod sdk;
 mod template;
 
-pub use template::{File, LANGUAGES, Language, Project};
+pub use template::{File, LANGUAGES, Language, Project, installs};
 
 /// Make a project for a plugin, with a small policy that works.
 #[derive(Debug, Args)]

@@ -66,17 +66,23 @@ impl Fetch {
         text: &str,
         wish: Wish<'_>,
     ) -> Result<(Installed, Vec<String>), ApiError> {
-        let reference = parse(text)?.or_tag("latest");
+        let named = parse(text)?;
         let status: Status = node.call(&Request::Status).await?;
         let shelf = status.data_dir.as_deref().map(Shelf::of);
         let lock = shelf.as_ref().map(Shelf::lock).transpose()?.unwrap_or_default();
+        let reference = self.tagged(context, &lock, named).await?;
         let pulled = match self.offline {
             true => kept(shelf.as_ref(), &lock, &reference)?,
             false => self.pull(context, &lock, &reference, &known(node).await?).await?,
         };
         let exact = reference.clone().at(pulled.digest).to_string();
         let report = hand_over(node, context, &exact, &pulled.file, wish).await;
-        let report = report.map_err(|error| error.fact("reference", &exact))?;
+        let report = report.map_err(|error| error.fact("reference", &exact)).map_err(|mut error| {
+            for line in &mut error.help {
+                *line = line.replace("plugin install FILE", &format!("plugin install {exact}"));
+            }
+            error
+        })?;
         let mut warnings = pulled.warnings.clone();
         let lock = match &shelf {
             Some(shelf) if wish.aim == Aim::Install => {
@@ -89,6 +95,24 @@ impl Fetch {
         }
         let digest = pulled.digest.to_string();
         Ok((Installed { report, reference: exact, digest, offline: self.offline, lock }, warnings))
+    }
+
+    /// Returns what a reference without a tag means: the newest version that there is, else `latest`.
+    async fn tagged(&self, context: &Context, lock: &Lock, named: Reference) -> Result<Reference, ApiError> {
+        if named.tag().is_some() || named.digest().is_some() {
+            return Ok(named);
+        }
+        let newest = match self.offline {
+            true => lock.newest(&named),
+            false => {
+                let asked = oci::newest_version(&named, &options(self.plain_http)).await;
+                let tag = asked.map_err(|error| ApiError::from(error).fact("reference", &named))?;
+                tag.map(|tag| named.clone().or_tag(&tag))
+            }
+        };
+        let reference = newest.unwrap_or_else(|| named.or_tag("latest"));
+        context.out.note(format_args!("no tag was given, so it is {reference}"));
+        Ok(reference)
     }
 
     async fn pull(

@@ -308,9 +308,15 @@ fn failed(file: &Path, error: &std::io::Error) -> ApiError {
 /// Reads a recording.
 ///
 /// # Errors
-/// `FILE_FAILED`, or `NOT_A_TRACE` with the line that is wrong.
+/// `NO_SUCH_FILE`, `FILE_FAILED`, or `NOT_A_TRACE` with the line that is wrong.
 pub(super) fn read(file: &Path) -> Result<Trace, ApiError> {
-    let open = File::open(file).map_err(|error| failed(file, &error))?;
+    let open = File::open(file).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            ApiError::new(&code::NO_SUCH_FILE, format!("there is no recording {}", file.display()))
+                .help("meshctl plugin record SLOT --for 30s    makes one")
+        }
+        _ => failed(file, &error),
+    })?;
     if open.metadata().is_ok_and(|facts| facts.len() > MAX_FILE) {
         let message = format!("{} is larger than {MAX_FILE} bytes", file.display());
         return Err(ApiError::new(&code::NOT_A_TRACE, message));

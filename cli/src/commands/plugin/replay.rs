@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::record::{Trace, named, read};
 use super::{Context, local, setting};
 use crate::output::human::{BAD, GOOD, styled};
+use crate::output::undo::quoted;
 use crate::output::{Column, Pair, Rows, Show, View, human};
 
 /// Make recorded decisions again.
@@ -53,17 +54,18 @@ impl Replay {
             ApiError::new(&code::NOT_A_TRACE, message)
         })?;
         let engine = local::engine()?;
+        let with_file = |error: ApiError| error.filled("TRACE", &quoted(&self.trace));
         let (with, replay) = match &self.with {
             Some(with) => {
                 let loaded = self.candidate(context, &engine, with).await?;
                 let settings = self.settings(&loaded, &trace)?;
                 let against = Against::Candidate(&loaded, &settings);
-                (Some(loaded.revision().to_string()), made(kind, &trace, against)?)
+                (Some(loaded.revision().to_string()), made(kind, &trace, against).map_err(with_file)?)
             }
             None => {
                 let found = recorded(context, &engine, &trace).await?;
                 let find = |binding: &Binding| found.get(&binding.revision).cloned();
-                (None, made(kind, &trace, Against::Recorded(&find))?)
+                (None, made(kind, &trace, Against::Recorded(&find)).map_err(with_file)?)
             }
         };
         if replay.calls == 0 {
@@ -123,7 +125,7 @@ pub(super) fn made(kind: Kind, trace: &Trace, against: Against<'_>) -> Result<re
         let told = ApiError::new(code, &error);
         match error {
             ReplayError::Missing(_) => told
-                .help("meshctl -N NODE plugin replay TRACE, with a node that has it installed")
+                .help("meshctl -N NODE plugin replay TRACE    with a node that has it installed")
                 .help("meshctl plugin replay TRACE --with FILE"),
             ReplayError::Hidden(_) => {
                 told.help(format!("meshctl plugin record {} --for 30s --with-payload", kind.slot()))

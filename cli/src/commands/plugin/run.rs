@@ -8,7 +8,7 @@ use mesh_node::api::{ApiError, PluginRow, PluginState, Request, Setting, Setting
 use mesh_plugin_host::Kind;
 use tokio::time::sleep;
 
-use super::build::{Narration, build};
+use super::build::{Narration, built};
 use super::source::Source;
 use super::stop::Stop;
 use super::{Context, setting};
@@ -16,7 +16,7 @@ use super::{Context, setting};
 mod private;
 mod say;
 mod stage;
-mod watch;
+pub(super) mod watch;
 
 use say::{Live, Log, Say, Told, chatter};
 use stage::Stage;
@@ -159,7 +159,7 @@ impl Run {
         noticed: Instant,
         changed: &[String],
     ) -> Result<(), ApiError> {
-        let built = build(source, Narration::Kept).await?;
+        let built = built(source, Narration::Kept).await?;
         let settings = Settings::from_iter(self.settings.iter().cloned());
         let origin = format!("dev override: {}", full(&source.dir).display());
         let bound = stage.bind(&built.component, settings, origin).await?;
@@ -233,10 +233,11 @@ impl Stage {
             });
         }
         let (report, why) = self.swap(&revision, settings).await?;
-        let state = match (report.state_carried, report.state_bytes) {
-            (true, _) => "kept",
-            (false, 0) => "none",
-            (false, _) => "reset",
+        // A revision that refused the state began without being shown any.
+        let state = match (report.state_carried, report.state_bytes, &why) {
+            (true, ..) => "kept",
+            (false, 0, None) => "none",
+            (false, ..) => "reset",
         };
         Ok(Bound {
             slot: report.slot,

@@ -1,8 +1,8 @@
 //! How plugins look to a person.
 
 use mesh_node::api::{
-    Change, InspectReport, InstallReport, OnFailure, PluginDetail, PluginRef, PluginRow, PluginState,
-    RemoveReport, Setting, SignerRow, SignerState, SwapReport,
+    Change, Claims, InspectReport, InstallReport, OnFailure, PluginDetail, PluginRef, PluginRow, PluginState,
+    RemoveReport, SectionRow, Setting, SettingRow, SignerRow, SignerState, SwapReport,
 };
 
 use super::state_word;
@@ -110,7 +110,7 @@ impl Show for PluginDetail {
             Pair::new("kind", "world", format!("{} ({})", self.world, self.kind)),
             Pair::new("size_bytes", "size", human::bytes(self.size_bytes)),
             Pair::new("origin", "from", human::safe(&self.origin)),
-            Pair::new("settings", "settings", human::or_dash(Some(settings).filter(|text| !text.is_empty()))),
+            Pair::new("settings", "set", human::or_dash(Some(settings).filter(|text| !text.is_empty()))),
             Pair::new(
                 "grants",
                 "grants",
@@ -123,6 +123,7 @@ impl Show for PluginDetail {
                 format!("{} of its own, {} answers in its place", row.traps, row.fallbacks),
             ),
         ];
+        head.extend(self.takes.iter().map(|row| Pair::new("takes", "takes", takes(row))));
         if self.size_bytes > 0 && self.origin != "built in" {
             head.extend(signers(&self.signers));
         }
@@ -146,10 +147,12 @@ fn signers(signers: &[SignerRow]) -> Vec<Pair> {
         let state = match signer.state {
             SignerState::Trusted => styled(GOOD, "trusted"),
             SignerState::Verified => styled(GOOD, "verifies"),
+            SignerState::Expired => styled(BAD, "has expired"),
             SignerState::Untrusted => styled(BAD, "not trusted"),
             SignerState::Invalid => styled(BAD, "does not verify"),
         };
-        let until = signer.expires_at.map_or_else(String::new, |at| format!(", until {at}"));
+        let word = if signer.state == SignerState::Expired { "at" } else { "until" };
+        let until = signer.expires_at.map_or_else(String::new, |at| format!(", {word} {at}"));
         let note = signer.note.as_deref().map_or_else(String::new, |note| format!("  {}", human::safe(note)));
         Pair::new("signers", "signed by", format!("{} {state}{until}{note}", signer.key))
     };
@@ -162,6 +165,63 @@ fn installable(signers: &[SignerRow]) -> &'static str {
     } else {
         "a node that trusts the key would install it"
     }
+}
+
+/// One setting that a plugin takes, in a line: name, type, default, bounds, what it does.
+fn takes(row: &SettingRow) -> String {
+    let mut text = match row.kind.as_str() {
+        "boolean" => format!("{}: true or false", row.name),
+        "integer" => format!("{}: a whole number", row.name),
+        "number" => format!("{}: a number", row.name),
+        _ if !row.one_of.is_empty() => {
+            let texts: Vec<&str> = row.one_of.iter().map(|text| visible(text)).collect();
+            format!("{}: {}", row.name, texts.join(" or "))
+        }
+        _ => format!("{}: text", row.name),
+    };
+    match (row.minimum, row.maximum) {
+        (Some(least), Some(most)) => text += &format!(", {least} to {most}"),
+        (Some(least), None) => text += &format!(", at least {least}"),
+        (None, Some(most)) => text += &format!(", at most {most}"),
+        (None, None) => {}
+    }
+    if let Some(default) = &row.default {
+        text += &format!(", {} unless set", visible(&setting(default)));
+    }
+    if !row.description.is_empty() {
+        text += &format!("  {}", row.description);
+    }
+    human::safe(&text)
+}
+
+fn visible(text: &str) -> &str {
+    if text.is_empty() { "empty" } else { text }
+}
+
+/// What a manifest says, a line for each thing that it says something of.
+fn claims(claims: &Claims) -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    let mut say = |field: &'static str, label: &'static str, text: String| {
+        if !text.is_empty() {
+            pairs.push(Pair::new(field, label, human::safe(&text)));
+        }
+    };
+    say("manifest", "what", claims.description.clone());
+    say("manifest", "licence", claims.license.clone());
+    say("manifest", "world", claims.world.clone());
+    say("manifest", "min_host", claims.min_host.clone().unwrap_or_default());
+    let reads = claims.migrates_from.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    let reads = if reads.is_empty() { String::new() } else { format!(", reads also {reads}") };
+    say("manifest", "state", format!("version {}{reads}", claims.state_version));
+    let limits = claims.limits.iter().map(|(name, limit)| format!("{name} {limit}"));
+    say("manifest", "limits", limits.collect::<Vec<_>>().join(", "));
+    for wish in &claims.grants {
+        say("manifest", "asks for", format!("{}  {}", wish.grant, wish.why).trim_end().to_owned());
+    }
+    for row in &claims.settings {
+        say("manifest", "takes", takes(row));
+    }
+    pairs
 }
 
 fn setting(setting: &Setting) -> String {
@@ -219,13 +279,15 @@ impl Show for InstallReport {
             pairs.push(Pair::new("undo", "undo", undo));
         }
         let slot = self.slots.first().map_or("SLOT", String::as_str);
-        let next = format!(
-            "{}\n",
-            styled(DIM, format!("next: meshctl plugin swap {slot} {}", human::revision(&self.revision)))
-        );
-        let known =
-            if self.known { format!("{}\n", styled(DIM, "it was installed before")) } else { String::new() };
-        View::Parts(vec![View::Pairs(pairs), View::Text(known + &next)])
+        let next = format!("next: meshctl plugin swap {slot} {}", human::revision(&self.revision));
+        let lines = match (self.dry_run, self.known) {
+            (true, true) => vec!["it is installed already; nothing was changed".to_owned()],
+            (true, false) => vec!["it would be installed; nothing was changed".to_owned()],
+            (false, true) => vec!["it was installed before".to_owned(), next],
+            (false, false) => vec![next],
+        };
+        let text = lines.into_iter().map(|line| format!("{}\n", styled(DIM, line))).collect();
+        View::Parts(vec![View::Pairs(pairs), View::Text(text)])
     }
 
     fn names(&self) -> Vec<String> {
@@ -248,7 +310,19 @@ impl Show for InspectReport {
             Pair::new("size_bytes", "size", human::bytes(self.size_bytes)),
             Pair::new("imports", "imports", imports(&self.imports)),
             Pair::new("exports", "exports", human::safe(&self.exports.join("  "))),
+            Pair::new("lowest_host", "lowest host", human::or_dash(self.lowest_host.as_deref())),
         ];
+        pairs.extend(self.manifest.as_ref().map(claims).unwrap_or_default());
+        let section = |row: &SectionRow| format!("{} ({})", row.section, human::bytes(row.size_bytes));
+        let sections = self.sections.iter().map(section).collect::<Vec<_>>().join("  ");
+        pairs.push(Pair::new("sections", "sections", human::or_dash(Some(human::safe(&sections)))));
+        let names = match self.has_names {
+            true => "yes".to_owned(),
+            false => styled(WARN, "none: a trap cannot say where it happened"),
+        };
+        pairs.push(Pair::new("has_names", "names", names));
+        let debug = if self.debug_bytes == 0 { "none".to_owned() } else { human::bytes(self.debug_bytes) };
+        pairs.push(Pair::new("debug_bytes", "debug info", debug));
         pairs.extend(signers(&self.signers));
         let finding = |text: &String| format!("{} {}\n", styled(BAD, "refused:"), human::safe(text));
         let verdict = match self.findings.is_empty() {
@@ -299,6 +373,7 @@ impl Show for SwapReport {
 
 fn switched(report: &SwapReport) -> View {
     let state = match (report.state_bytes, report.state_carried) {
+        (bytes, true) if report.dry_run => format!("{} would be carried over", human::bytes(bytes)),
         (bytes, true) => format!("{} carried over", human::bytes(bytes)),
         (0, false) => "none".to_owned(),
         (bytes, false) => styled(WARN, format!("{} left behind", human::bytes(bytes))),
@@ -308,9 +383,15 @@ fn switched(report: &SwapReport) -> View {
         Pair::new("old", "from", reference(&report.old)),
         Pair::new("new", if report.dry_run { "would be" } else { "active" }, reference(&report.new)),
         Pair::new("state_bytes", "state", state),
-        Pair::new("pause_us", "pause", human::duration(report.pause_us / 1e6)),
-        Pair::new("at_decision", "from decision", human::count(report.at_decision)),
     ];
+    let pause = human::duration(report.pause_us / 1e6);
+    if report.dry_run {
+        pairs.push(Pair::new("pause_us", "would pause", pause));
+        pairs.push(Pair::new("dry_run", "done", "nothing: it was rehearsed"));
+    } else {
+        pairs.push(Pair::new("pause_us", "pause", pause));
+        pairs.push(Pair::new("at_decision", "from decision", human::count(report.at_decision)));
+    }
     pairs.extend(report.undo.as_ref().map(|undo| Pair::new("undo", "undo", undo)));
     View::Pairs(pairs)
 }

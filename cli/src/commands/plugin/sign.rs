@@ -14,7 +14,7 @@ use mesh_plugin_host::sign::{SecretKey, Signed};
 use mesh_plugin_host::{Inspection, Package, inspect};
 use serde::Serialize;
 
-use super::{Context, read_plugin};
+use super::{Context, local, read_plugin};
 use crate::output::human::{self, DIM, styled};
 use crate::output::{Pair, Show, View, now, undo};
 
@@ -52,8 +52,8 @@ Examples:
 /// Sign a component or package, and write a package.
 #[derive(Debug, Args)]
 pub struct Sign {
-    /// The component, or a package that gets one more signature.
-    file: PathBuf,
+    /// The component, or a package that gets one more signature; what was built of the project here when absent.
+    file: Option<PathBuf>,
     /// The key file; $XDG_CONFIG_HOME/mesh/plugin-signing.key when absent.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
@@ -166,13 +166,16 @@ impl Sign {
     /// Signs what was read, writes the package, and says what was signed.
     pub fn run(self, context: &Context) -> Result<(), ApiError> {
         let key = read_key(&self.key.clone().map_or_else(default_key_file, Ok)?)?;
-        let bytes = read_plugin(&self.file)?;
-        let refused = |error: ApiError| error.fact("file", self.file.display());
+        let file = self.file.clone().map_or_else(local::built_here, Ok)?;
+        let bytes = read_plugin(&file)?;
+        let refused = |error: ApiError| error.fact("file", file.display());
         // What a node would refuse is not signed: the signature would only mislead.
         let report = mesh_node::inspect_report(&bytes).map_err(refused)?;
-        if let Some(finding) = report.findings.first() {
+        // A new signature is what mends one that has ended.
+        let has_ended = |finding: &&String| finding.starts_with(code::SIGNATURE_EXPIRED.id);
+        if let Some(finding) = report.findings.iter().find(|finding| !has_ended(finding)) {
             let error = ApiError::new(&code::CANNOT_SIGN, format!("a node would refuse it: {finding}"));
-            return Err(refused(error).help(format!("meshctl plugin inspect {}", self.file.display())));
+            return Err(refused(error).help(format!("meshctl plugin inspect {}", undo::quoted(&file))));
         }
         let (component, mut signatures) = parts(&bytes).map_err(refused)?;
         let inspection = inspect(component).map_err(|error| ApiError::new(&code::CANNOT_SIGN, error))?;
@@ -184,7 +187,7 @@ impl Sign {
         signatures.retain(|other| other.statement().signer != key.public());
         signatures.push(signed.clone());
         let package = encode(component, &inspection, signatures.clone()).map_err(refused)?;
-        let out = self.out.clone().unwrap_or_else(|| self.file.with_extension("meshpkg"));
+        let out = self.out.clone().unwrap_or_else(|| file.with_extension("meshpkg"));
         let dry_run = context.globals.dry_run;
         // What stood there cannot be brought back.
         let undo = (!dry_run && !out.exists()).then(|| undo::rm([out.as_path()]));

@@ -59,6 +59,7 @@ impl Swap {
         let mut node = context.connect().await?;
         let aim = if dry_run { Aim::Rehearse } else { Aim::Install };
         let wish = Wish { aim, grants: &self.grants, allow_large: self.allow_large };
+        let typed = self.plugin.clone();
         let (plugin, is_new) = install::named(&mut node, context, self.plugin, (wish, &self.fetch)).await?;
         let rehearsed = plugin.clone();
         let swap = SwapRequest {
@@ -83,14 +84,26 @@ impl Swap {
         let mut removed = Ok(());
         if dry_run && is_new {
             // It was installed for the rehearsal only.
-            let request = Request::PluginRemove { plugin: rehearsed, dry_run: false };
+            let request = Request::PluginRemove { plugin: rehearsed.clone(), dry_run: false };
             removed = node.call(&request).await.map(|_: RemoveReport| ());
         }
-        let outcome = outcome?;
+        // What was there for a moment is told by the name that stays.
+        let outcome = match dry_run && is_new {
+            true => outcome.map_err(|error| named_as_typed(error, &rehearsed, &typed)),
+            false => outcome,
+        }?;
         removed?;
         match outcome {
             Swapped::Tried(report) => context.out.print(node.node, &*report),
             Swapped::AtOnce(report) => context.out.print(node.node, &report),
         }
     }
+}
+
+fn named_as_typed(mut error: ApiError, revision: &str, typed: &str) -> ApiError {
+    for line in &mut error.help {
+        *line = line.replace(&format!("plugin show {revision}"), &format!("plugin inspect {typed}"));
+        *line = line.replace(revision, typed);
+    }
+    error
 }

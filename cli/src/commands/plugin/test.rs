@@ -10,11 +10,12 @@ use mesh_node::api::{ApiError, code};
 use mesh_plugin_host::Loaded;
 use serde::Serialize;
 
-use super::build::{Narration, build, cargo, no_cargo, output};
+use super::build::{Narration, built, cargo, no_cargo, output};
 use super::source::{Source, read_text};
 use super::trial::share;
 use super::{Context, local};
 use crate::output::human::{self, GOOD, styled};
+use crate::output::undo::word;
 use crate::output::{Pair, Show, View};
 
 mod admission;
@@ -105,7 +106,7 @@ impl Test {
         let begun = Instant::now();
         let units = self.units(&source, narration).await?;
         let units_s = begun.elapsed().as_secs_f64();
-        let built = build(&source, narration).await?;
+        let built = built(&source, narration).await?;
         let loaded = local::loaded(&local::engine()?, &built.component)?;
         let begun = Instant::now();
         let files = case_files(&source.dir)?;
@@ -152,14 +153,18 @@ impl Test {
     }
 
     fn cases(&self, loaded: &Loaded, files: &[(String, PathBuf)]) -> Result<Ran, ApiError> {
-        let mut ran = Ran::default();
+        let (mut ran, mut names) = (Ran::default(), Vec::new());
         for (name, path) in files {
             let text = read_text(path, MAX_FILE)
                 .map_err(|error| ApiError::new(&code::FILE_FAILED, error).fact("file", path.display()))?;
             let file = cases::File { name, text: &text, only: self.only.as_deref() };
             ran.add(file.run(loaded)?);
+            names.extend(cases::names(&text));
         }
-        Ok(ran)
+        match &self.only {
+            Some(only) if ran.cases == 0 => Err(no_such_case(only, &names)),
+            _ => Ok(ran),
+        }
     }
 }
 
@@ -202,6 +207,16 @@ fn case_files(dir: &Path) -> Result<Vec<(String, PathBuf)>, ApiError> {
     Ok(files)
 }
 
+/// Whoever names cases wants them tested, so that none is a mistake.
+fn no_such_case(only: &str, names: &[String]) -> ApiError {
+    let message = format!("no case has '{only}' in its name");
+    let error = ApiError::new(&code::BAD_VALUE, message);
+    match names {
+        [] => error.fact("cases", "there are none: the project has no tests/*.toml with a case in it"),
+        _ => names.iter().take(MAX_SHOWN).fold(error, |error, name| error.fact("case", human::safe(name))),
+    }
+}
+
 fn failed(ran: &Ran) -> ApiError {
     let message = format!("{} of {} cases have a wrong answer", ran.failed_cases(), ran.cases);
     let mut error = ApiError::new(&code::TESTS_FAILED, message);
@@ -211,7 +226,10 @@ fn failed(ran: &Ran) -> ApiError {
     if ran.failures.len() > MAX_SHOWN {
         error = error.fact("and", format!("{} more", ran.failures.len() - MAX_SHOWN));
     }
-    error.help("meshctl plugin test --skip-units --only TEXT     runs the cases whose name contains TEXT")
+    match ran.failures.first() {
+        Some(first) => error.help(format!("meshctl plugin test --skip-units --only {}", word(&first.case))),
+        None => error,
+    }
 }
 
 impl Ran {

@@ -271,8 +271,15 @@ pub(super) fn view(report: &TrialReport) -> View {
     }
     pairs.extend(report.reason.as_deref().map(|reason| Pair::new("reason", "because", human::safe(reason))));
     if let (Some(pause_us), Some(at)) = (report.pause_us, report.at_decision) {
-        let cut = format!("{} pause, from decision {}", human::duration(pause_us / 1e6), human::count(at));
-        pairs.push(Pair::new("at_decision", "cut over", cut));
+        let pause = human::duration(pause_us / 1e6);
+        let (label, cut) = match report.stage {
+            TrialStage::Rehearsed => (
+                "would cut over",
+                format!("with {pause} pause; nothing was switched, the active one goes on"),
+            ),
+            _ => ("cut over", format!("{pause} pause, from decision {}", human::count(at))),
+        };
+        pairs.push(Pair::new("at_decision", label, cut));
     }
     pairs.extend(report.undo.as_deref().map(|undo| Pair::new("undo", "undo", undo)));
     View::Parts(vec![View::Pairs(pairs), examples(report)])

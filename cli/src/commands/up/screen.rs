@@ -73,7 +73,7 @@ impl Ready {
                 "add a second node",
                 format!("meshctl up --name {other} --data-dir /tmp/{other} --join {}", dialable(addr)),
             ),
-            ("watch this one", "meshctl events".to_owned()),
+            ("watch this one", format!("meshctl -N {} events", self.name)),
             ("see it all at work", "meshctl demo".to_owned()),
         ];
         let lines =

@@ -63,6 +63,9 @@ read."
     FILE_FAILED "MESH-C108" 1 "a file cannot be read or written"
 "The operating system refuses the file that an option names; the message says why."
 
+    NO_SUCH_FILE "MESH-C109" 3 "there is no such file"
+"The path leads nowhere, seen from the directory that the command runs in. Nothing was changed."
+
     INTERNAL "MESH-C199" 1 "a failure without a code of its own"
 "Something failed that should not. The message is the operating system's or the library's own.
 Run again with -v for the log, and report it with the output of 'meshctl version --json'."
@@ -179,7 +182,7 @@ does not export what its world asks for: export the plugin with the SDK's macro,
 "The table of test cases is no TOML, has a key that its slot does not know, or a value of the wrong kind. The message
 names file, line and column. The keys stand at the top of tests/cases.toml in every new project."
 
-    TESTS_FAILED "MESH-B110" 1 "tests of the plugin failed"
+    TESTS_FAILED "MESH-B110" 11 "tests of the plugin failed"
 "A unit test, or a case of tests/*.toml in the real host, did not answer as expected. Each is listed with its line, what
 was expected and what came."
 
@@ -435,12 +438,12 @@ or move this one with --replace."
 "The file was not written by 'meshctl plugin record', is damaged, was cut off, or is of a version that this program does
 not read. The message names the line."
 
-    DECISIONS_DIFFER "MESH-P196" 1 "the same revision decided differently"
+    DECISIONS_DIFFER "MESH-P196" 11 "the same revision decided differently"
 "A revision must give equal answers to equal calls, and in this replay it did not: it keeps something that it does not
 save, or takes time or randomness from elsewhere than its calls; or the record was changed. The table names the
 decisions."
 
-    NOTHING_TO_REPLAY "MESH-P197" 3 "the record holds nothing that can be replayed"
+    NOTHING_TO_REPLAY "MESH-P197" 1 "the record holds nothing that can be replayed"
 "No decision was recorded, or none behind a state that is known. Record again while messages flow:
 meshctl plugin record SLOT --for 30s
 What a handler is told and remembers is hashed unless it is recorded with --with-payload, and hashes cannot be given to

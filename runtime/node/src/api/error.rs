@@ -59,6 +59,16 @@ impl ApiError {
         self
     }
 
+    /// Puts what is meant in place of a word such as `SLOT` in the help, so that it can be pasted.
+    #[must_use]
+    pub fn filled(mut self, placeholder: &str, meant: &str) -> ApiError {
+        let word = |word: &str| if word == placeholder { meant.to_owned() } else { word.to_owned() };
+        for line in &mut self.help {
+            *line = line.split(' ').map(word).collect::<Vec<_>>().join(" ");
+        }
+        self
+    }
+
     /// Says whether the error is of this kind.
     pub fn is(&self, code: &Code) -> bool {
         self.code == code.id

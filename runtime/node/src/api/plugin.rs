@@ -173,8 +173,11 @@ pub enum PluginState {
 pub struct PluginDetail {
     /// The row of `plugin list`.
     pub row: PluginRow,
-    /// Its settings.
+    /// The settings that it was given.
     pub settings: Settings,
+    /// The settings that it takes, as its manifest says.
+    #[serde(default)]
+    pub takes: Vec<SettingRow>,
     /// What kind of component it is: `routing`, `qos`, `topology`, `admission`, `carry` or `handler`.
     pub kind: String,
     /// The world it was built for, such as `mesh:routing@0.1.0`.
@@ -233,6 +236,9 @@ pub struct InstallReport {
     /// Who vouches for it; empty for an unsigned one.
     #[serde(default)]
     pub signers: Vec<SignerRow>,
+    /// Whether it was only verified and compiled, and not kept.
+    #[serde(default)]
+    pub dry_run: bool,
     /// The command that takes it back; `None` when nothing was changed.
     #[serde(default)]
     pub undo: Option<String>,
@@ -257,11 +263,87 @@ pub struct InspectReport {
     pub exports: Vec<String>,
     /// No import but types: its answers depend on its arguments only.
     pub pure: bool,
+    /// The oldest host that has all that it imports; `None` when none does.
+    #[serde(default)]
+    pub lowest_host: Option<String>,
+    /// What its manifest says; `None` without one.
+    #[serde(default)]
+    pub manifest: Option<Claims>,
+    /// Its custom sections.
+    #[serde(default)]
+    pub sections: Vec<SectionRow>,
+    /// It has the names of its functions, so that a trap can say where it happened.
+    #[serde(default)]
+    pub has_names: bool,
+    /// Bytes of debug information.
+    #[serde(default)]
+    pub debug_bytes: u64,
     /// Why it could not be installed; empty when it could.
     pub findings: Vec<String>,
     /// Who vouches for it; empty for an unsigned one.
     #[serde(default)]
     pub signers: Vec<SignerRow>,
+}
+
+/// What a manifest says of a plugin, beside its name and version.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Claims {
+    /// What it does, in a sentence; may be empty.
+    pub description: String,
+    /// Its licence; may be empty.
+    pub license: String,
+    /// The package of its world; may be empty.
+    pub world: String,
+    /// The oldest host that it asks for.
+    pub min_host: Option<String>,
+    /// The version of the state that it saves.
+    pub state_version: u32,
+    /// The other versions that it reads.
+    pub migrates_from: Vec<u32>,
+    /// The settings that it takes.
+    pub settings: Vec<SettingRow>,
+    /// What it asks of the host.
+    pub grants: Vec<WishRow>,
+    /// What it says that it needs, such as `deadline` and `1ms`.
+    pub limits: BTreeMap<String, String>,
+}
+
+/// One setting that a plugin takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SettingRow {
+    /// Its name.
+    pub name: String,
+    /// `boolean`, `integer`, `number` or `string`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What it is when nobody sets it.
+    pub default: Option<Setting>,
+    /// The least number.
+    pub minimum: Option<f64>,
+    /// The greatest number.
+    pub maximum: Option<f64>,
+    /// The texts that are possible; all when empty.
+    pub one_of: Vec<String>,
+    /// What it does; may be empty.
+    pub description: String,
+}
+
+/// One grant that a plugin asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WishRow {
+    /// Which.
+    pub grant: String,
+    /// What for; may be empty.
+    pub why: String,
+}
+
+/// One custom section of a component or of a module in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SectionRow {
+    /// Its name.
+    pub section: String,
+    /// Its length, that of all sections of this name together.
+    pub size_bytes: u64,
 }
 
 /// One import of a component.

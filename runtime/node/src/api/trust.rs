@@ -29,6 +29,8 @@ pub enum SignerState {
     Verified,
     /// It verifies, and the node does not trust the key for this plugin.
     Untrusted,
+    /// It verifies, and has ended.
+    Expired,
     /// It does not verify, or is for something else.
     Invalid,
 }

@@ -1,17 +1,20 @@
 //! Components that come in: what they are, who signed them, whether they are taken.
 
 use bytes::Bytes;
+use mesh_plugin_host::interfaces::{imported_functions, lowest_host};
+use mesh_plugin_host::sign::Signed;
 use mesh_plugin_host::{Grants, LoadError, limits};
 
 use super::Driver;
 use super::clock::unix_ms;
 use super::slots::{Done, coded, unreadable};
 use crate::api::{
-    ApiError, EventKind, ImportRow, InspectReport, InstallReport, Reply, SignerRow, SignerState, code,
+    ApiError, EventKind, ImportRow, InspectReport, InstallReport, Reply, SectionRow, SignerRow, SignerState,
+    code,
 };
 use crate::mesh::Answer;
 use crate::plugins::{
-    Candidate, Installed, Opened, granted, merge, plugin_ref, signer_row, unpack, verify_failed,
+    Candidate, Installed, Opened, claims, granted, merge, plugin_ref, signer_row, unpack, verify_failed,
 };
 
 impl Driver {
@@ -69,6 +72,7 @@ impl Driver {
             cached: loaded.is_cached(),
             known: known.is_some(),
             signers: plugins.trust.signers(&signatures, &revision.name, kind, unix_ms()),
+            dry_run,
             undo: None,
         };
         if !dry_run {
@@ -115,11 +119,17 @@ impl Driver {
 /// # Errors
 /// The bytes are no component or package at all, or the package shows another manifest than its component has.
 pub fn inspect_report(bytes: &[u8]) -> Result<InspectReport, ApiError> {
-    let Opened { inspection, signatures, .. } = unpack(&Bytes::copy_from_slice(bytes))?;
+    let Opened { inspection, component, signatures } = unpack(&Bytes::copy_from_slice(bytes))?;
     let manifest = inspection.manifest.as_ref();
     let mut findings: Vec<String> =
         inspection.findings(Grants::ALL).iter().map(|f| format!("{}: {f}", f.code())).collect();
+    let now_ms = unix_ms();
+    let has_ended = |signed: &Signed| signed.statement().expires_ms.is_some_and(|end_ms| end_ms <= now_ms);
+    if !signatures.is_empty() && signatures.iter().all(has_ended) {
+        findings.push(format!("{}: no signature of it is valid any more", code::SIGNATURE_EXPIRED.id));
+    }
     let signers = signatures.iter().map(|signed| match signed.verify(&inspection) {
+        Ok(()) if has_ended(signed) => signer_row(signed, SignerState::Expired, None),
         Ok(()) => signer_row(signed, SignerState::Verified, None),
         Err(error) => {
             let refusal = verify_failed(&error);
@@ -129,6 +139,7 @@ pub fn inspect_report(bytes: &[u8]) -> Result<InspectReport, ApiError> {
         }
     });
     let signers = signers.collect();
+    let debug = inspection.custom_sections.iter().filter(|(name, _)| name.starts_with(".debug_"));
     Ok(InspectReport {
         plugin: manifest.map(|_| inspection.revision().name),
         version: manifest.map(|_| inspection.revision().version),
@@ -138,9 +149,26 @@ pub fn inspect_report(bytes: &[u8]) -> Result<InspectReport, ApiError> {
         imports: imports_of(&inspection),
         exports: inspection.exports.clone(),
         pure: inspection.is_pure,
+        lowest_host: lowest_host(&inspection, &imported_functions(&component).unwrap_or_default())
+            .map(str::to_owned),
+        manifest: manifest.map(claims::claims),
+        has_names: inspection.custom_sections.iter().any(|(name, _)| name == "name"),
+        debug_bytes: debug.map(|(_, len)| *len as u64).sum(),
+        sections: sections_of(&inspection),
         findings,
         signers,
     })
+}
+
+fn sections_of(inspection: &mesh_plugin_host::Inspection) -> Vec<SectionRow> {
+    let mut sections: Vec<SectionRow> = Vec::new();
+    for (name, len) in &inspection.custom_sections {
+        match sections.iter_mut().find(|row| row.section == *name) {
+            Some(row) => row.size_bytes += *len as u64,
+            None => sections.push(SectionRow { section: name.clone(), size_bytes: *len as u64 }),
+        }
+    }
+    sections
 }
 
 fn imports_of(inspection: &mesh_plugin_host::Inspection) -> Vec<ImportRow> {

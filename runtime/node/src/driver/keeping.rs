@@ -9,7 +9,7 @@ use super::Driver;
 use super::operate::silent;
 use crate::api::{ApiError, CollectReport, GrantRow, OperateReport, RemoveReport, Reply, code};
 use crate::mesh::Answer;
-use crate::plugins::granted::{self, names, parse, union, without};
+use crate::plugins::granted::{names, parse, union, without};
 use crate::plugins::{Installed, hex, plugin_ref};
 
 /// Revisions that a node keeps, built-in ones not counted.
@@ -229,9 +229,7 @@ impl Driver {
             self.writes.extend(write);
         }
         let undo = (!dry_run && after != before).then(|| undo_grants(&revision, before, after));
-        let given = names(after);
-        let done =
-            if given.is_empty() { "granted nothing".into() } else { format!("granted {}", given.join(", ")) };
+        let done = said(&names(without(after, before)), &names(without(before, after)), &names(after));
         let plugin = plugin_ref("", Some(&revision));
         Ok(Reply::Operated(OperateReport { slot: None, plugin, done, decides: None, dry_run, undo }))
     }
@@ -240,6 +238,20 @@ impl Driver {
 fn collect_code(engine: &Engine, report: CollectReport, stays: &BTreeSet<String>) -> CollectReport {
     let cleaned = engine.clean_cache(|digest| stays.contains(digest), report.dry_run);
     CollectReport { cache_entries: cleaned.entries, cache_bytes: cleaned.bytes, ..report }
+}
+
+/// Says what was given and taken, and what holds now.
+fn said(given: &[String], taken: &[String], now: &[String]) -> String {
+    let list = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+    let mut parts = Vec::new();
+    if !given.is_empty() {
+        parts.push(format!("granted {}", list(given)));
+    }
+    if !taken.is_empty() {
+        parts.push(format!("revoked {}", list(taken)));
+    }
+    let change = if parts.is_empty() { "unchanged".to_owned() } else { parts.join(", ") };
+    format!("{change}; it has {} now", list(now))
 }
 
 fn grants_of(installed: &Installed) -> Vec<GrantRow> {
@@ -254,7 +266,7 @@ fn grants_of(installed: &Installed) -> Vec<GrantRow> {
         granted: given.iter().any(|name| name == grant),
     };
     let matters = |row: &GrantRow| row.asked || row.granted;
-    granted::NAMES.iter().map(row).filter(matters).collect()
+    mesh_plugin_host::Grants::NAMES.iter().map(row).filter(matters).collect()
 }
 
 fn undo_grants(

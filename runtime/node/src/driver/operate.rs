@@ -126,7 +126,11 @@ impl Driver {
         };
         Ok(Reply::Operated(OperateReport {
             slot: Some(before.slot.to_owned()),
-            done: act.done().to_owned(),
+            done: match act {
+                Act::Lower(lowering) if dry_run => in_force(&lowering.terms(&before).lowered.bounds(kind)),
+                Act::Lower(_) => in_force(&after.lowered.bounds(kind)),
+                Act::Pause | Act::Resume => act.done().to_owned(),
+            },
             decides: Some(would_decide),
             dry_run,
             undo: (!dry_run).then(|| act.undo(&before)),
@@ -327,6 +331,13 @@ fn extent(journal: Extent) -> JournalExtent {
 
 fn class(ns: u64, count: u64) -> TimeClass {
     TimeClass { up_to_s: ns as f64 / 1e9, count }
+}
+
+/// Says what a plugin is held to.
+fn in_force(bounds: &Bounds) -> String {
+    let ms = bounds.deadline.as_secs_f64() * 1e3;
+    let mib = bounds.memory as f64 / f64::from(1 << 20);
+    format!("held to deadline {ms} ms, memory {mib} MiB, log {} lines/s", bounds.log_lines)
 }
 
 fn limit_row(name: &str, unit: &str, limit: f64, host: f64) -> LimitRow {

@@ -13,8 +13,9 @@ use super::slots::{policy_slot, slot_named};
 use crate::api::{
     ApiError, PluginDetail, PluginRef, PluginRow, PluginState, PolicyState, Reply, RevisionRow, Time, code,
 };
+use crate::plugins::claims;
 use crate::plugins::granted::names;
-use crate::plugins::plugin_ref;
+use crate::plugins::{Installed, newest_first, plugin_ref};
 
 /// Calls per second of the slots, over the last looks.
 #[derive(Default)]
@@ -109,8 +110,10 @@ impl Driver {
                 }
             }
         }
-        for installed in self.parts.plugins.installed.values().filter(|i| !shown.contains(&i.revision.digest))
-        {
+        let is_idle = |i: &&Installed| !shown.contains(&i.revision.digest);
+        let mut idle: Vec<&Installed> = self.parts.plugins.installed.values().filter(is_idle).collect();
+        idle.sort_by(|a, b| a.revision.name.cmp(&b.revision.name).then_with(|| newest_first(a, b)));
+        for installed in idle {
             let revoked = self.parts.plugins.trust.list.check_revoked(&installed.signatures).err();
             rows.push(PluginRow {
                 note: revoked.map(|revoked| format!("{}: {revoked}", revoked.code())),
@@ -178,6 +181,7 @@ impl Driver {
         let own = status.as_ref().filter(own);
         Ok(Reply::Plugin(Box::new(PluginDetail {
             settings: self.parts.plugins.settings(kind.slot()),
+            takes: installed.map_or_else(Vec::new, |installed| claims::settings(&installed.config)),
             kind: kind.name().to_owned(),
             world: kind.world().to_owned(),
             size_bytes: installed.map_or(0, |installed| installed.size as u64),

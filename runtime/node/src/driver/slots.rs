@@ -47,6 +47,8 @@ pub(super) enum Done {
     },
     HandlerSwapped {
         outcome: Result<(SwapReport, Box<SlotStatus>), SwapError>,
+        /// What was asked for by name; `None` for a return to what was there before.
+        plugin: Option<String>,
         kept: bool,
         answer: Answer<Reply>,
     },
@@ -128,7 +130,8 @@ impl Driver {
                 self.answer_when_kept(reply, answer);
             }
             Done::Ready { outcome, request, answer } => {
-                let ready = outcome.map_err(|error| not_ready(&error)).and_then(|(ready, loaded)| {
+                let failed = |error: ReadyError| not_ready(&error).filled("PLUGIN", &request.plugin);
+                let ready = outcome.map_err(failed).and_then(|(ready, loaded)| {
                     self.still_allowed(&loaded, &request)?;
                     self.parts.plugins.remember(loaded);
                     Ok(ready)
@@ -146,9 +149,11 @@ impl Driver {
                     false => self.answer_when_kept(reply, answer),
                 }
             }
-            Done::HandlerSwapped { outcome, kept, answer } => {
+            Done::HandlerSwapped { outcome, plugin, kept, answer } => {
+                let plugin = plugin.as_deref().unwrap_or("PLUGIN");
+                let slot = Kind::Handler.slot();
                 let reply = outcome
-                    .map_err(|error| swap_failed(&error, Kind::Handler.slot()))
+                    .map_err(|error| swap_failed(&error, slot).filled("SLOT", slot).filled("PLUGIN", plugin))
                     .map(|(report, status)| self.switched(&report, Some(&status), kept));
                 self.answer_when_kept(reply, answer);
             }
@@ -166,13 +171,14 @@ impl Driver {
                 let dry_run = request.dry_run;
                 let (swapped, outcome) = oneshot::channel();
                 self.parts.plugins.handler.hand(Job::Swap { prepared, start_with, dry_run, answer: swapped });
-                return self.await_handler(outcome, !dry_run, answer);
+                return self.await_handler(outcome, Some(request.plugin), !dry_run, answer);
             }
             policy => self.swap_policy(policy, &request),
         };
-        let reply = outcome
-            .map_err(|error| swap_failed(&error, &request.slot))
-            .map(|report| self.switched(&report, None, !request.dry_run));
+        let failed = |error: SwapError| {
+            swap_failed(&error, &request.slot).filled("SLOT", &request.slot).filled("PLUGIN", &request.plugin)
+        };
+        let reply = outcome.map_err(failed).map(|report| self.switched(&report, None, !request.dry_run));
         self.answer_when_kept(reply, answer);
     }
 
@@ -202,7 +208,7 @@ impl Driver {
             }
             let (swapped, outcome) = oneshot::channel();
             self.parts.plugins.handler.hand(Job::Rollback { answer: swapped });
-            return self.await_handler(outcome, true, answer);
+            return self.await_handler(outcome, None, true, answer);
         };
         if let Some(aborted) = self.abort_trial(policy, dry_run) {
             return drop(answer.send(Ok(aborted)));
@@ -225,7 +231,7 @@ impl Driver {
             }
             let (swapped, outcome) = oneshot::channel();
             self.parts.plugins.handler.hand(Job::Remove { answer: swapped });
-            return self.await_handler(outcome, true, answer);
+            return self.await_handler(outcome, None, true, answer);
         };
         if dry_run {
             let status = self.parts.plugins.set.status(policy);
@@ -241,13 +247,16 @@ impl Driver {
     fn await_handler(
         &self,
         outcome: oneshot::Receiver<Result<(SwapReport, Box<SlotStatus>), SwapError>>,
+        plugin: Option<String>,
         kept: bool,
         answer: Answer<Reply>,
     ) {
         let done = self.done_sender.clone();
         tokio::spawn(async move {
             match outcome.await {
-                Ok(outcome) => drop(done.send(Done::HandlerSwapped { outcome, kept, answer }).await),
+                Ok(outcome) => {
+                    drop(done.send(Done::HandlerSwapped { outcome, plugin, kept, answer }).await);
+                }
                 Err(_) => {
                     drop(answer.send(Err(ApiError::new(&code::HANDLER_FAILED, "the handler is overloaded"))))
                 }
@@ -493,7 +502,11 @@ pub(super) fn not_ready(error: &ReadyError) -> ApiError {
 }
 
 fn prepare_failed(error: &PrepareError) -> ApiError {
-    ApiError::new(coded(error.code()), error).help("meshctl plugin list")
+    let failed = ApiError::new(coded(error.code()), error);
+    match failed.is(&code::SETTINGS_REFUSED) {
+        true => failed.help("meshctl plugin show PLUGIN    lists the settings that it takes"),
+        false => failed.help("meshctl plugin list"),
+    }
 }
 
 pub(super) fn swap_failed(error: &SwapError, slot: &str) -> ApiError {

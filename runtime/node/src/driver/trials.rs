@@ -108,7 +108,7 @@ impl Driver {
     pub(super) fn on_trial_ready(&mut self, outcome: Result<Prepared, ReadyError>, asked: Asked) {
         let Asked { slot, request, spec, answer } = asked;
         let reply = outcome
-            .map_err(|error| not_ready(&error))
+            .map_err(|error| not_ready(&error).filled("PLUGIN", &request.plugin))
             .and_then(|prepared| self.start_trial(slot, prepared, request, spec));
         drop(answer.send(reply));
     }
@@ -359,7 +359,9 @@ fn trial_line(request: &SwapRequest, spec: &TrialSpec) -> String {
 fn not_begun(error: &TrialError, request: &SwapRequest) -> ApiError {
     let show = format!("meshctl plugin show {}", request.slot);
     match error {
-        TrialError::Start(error) => swap_failed(error, &request.slot),
+        TrialError::Start(error) => {
+            swap_failed(error, &request.slot).filled("SLOT", &request.slot).filled("PLUGIN", &request.plugin)
+        }
         TrialError::Running { .. } => ApiError::new(&code::TRIAL_RUNNING, error).help(show),
         TrialError::NoFlows { .. } => {
             let help = format!("meshctl plugin swap {} {} --shadow 30s", request.slot, request.plugin);

@@ -2,7 +2,7 @@
 
 use mesh_plugin_host::sign::PublicKey;
 use mesh_plugin_host::trust::{ChangeError, Entry, Pattern, TrustList};
-use mesh_plugin_host::{OnFailure, Revision, SlotStatus, Withdrawn};
+use mesh_plugin_host::{Kind, OnFailure, Revision, SlotStatus, Withdrawn};
 
 use super::Driver;
 use super::clock::unix_ms;
@@ -175,5 +175,9 @@ fn refused(error: &ChangeError) -> ApiError {
         ChangeError::TooMany { .. } => &code::BAD_VALUE,
         ChangeError::NoSuchSlot { .. } => &code::NO_SUCH_SLOT,
     };
-    ApiError::new(code, error).help("meshctl plugin trust list")
+    let refused = ApiError::new(code, error).help("meshctl plugin trust list");
+    match error {
+        ChangeError::NoSuchSlot { .. } => refused.fact("slots", Kind::ALL.map(Kind::slot).join(", ")),
+        _ => refused,
+    }
 }

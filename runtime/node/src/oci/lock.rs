@@ -13,7 +13,7 @@ use mesh_plugin_host::{Package, limits, package};
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
-use super::pull::Pulled;
+use super::pull::{Pulled, is_newer_tag, is_version_tag};
 use super::reference::Reference;
 
 /// The name of the lock file.
@@ -97,6 +97,20 @@ impl Lock {
         let text = reference.to_string();
         let is_at = |pin: &&Pin| reference.digest() == Some(pin.digest);
         self.pins.iter().find(|pin| pin.reference == text).or_else(|| self.pins.iter().find(is_at))
+    }
+
+    /// Returns the newest version that is pinned of a repository; `None` when none is.
+    pub fn newest(&self, repository: &Reference) -> Option<Reference> {
+        let pinned = self.pins.iter().filter_map(|pin| pin.reference.parse::<Reference>().ok());
+        let is_there = |found: &Reference| {
+            found.registry() == repository.registry()
+                && found.repository() == repository.repository()
+                && found.tag().is_some_and(is_version_tag)
+        };
+        let tag = |reference: &Reference| reference.tag().unwrap_or_default().to_owned();
+        pinned
+            .filter(is_there)
+            .reduce(|one, other| if is_newer_tag(&tag(&other), &tag(&one)) { other } else { one })
     }
 
     fn set(&mut self, pin: Pin) -> Result<(), LockError> {

@@ -7,11 +7,13 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use mesh_plugin_host::manifest::{is_newer, is_version};
 use mesh_plugin_host::package::MAX_STATEMENTS;
 use mesh_plugin_host::sign::{PublicKey, Signed};
 use mesh_plugin_host::{Inspection, Package, inspect};
-use reqwest::header::CONTENT_TYPE;
-use reqwest::{Response, StatusCode};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, LINK};
+use reqwest::{Response, StatusCode, Url};
+use serde::Deserialize;
 
 use super::artifact::{Config, decode_signature};
 use super::digest::Digest;
@@ -33,6 +35,14 @@ const NO_REFERRERS_API: [StatusCode; 4] = [
 
 /// What was left out and why, for people; of more, the number is told.
 const MAX_WARNINGS: usize = 16;
+/// Bytes of one page of tags, and pages that are read.
+const MAX_TAGS: usize = 1 << 20;
+const MAX_PAGES: usize = 64;
+
+#[derive(Deserialize)]
+struct Tags {
+    tags: Option<Vec<String>>,
+}
 
 /// A plugin that was found, and of which nothing but the manifest was fetched.
 pub struct Remote {
@@ -80,6 +90,52 @@ pub async fn resolve(
     let manifest = Manifest::parse(&bytes)?;
     manifest.component()?;
     Ok(Remote { session, manifest, digest })
+}
+
+/// Returns the tag of the newest version in a repository: three numbers, perhaps with a `v` before them; `None` when no
+/// tag is one.
+///
+/// # Errors
+/// Why the registry does not say.
+pub async fn newest_version(
+    reference: &Reference,
+    options: &Options,
+) -> Result<Option<String>, RegistryError> {
+    let mut session = Session::new(reference, options)?;
+    let mut next = Some(session.url("tags/list"));
+    let mut newest: Option<String> = None;
+    for _ in 0..MAX_PAGES {
+        let Some(url) = next else { break };
+        let ask = Ask::get(url.clone(), reference.repository());
+        let answer = session.send(&ask, &[]).await?;
+        next = next_page(&url, answer.headers());
+        let bytes = session.small(answer, "tags", MAX_TAGS).await?;
+        let page: Tags = serde_json::from_slice(&bytes)
+            .map_err(|error| RegistryError::BadAnswer { what: "tags", reason: error.to_string() })?;
+        let versions = page.tags.unwrap_or_default().into_iter().filter(|tag| is_version_tag(tag));
+        newest =
+            versions.chain(newest).reduce(|one, other| if is_newer_tag(&other, &one) { other } else { one });
+    }
+    Ok(newest)
+}
+
+/// Says whether a tag is a version.
+pub(super) fn is_version_tag(tag: &str) -> bool {
+    is_version(tag.strip_prefix('v').unwrap_or(tag))
+}
+
+/// Says whether the version of a tag is above another.
+pub(super) fn is_newer_tag(tag: &str, than: &str) -> bool {
+    let bare = |tag: &str| tag.strip_prefix('v').unwrap_or(tag).to_owned();
+    is_newer(&bare(tag), &bare(than))
+}
+
+/// Where a list goes on, on the same registry.
+fn next_page(from: &Url, headers: &HeaderMap) -> Option<Url> {
+    let link = headers.get(LINK)?.to_str().ok()?;
+    let (target, relation) = link.strip_prefix('<')?.split_once('>')?;
+    let next = from.join(target).ok()?;
+    (relation.contains("next") && next.origin() == from.origin()).then_some(next)
 }
 
 /// Returns the digest that a registry says that its answer has.

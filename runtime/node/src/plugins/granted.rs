@@ -13,9 +13,6 @@ use crate::store::{Store, StoreError, Table, Write};
 const GRANTS_PREFIX: &str = "grants/";
 const PIN_PREFIX: &str = "pin/";
 
-/// The names of all grants.
-pub(crate) const NAMES: [&str; 2] = ["log", "kv"];
-
 /// Reads names of grants.
 pub(crate) fn parse<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<Grants, ApiError> {
     let mut grants = Grants::NONE;
@@ -25,7 +22,7 @@ pub(crate) fn parse<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<G
             "kv" => grants.kv = true,
             _ => {
                 return Err(ApiError::new(&code::BAD_VALUE, format!("there is no grant '{name}'"))
-                    .fact("grants", NAMES.join(", "))
+                    .fact("grants", Grants::NAMES.join(", "))
                     .help("meshctl plugin inspect FILE"));
             }
         }
@@ -36,7 +33,7 @@ pub(crate) fn parse<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<G
 /// Returns the names of grants.
 pub(crate) fn names(grants: Grants) -> Vec<String> {
     let given = [grants.log, grants.kv];
-    let named = NAMES.iter().zip(given).filter(|(_, given)| *given);
+    let named = Grants::NAMES.iter().zip(given).filter(|(_, given)| *given);
     named.map(|(name, _)| (*name).to_owned()).collect()
 }
 
@@ -48,7 +45,7 @@ pub(crate) fn asked(inspection: &Inspection) -> Grants {
 }
 
 fn name_of(name: &str) -> &'static str {
-    NAMES.into_iter().find(|known| *known == name).unwrap_or_default()
+    Grants::NAMES.into_iter().find(|known| *known == name).unwrap_or_default()
 }
 
 /// Returns what either has.

@@ -13,7 +13,7 @@ use mesh_plugin_host::{
     Engine, Grants, Inspection, Kind, Loaded, Package, PackageError, Revision, inspect, load,
 };
 
-use super::granted::union;
+use super::granted::{asked, names, union, without};
 use super::{Installed, Plugins};
 use crate::api::{ApiError, SignerRow, SignerState, Time, code};
 use crate::driver::load_failed;
@@ -110,8 +110,7 @@ impl Trust {
                 &code::NOT_SIGNED,
                 format!("{revision} is not signed, and this node asks for it"),
             )
-            .help("meshctl plugin sign FILE --key KEYFILE       as its publisher")
-            .help(format!("meshctl plugin trust add KEY --for '{}'    here", revision.name))),
+            .help("meshctl plugin sign FILE    as its publisher, whose key this node then has to trust")),
             Standing::Unsigned | Standing::Trusted(_) => Ok(()),
         }
     }
@@ -126,6 +125,14 @@ impl Trust {
         now_ms: u64,
     ) -> Result<Candidate, ApiError> {
         let Opened { inspection, component, signatures } = open(bytes)?;
+        let surplus = without(grants, asked(&inspection));
+        if surplus != Grants::NONE {
+            let message = format!("{} does not ask for {}", inspection.revision(), names(surplus).join(", "));
+            let asks = Some(names(asked(&inspection)).join(", ")).filter(|names| !names.is_empty());
+            return Err(ApiError::new(&code::BAD_VALUE, message)
+                .fact("asks for", asks.unwrap_or_else(|| "nothing".to_owned()))
+                .help("leave out the --grant that it does not ask for"));
+        }
         if let Some(kind) = inspection.kind {
             self.judge(&signatures, &inspection.revision(), kind, Some(now_ms))?;
         }
@@ -205,7 +212,13 @@ impl Plugins {
             return Ok(());
         }
         self.trust.judge(&installed.signatures, &installed.revision, installed.kind, Some(now_ms))?;
-        if allow_downgrade { Ok(()) } else { self.trust.check_version(&installed.revision) }
+        match allow_downgrade {
+            true => Ok(()),
+            false => {
+                let checked = self.trust.check_version(&installed.revision);
+                checked.map_err(|error| error.filled("SLOT", installed.kind.slot()))
+            }
+        }
     }
 
     /// Says whether what was bound before the node ended may be bound again.

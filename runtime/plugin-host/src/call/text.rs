@@ -79,17 +79,40 @@ pub(super) fn argument(function: &str, param: &str, ty: &Type, text: &str) -> Re
     let skipped = text.len() - value.len();
     let mut parser = Parser::new(value);
     let read = parser.parse_value(ty).and_then(|value| parser.finish().map(|()| value));
-    read.map_err(|error| {
-        let span = error.span();
+    let wrong = |at: usize, reason: String| {
         CallError::Argument(Box::new(WrongArgument {
             function: function.to_owned(),
             param: param.to_owned(),
             r#type: of_type(ty),
             text: text.to_owned(),
-            at: at(text, &(span.start + skipped..span.end + skipped)),
-            reason: reason(&error),
+            at,
+            reason,
         }))
-    })
+    };
+    let value = read.map_err(|error| {
+        let span = error.span();
+        wrong(at(text, &(span.start + skipped..span.end + skipped)), reason(&error))
+    })?;
+    match ragged(&value) {
+        None => Ok(value),
+        Some(lengths) => {
+            Err(wrong(at(text, &(skipped..skipped)), format!("its columns differ in length: {lengths}")))
+        }
+    }
+}
+
+/// Returns the lengths of columns that do not belong together. A record of nothing but lists is a table, and a host
+/// never shows a table in which a row lacks a cell.
+fn ragged(value: &Val) -> Option<String> {
+    let Val::Record(fields) = value else { return None };
+    let len = |(name, value): &(String, Val)| match value {
+        Val::List(cells) => Some((name.clone(), cells.len())),
+        _ => None,
+    };
+    let columns: Vec<(String, usize)> = fields.iter().map(len).collect::<Option<_>>()?;
+    let is_even = columns.windows(2).all(|pair| pair[0].1 == pair[1].1);
+    let shown = columns.iter().map(|(name, len)| format!("{name} {len}"));
+    (!is_even).then(|| shown.collect::<Vec<_>>().join(", "))
 }
 
 /// Returns a type as WIT writes it, with everything that is inside spelt out.

@@ -9,6 +9,7 @@ use mesh_node::api::{ApiError, code};
 use serde::Deserialize;
 
 use super::process::{Finished, Narration, output};
+use crate::commands::plugin::new::installs;
 use crate::commands::plugin::source::Source;
 
 /// What a crate is built for unless its manifest says otherwise.
@@ -121,14 +122,29 @@ async fn compile_by(
         let error = ApiError::new(code, message).fact("command", command);
         Err(with_output(error, &finished, narration))
     };
+    let with_tool = |error: ApiError| match installs(command) {
+        Some(installs) => error.help(installs),
+        None => error.help("install the program that [build] command in plugin.toml names"),
+    };
     let file = source.dir.join(artifact);
     match finished.status.code() {
         Some(0) if file.is_file() => Ok(file),
         Some(0) => Err(no_artifact(source, &format!("the build left no {artifact}"))),
         // What a shell answers when it finds no such program.
-        Some(127) => failed(&code::NO_TOOL, "a program that the build needs is not in PATH"),
+        Some(127) => {
+            failed(&code::NO_TOOL, "a program that the build needs is not in PATH").map_err(with_tool)
+        }
+        _ if finished.said.contains("wasm-ld") && !has_program("wasm-ld") => {
+            failed(&code::NO_TOOL, "the linker wasm-ld, which comes with lld, is not in PATH")
+                .map_err(with_tool)
+        }
         _ => failed(&code::BUILD_FAILED, "the command of [build] in plugin.toml failed"),
     }
+}
+
+fn has_program(name: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|dir| dir.join(name).is_file())
 }
 
 fn no_artifact(source: &Source, why: &str) -> ApiError {

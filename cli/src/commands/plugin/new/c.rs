@@ -8,6 +8,7 @@ use super::template::{File, Language, Project, any_name, wit_dir};
 pub const LANGUAGE: Language = Language {
     name: "c",
     needs: &["clang 14 or later, and lld: apt install clang lld"],
+    tool: ("clang", "apt install clang lld"),
     memory: "2MiB",
     build: template!("build.toml"),
     accepts: any_name,

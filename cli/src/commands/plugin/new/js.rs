@@ -8,6 +8,7 @@ use super::template::{File, Language, Project, any_name, wit_dir};
 pub const LANGUAGE: Language = Language {
     name: "js",
     needs: &["Node.js 18 or later, and npx; the first build fetches componentize-qjs from the npm registry"],
+    tool: ("npx", "apt install nodejs npm"),
     memory: "8MiB",
     build: template!("build.toml"),
     accepts: any_name,

@@ -8,6 +8,7 @@ use super::template::{File, Language, Project, any_name, wit_dir};
 pub const LANGUAGE: Language = Language {
     name: "python",
     needs: &["componentize-py 0.25: pip install componentize-py==0.25.1"],
+    tool: ("componentize-py", "pip install componentize-py==0.25.1"),
     memory: "16MiB",
     build: template!("build.toml"),
     accepts: any_name,

@@ -14,6 +14,7 @@ pub const LANGUAGE: Language = Language {
         "Rust 1.95 with wasm32-unknown-unknown: rustup target add wasm32-unknown-unknown",
         "the crate wit-bindgen and what it needs, which the first build fetches from crates.io",
     ],
+    tool: ("cargo", "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"),
     memory: "4MiB",
     build: template!("build.toml"),
     accepts,

@@ -23,6 +23,8 @@ pub struct Language {
     pub name: &'static str,
     /// What must be installed to build it, for people, a line each.
     pub needs: &'static [&'static str],
+    /// The program that its command of `[build]` runs, and what installs it.
+    pub tool: (&'static str, &'static str),
     /// The memory that its plugins say they need, with whatever the language brings along.
     pub memory: &'static str,
     /// The `[build]` section of the manifest: `command`, `artifact` unless it is cargo's, and `watch`.
@@ -31,6 +33,12 @@ pub struct Language {
     pub accepts: fn(&Project) -> Result<(), ApiError>,
     /// Returns the files beside those of [`files`].
     pub files: fn(&Project) -> Vec<File>,
+}
+
+/// Returns what installs the program that a command of `[build]` runs; `None` for one of another language.
+pub fn installs(command: &str) -> Option<&'static str> {
+    let is_run = |language: &&Language| command.split_whitespace().any(|word| word == language.tool.0);
+    LANGUAGES.iter().find(is_run).map(|language| language.tool.1)
 }
 
 impl fmt::Debug for Language {

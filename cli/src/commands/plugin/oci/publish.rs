@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::super::read_plugin;
 use super::{Bar, Context, options, parse, progress};
 use crate::output::human::{self, DIM, WARN, styled};
+use crate::output::undo::quoted;
 use crate::output::{Pair, Show, View};
 
 /// Push a component or package to a registry.
@@ -65,7 +66,8 @@ impl Publish {
         if reference.digest().is_some() {
             let error =
                 ApiError::new(&code::BAD_REFERENCE, "a plugin is published under a tag, not under a digest");
-            return Err(error.help("meshctl plugin publish FILE oci://HOST/REPOSITORY:TAG"));
+            let file = quoted(&self.file);
+            return Err(error.help(format!("meshctl plugin publish {file} oci://HOST/REPOSITORY:TAG")));
         }
         let file = Bytes::from(read_plugin(&self.file)?);
         let artifact = self.artifact(&file).map_err(|error| error.fact("file", self.file.display()))?;
@@ -167,7 +169,10 @@ impl Show for PublishReport {
         }
         pairs.extend(self.tag.map(|tag| Pair::new("tag", "tag", self.tag_text(tag))));
         pairs.extend(self.undo());
-        let next = format!("next: meshctl plugin install {}@{}", self.reference, self.digest);
+        let next = match self.dry_run {
+            true => "nothing was sent".to_owned(),
+            false => format!("next: meshctl plugin install {}@{}", self.reference, self.digest),
+        };
         View::Parts(vec![View::Pairs(pairs), View::Text(format!("{}\n", styled(DIM, next)))])
     }
 

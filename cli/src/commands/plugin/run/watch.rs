@@ -57,7 +57,13 @@ impl Watch {
             if build.watch.is_empty() { DEFAULT.map(String::from).into() } else { build.watch.clone() };
         self.globs.push("plugin.toml".to_owned());
         let component = format!("{}.wasm", source.name());
-        self.outputs = build.artifact.iter().cloned().chain([component]).collect();
+        let record = build.artifact.as_ref().map(|artifact| format!("{artifact}.inputs"));
+        self.outputs = build.artifact.iter().cloned().chain(record).chain([component]).collect();
+    }
+
+    /// Returns the files, in order.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.seen.keys().map(String::as_str)
     }
 
     /// Waits for changes, and returns the files and when the first of them was noticed.

@@ -24,6 +24,13 @@ pub struct File<'a> {
     pub only: Option<&'a str>,
 }
 
+/// Returns the names of the cases in a file, whatever else may be wrong with it.
+pub fn names(text: &str) -> Vec<String> {
+    let table: toml::Table = text.parse().unwrap_or_default();
+    let cases = table.get("case").and_then(toml::Value::as_array).into_iter().flatten();
+    cases.filter_map(|case| Some(case.get("name")?.as_str()?.to_owned())).collect()
+}
+
 /// One answer that was not as expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {

@@ -124,6 +124,8 @@ pub struct Trees {
     /// that pushed when a copy comes from it: until then both push, because what the nearer one handed on before it
     /// was asked comes from the other one only.
     heirs: BTreeSet<(TopicId, Peer)>,
+    /// Neighbours that were grafted because the way went that the messages had come by, and have sent nothing yet.
+    substitutes: BTreeSet<(TopicId, Peer)>,
     /// The neighbours that are left to offer first.
     second_to: BTreeSet<Peer>,
     /// How many late copies have come from a neighbour since its last one in time.
@@ -149,6 +151,7 @@ impl Trees {
             missing: BTreeMap::new(),
             offers: BTreeMap::new(),
             heirs: BTreeSet::new(),
+            substitutes: BTreeSet::new(),
             second_to: BTreeSet::new(),
             late: BTreeMap::new(),
             is_unanswered: false,
@@ -197,6 +200,7 @@ impl Trees {
             self.late.remove(&from);
             // The copy that now comes from the other one is the second, and prunes it.
             self.heirs.remove(&(tree, from));
+            self.substitutes.remove(&(tree, from));
         }
         self.remember(now, run, hops, from);
         let offered_by = if self.missing.is_empty() { Vec::new() } else { self.forget_missing(run) };
@@ -412,20 +416,14 @@ impl Trees {
 
     /// The neighbour offers a range of which these parts are missing here.
     pub fn on_offer(&mut self, now: Instant, from: Peer, flow: Flow, parts: &[Range<u64>]) {
-        let pushes = tree_of(&flow.dest).is_some_and(|tree| self.is_pushing(from, tree));
+        let is_substitute = tree_of(&flow.dest).is_some_and(|tree| self.substitutes.contains(&(tree, from)));
         for part in parts {
             self.note_missing(now, from, flow, part, false);
             // It had this before it was asked to push, and no other neighbour does: waiting is in vain.
-            if pushes && let Some(missing) = self.missing.get_mut(&(flow, part.start)) {
+            if is_substitute && let Some(missing) = self.missing.get_mut(&(flow, part.start)) {
                 missing.due = now;
             }
         }
-    }
-
-    /// Says whether this neighbour is a way in the tree, and not about to take another one's place.
-    fn is_pushing(&self, from: Peer, tree: TopicId) -> bool {
-        let is_open = self.closed.get(&tree).is_some_and(|closed| !closed.from.contains(&from));
-        is_open && !self.heirs.contains(&(tree, from))
     }
 
     fn note_missing(&mut self, now: Instant, from: Peer, flow: Flow, part: &Range<u64>, is_late: bool) {
@@ -508,12 +506,14 @@ impl Trees {
             if let Some(closed) = self.closed.get_mut(tree) {
                 closed.open(*graft);
             }
+            self.substitutes.insert((*tree, *graft));
         }
         for closed in self.closed.values_mut() {
             closed.open(peer);
         }
         self.offers.retain(|(to, _), _| *to != peer);
         self.heirs.retain(|(_, heir)| *heir != peer);
+        self.substitutes.retain(|(_, substitute)| *substitute != peer);
         self.second_to.remove(&peer);
         self.late.remove(&peer);
         for cached in self.cache.values_mut().flat_map(BTreeMap::values_mut) {

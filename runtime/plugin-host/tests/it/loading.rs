@@ -207,7 +207,7 @@ fn settings_are_checked_against_the_manifest_before_the_plugin_is_asked() {
     let latency = load(&engine(), builtin::LATENCY, Grants::NONE).unwrap();
     for (name, value, want) in [
         ("margin", 5.into(), "there is no setting \"margin\"; known are margin_percent, margin_us"),
-        ("margin_percent", text("5"), "margin_percent = \"5\" should be Integer"),
+        ("margin_percent", text("5"), "margin_percent = \"5\" should be a whole number"),
         ("margin_percent", 1001.into(), "margin_percent = 1001 is not between 0 and 1000"),
     ] {
         let error = prepare_routing(&latency, &settings([(name, value)])).expect_err("it is refused");

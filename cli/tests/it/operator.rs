@@ -165,7 +165,7 @@ fn a_rollback_in_quarantine_lets_what_took_over_stay() {
     let place = with_faulty("fallback");
     wear_out(&place);
     let list = place.run(&["-N", "alice", "plugin", "list"]).stdout;
-    assert!(list.contains("meshctl plugin rollback route"), "{list}");
+    assert!(list.contains("meshctl -N alice plugin rollback route"), "{list}");
     let rehearsed = place.json(&["-N", "alice", "plugin", "rollback", "route", "--dry-run"]);
     assert_eq!((&rehearsed["change"], &rehearsed["undo"]), (&"settled".into(), &Value::Null));
 

@@ -82,7 +82,7 @@ fn ending(row: &PluginRow) -> Option<String> {
         Some(_) => ("disable", "the native built-in answers"),
     };
     Some(format!(
-        "hint: to try {} no more: meshctl plugin {verb} {slot} ({what}); at once: resume {slot}",
+        "hint: to try {} no more: meshctl plugin {verb} {slot} ({what}); at once: meshctl plugin resume {slot}",
         row.plugin
     ))
 }

@@ -178,7 +178,7 @@ fn a_rollback_in_quarantine_lets_what_took_over_stay() {
     assert_eq!(refusal(&place, &["-N", "alice", "plugin", "resume", "route"]), refused("MESH-P191", 1));
     assert!(!place.json(&["-N", "alice", "status"])["problems"].to_string().contains("MESH-P115"));
     let undo: Vec<&str> = settled["undo"].as_str().unwrap().split(' ').skip(1).collect();
-    place.json(&[&["-N", "alice"], &undo[..]].concat());
+    place.json(&undo);
     assert_eq!(row(&place, "alice", "route")["plugin"], "built-in/faulty");
 }
 

@@ -41,8 +41,8 @@ fn what_is_printed_to_be_pasted_names_the_node_that_was_named() {
     let socket = socket.to_str().unwrap();
     for node in ["bob", socket] {
         let swapped =
-            place.json(&["-N", node, "plugin", "swap", "route", "built-in/latency@0.2.0", "--reset-state"]);
-        let undo = format!("meshctl -N {node} plugin rollback route");
+            place.json(&["-N", node, "plugin", "swap", "topology", "built-in/steady", "--reset-state"]);
+        let undo = format!("meshctl -N {node} plugin rollback topology");
         assert_eq!(swapped["undo"], undo);
 
         let undone = place.run(&undo.split(' ').skip(1).collect::<Vec<_>>());

@@ -34,7 +34,10 @@ const MAX_TOLD: usize = 64;
 /// The weight of a link, the same for both ends and for everybody else.
 fn weight(a: &NodeId, b: &NodeId) -> [u8; 16] {
     let (low, high) = if a < b { (a, b) } else { (b, a) };
-    let hash = blake3::Hasher::new().update(&low.0).update(&high.0).finalize();
+    let mut ends = [0; 64];
+    ends[..32].copy_from_slice(&low.0);
+    ends[32..].copy_from_slice(&high.0);
+    let hash = blake3::hash(&ends);
     let (first, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
     *first
 }
@@ -127,13 +130,13 @@ impl Node {
     /// other by a lighter one make one of theirs to this node heavy enough to go.
     fn introduce(&mut self) {
         let (_, max) = self.bounds();
-        let settled: Vec<(Peer, NodeId)> = self.settled().collect();
         let has_room = |peer: &Peer| self.neighbours[peer].others.len() < max;
+        let roomy = self.settled().filter(|(peer, _)| has_room(peer));
+        let roomy: Vec<_> = roomy.map(|(peer, node)| (peer, node, weight(&self.id, &node))).collect();
         let mut pairs = Vec::new();
-        for (at, (peer, node)) in settled.iter().enumerate() {
-            for (other_peer, other) in &settled[at + 1..] {
-                let heavier = weight(&self.id, node).max(weight(&self.id, other));
-                if has_room(peer) && has_room(other_peer) && weight(node, other) < heavier {
+        for (at, (peer, node, own)) in roomy.iter().enumerate() {
+            for (_, other, other_own) in &roomy[at + 1..] {
+                if weight(node, other) < *own.max(other_own) {
                     pairs.push((*peer, *other));
                 }
             }

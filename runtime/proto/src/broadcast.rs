@@ -487,9 +487,10 @@ impl Trees {
         std::mem::take(&mut self.is_unanswered)
     }
 
-    /// Returns the offers to send, if they are due.
+    /// Returns the offers to send, if they are due or nearly so: with a turn that there is anyway they save one.
     pub fn take_offers(&mut self, now: Instant) -> BTreeMap<(Peer, TopicId), Vec<Offer>> {
-        let due = self.offers.extract_if(.., |_, (due, _)| *due <= now);
+        let soon = now + self.offer_every / 4;
+        let due = self.offers.extract_if(.., |_, (due, _)| *due <= soon);
         due.map(|(key, (_, offers))| (key, offers)).collect()
     }
 

@@ -69,6 +69,7 @@ struct Lane {
 impl Lane {
     fn pop(&mut self) -> Option<Item> {
         let item = self.waiting.pop_front()?;
+        give_back(&mut self.waiting);
         self.waiting_bytes -= item.cost();
         Some(item)
     }
@@ -100,6 +101,17 @@ impl From<&Shares> for Weights {
         Weights(std::array::from_fn(|class| {
             if urgent(class) { shares.burst[class] } else { shares.guaranteed[class] }.max(1)
         }))
+    }
+}
+
+/// An empty list of up to so many places gives them back.
+const SMALL: usize = 16;
+
+/// Gives back what a short list took that is empty now: a thousand links that are silent hold nothing, and what is
+/// made anew is in the processor's cache. A long one is left as it is, for it will be long again.
+pub(crate) fn give_back<T>(list: &mut VecDeque<T>) {
+    if list.is_empty() && list.capacity() <= SMALL {
+        *list = VecDeque::new();
     }
 }
 
@@ -192,6 +204,7 @@ impl Outgoing {
                 lane.under_way_bytes -= item.cost();
                 done.push(item);
             }
+            give_back(&mut lane.under_way);
             lane.acked = count;
         }
         Some(done)

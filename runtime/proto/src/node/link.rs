@@ -10,7 +10,7 @@ use crate::detector::Detector;
 use crate::frame::{Control, Violation};
 use crate::id::NodeId;
 use crate::policy::Class;
-use crate::queue::{Item, Outgoing, WINDOW_BYTES};
+use crate::queue::{Item, Outgoing, WINDOW_BYTES, give_back};
 use crate::time::Instant;
 
 /// Bytes of control frames that may wait for one neighbour; one that reads so little is let go.
@@ -164,6 +164,7 @@ impl Neighbour {
 
     pub(super) fn pop_control(&mut self) -> Option<Bytes> {
         let frame = self.control.pop_front()?;
+        give_back(&mut self.control);
         self.control_bytes -= frame.len();
         Some(frame)
     }

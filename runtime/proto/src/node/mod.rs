@@ -16,7 +16,7 @@ use crate::frame::Violation;
 use crate::id::{NodeId, Peer, TopicId};
 use crate::members::{Member, Members};
 use crate::policy::{Class, Load, Policies, QosBatch, RouteBatch, View};
-use crate::queue::{HeldKey, Item, Owed, Popped};
+use crate::queue::{HeldKey, Item, Owed, Popped, give_back};
 use crate::record::{Facts, Record};
 use crate::routing::{KnownWay, Table};
 use crate::rumor::Rumors;
@@ -303,7 +303,9 @@ impl Node {
 
     /// Returns the next thing to do. Drain it after every `handle`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        give_back(&mut self.outputs);
+        output
     }
 
     /// Returns when `handle` must be called again even without input.

@@ -132,7 +132,7 @@ impl Network {
         let now = host.clock.now(self.now);
         let Some(node) = &mut host.node else { return };
         node.share_verified(&mut self.verified);
-        node.handle(now, host.inputs.drain(..), &mut *host.policies);
+        node.handle(now, std::mem::take(&mut host.inputs), &mut *host.policies);
         node.share_verified(&mut self.verified);
         host.turns += 1;
         if host.turns.is_multiple_of(GAUGED)

@@ -197,7 +197,8 @@ impl Network {
     fn deliver(&mut self, index: usize, run: &Run, hops: u8) {
         let flow = run.head().flow;
         for (seq, payload) in run.messages() {
-            self.trace.add([self.now.0, index as u64, seq, payload.len() as u64], &payload);
+            // The payload came in a frame, which is in the trace.
+            self.trace.add([self.now.0, index as u64, seq, payload.len() as u64], &[]);
             self.check_delivery(index, run, seq, &payload, hops);
             if self.keeps_deliveries {
                 let delivery = Delivery { flow, seq, payload, hops, at: self.now };

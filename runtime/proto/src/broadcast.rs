@@ -499,6 +499,21 @@ impl Trees {
         self.offers.remove(&(peer, tree)).map_or(Vec::new(), |(_, offers)| offers)
     }
 
+    /// Reads the lines that every turn needs.
+    #[cfg(feature = "sim")]
+    pub(crate) fn look(&self) -> usize {
+        self.closed.len() ^ self.cache.len() ^ self.missing.len() ^ self.offers.len() ^ self.cache_order.len()
+    }
+
+    /// Reads what lies behind them.
+    #[cfg(feature = "sim")]
+    pub(crate) fn look_further(&self) -> usize {
+        let closed = self.closed.first_key_value().map_or(0, |(_, closed)| closed.to.len());
+        let cached = self.cache.first_key_value().map_or(0, |(_, cached)| cached.len());
+        let offers = self.offers.first_key_value().map_or(0, |(_, (_, offers))| offers.len());
+        closed ^ cached ^ offers ^ self.cache_order.back().map_or(0, |run| run.len())
+    }
+
     /// Forgets a neighbour. Returns whom to graft in its place in which trees, so that all behind this node need not
     /// find out by themselves that something is missing.
     pub fn drop_link(&mut self, peer: Peer) -> Vec<(TopicId, Peer)> {

@@ -87,6 +87,14 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Reads what the next message needs.
+    #[cfg(feature = "sim")]
+    pub(crate) fn look(&self) -> usize {
+        self.flows
+            .first_key_value()
+            .map_or(0, |(_, window)| window.ranges.front().map_or(0, |range| range.end as usize))
+    }
+
     /// Returns the parts of `range` that were not seen.
     pub fn missing(&self, flow: &Flow, range: Range<u64>) -> Vec<Range<u64>> {
         match self.flows.get(flow) {

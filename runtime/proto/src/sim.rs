@@ -59,7 +59,7 @@ pub use malice::Malice;
 pub use measure::{MAX_SIGHTINGS, Membership, Sighting, Traffic};
 pub use model::{LinkModel, Loss, PACKET, PACKET_OVERHEAD};
 
-use event::Events;
+use event::{Event, Events};
 use host::{Host, addr};
 use ledger::Ledger;
 use link::{Chunks, Links};
@@ -322,8 +322,35 @@ impl Network {
                 Some(at) => self.now = at,
                 None => break,
             }
+            self.look_ahead();
         }
         self.now = end;
+    }
+
+    /// Reads what the next events will need, of all their hosts together: in a large mesh each is a row of cache
+    /// misses, and here they overlap.
+    fn look_ahead(&mut self) {
+        let links = &self.links;
+        let whom = |event: &Event| match event {
+            Event::Wake { host } => Some((*host as usize, None)),
+            Event::Arrive { link, to, .. } => {
+                let side = &links.get(*link)?.sides[usize::from(*to)];
+                Some((side.host as usize, Some(side.peer)))
+            }
+            _ => None,
+        };
+        let mut ahead = [(0, None); event::AHEAD];
+        let mut len = 0;
+        for found in self.events.ahead().filter_map(whom) {
+            ahead[len] = found;
+            len += 1;
+        }
+        for (host, _) in &ahead[..len] {
+            std::hint::black_box(self.hosts[*host].look());
+        }
+        for (host, peer) in &ahead[..len] {
+            std::hint::black_box(self.hosts[*host].look_further(*peer));
+        }
     }
 
     /// Returns the virtual time since the network was made.

@@ -35,6 +35,8 @@ mod hierarchy;
 mod hold;
 mod io;
 mod link;
+#[cfg(feature = "sim")]
+mod many;
 mod neighbours;
 mod publish;
 mod question;
@@ -87,7 +89,7 @@ enum Then {
 ///
 /// let key = SigningKey::from_bytes(&[7; 32]);
 /// let (links, tuning) = Default::default();
-/// let config = Config { key, name: "ada".into(), epoch: 1, seed: 1, links, tuning };
+/// let config = Config { key, name: "ada".into(), addrs: Vec::new(), epoch: 1, seed: 1, links, tuning };
 /// let mut node = Node::new(Now::default(), config);
 ///
 /// node.handle(Now::default(), [Input::Seed("mem:bob".into())], &mut Native::default());
@@ -181,7 +183,7 @@ impl Node {
         // Above every counter of an earlier start: seconds, which no node outruns by announcing itself.
         let seqno = (config.epoch / 1000) as u32;
         let tuning = config.tuning.clamped();
-        let facts = Facts { epoch: config.epoch, name: config.name, ..Facts::default() };
+        let facts = Facts { epoch: config.epoch, name: config.name, addrs: config.addrs, ..Facts::default() };
         let record = Arc::new(Record::sign(&config.key, config.epoch, facts.clone()));
         let mut members = Members::new(id, tuning.members);
         members.note_own(config.epoch);
@@ -395,12 +397,6 @@ impl Node {
         self.samples()
     }
 
-    /// Exchanges the memo of good signatures with one that many nodes share, before and after
-    /// [`Node::handle`]: a simulator verifies each signature once instead of once a node.
-    pub fn share_verified(&mut self, memo: &mut Verified) {
-        std::mem::swap(&mut self.verified, memo);
-    }
-
     /// Returns how much this node keeps, beside the bounds.
     pub fn gauges(&self) -> Gauges {
         let control = self.neighbours.values().map(Neighbour::control_bytes).max().unwrap_or(0);
@@ -481,10 +477,6 @@ impl Node {
             Input::Seed(addr) => {
                 self.directory.add_seed(addr);
                 self.due.dial_now(now.instant);
-            }
-            Input::Listening(addrs) => {
-                self.facts.addrs = addrs;
-                self.renew_record(now);
             }
             Input::Publish(publish) => self.on_publish(now, publish),
             Input::Subscribe(topic) => {

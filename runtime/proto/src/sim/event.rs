@@ -61,16 +61,20 @@ impl PartialEq for Entry {
 
 impl Eq for Entry {}
 
-/// Microseconds of one slot of the wheel, as a power of two: 32.
-const SHIFT: u32 = 5;
-/// Slots of the wheel: 65 ms together, which is more than most events have to wait.
-const SLOTS: usize = 2048;
+/// Microseconds of one slot of the wheel, as a power of two: 512.
+const SHIFT: u32 = 9;
+/// Slots of the wheel: 131 ms together, which is more than most events have to wait.
+const SLOTS: usize = 256;
+/// So many events are shown ahead at a time.
+pub(super) const AHEAD: usize = 32;
 
 /// The events to come: near ones in a wheel of slots that are sorted when their time comes, distant ones in a
 /// heap. A heap for all would spend its time on cache misses.
 pub(super) struct Events {
     /// The events of the slot that is worked off, the last first.
     present: Vec<Entry>,
+    /// Those from here on were shown ahead.
+    shown: usize,
     /// Its number: time by [`SHIFT`].
     slot: u64,
     wheel: Vec<Vec<Entry>>,
@@ -84,7 +88,7 @@ impl Default for Events {
     fn default() -> Self {
         let wheel = (0..SLOTS).map(|_| Vec::new()).collect();
         let filled = [0; SLOTS / 64];
-        Events { present: Vec::new(), slot: 0, wheel, filled, far: BinaryHeap::new(), made: 0 }
+        Events { present: Vec::new(), shown: 0, slot: 0, wheel, filled, far: BinaryHeap::new(), made: 0 }
     }
 }
 
@@ -124,6 +128,15 @@ impl Events {
         self.present.last().map(|entry| entry.at).filter(|at| *at <= end)
     }
 
+    /// Returns some of the events that come next, each about once, if those that were returned before have
+    /// happened.
+    pub(super) fn ahead(&mut self) -> impl Iterator<Item = &Event> {
+        let end = self.present.len();
+        let start = if self.shown < end { end } else { end.saturating_sub(AHEAD) };
+        self.shown = self.shown.min(start);
+        self.present[start..].iter().rev().map(|entry| &entry.event)
+    }
+
     fn next_slot(&self) -> Option<u64> {
         let far = self.far.peek().map(|entry| entry.at.0 >> SHIFT);
         let near = self.next_filled();
@@ -161,6 +174,7 @@ impl Events {
             self.present.extend(self.far.pop());
         }
         self.present.sort_unstable();
+        self.shown = self.present.len();
     }
 
     pub(super) fn made(&self) -> u64 {
@@ -199,6 +213,24 @@ mod tests {
             now = end;
         }
         assert!(seen > 2_500, "{seen}");
+    }
+
+    #[test]
+    fn each_event_is_shown_ahead_once_and_in_its_order() {
+        let mut events = Events::default();
+        for host in 0..100 {
+            events.push(Instant(1 << SHIFT), Event::Wake { host });
+        }
+        let (end, mut shown) = (Instant(2 << SHIFT), Vec::new());
+        for host in 0..100 {
+            assert!(events.next_until(end).is_some());
+            let ahead = events.ahead().map(|event| if let Event::Wake { host } = event { *host } else { 0 });
+            shown.extend(ahead);
+            assert!(shown.contains(&host), "{host} happens unseen");
+            events.pop_until(end);
+        }
+
+        assert_eq!(shown, (0..100).collect::<Vec<_>>());
     }
 
     // Millions of them wait in a large mesh.

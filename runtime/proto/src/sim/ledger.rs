@@ -161,6 +161,11 @@ pub(super) struct Effects {
 }
 
 impl Effects {
+    /// Returns how many flows had one.
+    pub(super) fn len(&self) -> usize {
+        self.forever.len() + self.this_start.len()
+    }
+
     /// Notes an effect; returns whether it is the first. Broadcasts are remembered by the node for one start
     /// only.
     pub(super) fn first(&mut self, flow: FlowIndex, dest: &Dest, seq: u64) -> bool {

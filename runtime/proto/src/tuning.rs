@@ -63,7 +63,7 @@ impl Tuning {
             gossip: Duration::from_secs(10),
             rebalance: Duration::from_secs(10),
             // Most turns of a large mesh are for offers.
-            offer: Duration::from_millis(600),
+            offer: Duration::from_millis(400),
             // HyParView paper, section 5.1: a passive view of 30 for 10 000 nodes; twice that survives 90 % of
             // them crashing at once.
             members: 64,

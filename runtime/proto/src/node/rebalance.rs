@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Disconnect, Node, Output};
-use crate::directory::{Dial, FEELER, LinkPolicy, MAX_DIALS, SMALL_MESH};
+use crate::directory::{Dial, FEELER, LinkPolicy, MAX_DIALS, SMALL_MESH, Wanted};
 use crate::frame::{Control, Parting};
 use crate::id::{NodeId, Peer};
 use crate::members::MemberState;
@@ -24,7 +24,10 @@ const PROBE_WITHIN: Duration = Duration::from_millis(200);
 const SAMPLE_FEELERS: u32 = 20;
 /// As long as it is young a node feels in every round: newcomers that know each other only are an island.
 const YOUNG: Duration = Duration::from_secs(60);
-/// Links of its own choice that a node does not let go in a mesh that is not small (faults.md ADV7).
+/// Where no more nodes than these are within two links, more are sought. Four links each, none of them twice, lead
+/// to 17.
+const ISLAND: usize = 12;
+/// Links of its own choice that a node has and does not let go in a mesh that is not small (faults.md ADV7).
 const OWN_LINKS: usize = 2;
 /// How often somebody is dialed for what no neighbour sends, at most.
 const ELSEWHERE_EVERY: Duration = Duration::from_secs(2);
@@ -59,13 +62,24 @@ impl Node {
     }
 
     /// Returns how many links this node dials for. As many dial a newcomer as it dials: as long as others may still
-    /// come it leaves them one, so that fewer have to be let go again.
-    pub(super) fn least_links(&self, now: Now) -> usize {
+    /// come it leaves them one, so that fewer have to be let go again. In a mesh that nobody sees as a whole some are of
+    /// its own choice in any case: whoever is linked only to those that came by way of itself is with them on an
+    /// island as soon as its own way in is gone.
+    pub(super) fn wanted_links(&self, now: Now) -> Wanted {
         let (min, _) = self.bounds();
+        if self.directory.policy() == LinkPolicy::Explicit || self.mesh_size() <= SMALL_MESH {
+            return Wanted { least: min, own: 0 };
+        }
         let is_new = now.instant.since(self.started) < self.tuning.rebalance;
-        let leaves_one =
-            is_new && self.directory.policy() == LinkPolicy::Adaptive && self.mesh_size() > SMALL_MESH;
-        if leaves_one { min - 1 } else { min }
+        let leaves_one = is_new && self.directory.policy() == LinkPolicy::Adaptive;
+        // Two of them, when all have come: before that, one link in three that is made would be let go again.
+        let own = match self.samples() {
+            true if now.instant.since(self.started) < YOUNG => 1,
+            true => OWN_LINKS.min(min),
+            false => 0,
+        };
+        let dialed = self.neighbours.values().filter(|neighbour| neighbour.dialed).count();
+        Wanted { least: min - usize::from(leaves_one), own: own.saturating_sub(dialed) }
     }
 
     /// One round: too many links are made fewer, or somebody without a link is tried.
@@ -266,6 +280,15 @@ impl Node {
         if self.feel_for_orphans(now) {
             return;
         }
+        if self.is_secluded() {
+            let (linked, members) = (&self.by_node, &self.members);
+            // Whom it knows may be on the same island. Where it came from hardly is.
+            let way_in = self.directory.way_in(now.instant, linked, &mut self.rng);
+            let others =
+                self.directory.stranger(now.instant, linked, members, MemberState::Alive, &mut self.rng);
+            self.outputs.extend(way_in.into_iter().chain(others).map(Output::Dial));
+            return;
+        }
         let is_young = now.instant.since(self.started) < YOUNG;
         let every = match self.samples() {
             true if is_young => FEELER,
@@ -277,6 +300,18 @@ impl Node {
         }
         let dial = self.directory.feeler(now.instant, &self.by_node, &self.members, &mut self.rng);
         self.outputs.extend(dial.map(Output::Dial));
+    }
+
+    /// Says whether this node and its neighbours have links to each other and to hardly anybody else, though there
+    /// are many: together they may be an island, which none of them would notice by itself.
+    fn is_secluded(&self) -> bool {
+        self.samples() && self.surroundings() <= ISLAND
+    }
+
+    /// Returns how many nodes are one or two links away, this one included.
+    fn surroundings(&self) -> usize {
+        let others = self.neighbours.values().flat_map(|neighbour| &neighbour.others);
+        self.by_node.keys().chain(others).chain([&self.id]).collect::<BTreeSet<_>>().len()
     }
 
     /// After a mass failure many are gone whom nobody watched: the survivors share the work of finding out, about

@@ -77,12 +77,7 @@ impl Fetch {
         };
         let exact = reference.clone().at(pulled.digest).to_string();
         let report = hand_over(node, context, &exact, &pulled.file, wish).await;
-        let report = report.map_err(|error| error.fact("reference", &exact)).map_err(|mut error| {
-            for line in &mut error.help {
-                *line = line.replace("plugin install FILE", &format!("plugin install {exact}"));
-            }
-            error
-        })?;
+        let report = report.map_err(|error| refused(error, &exact, &pulled.warnings))?;
         let mut warnings = pulled.warnings.clone();
         let lock = match &shelf {
             Some(shelf) if wish.aim == Aim::Install => {
@@ -141,6 +136,12 @@ impl Installed {
     pub fn into_report(self) -> InstallReport {
         self.report
     }
+}
+
+/// What the node refuses may be for want of a signature that was not found, so what was left out is told with it.
+fn refused(error: ApiError, exact: &str, warnings: &[String]) -> ApiError {
+    let error = error.fact("reference", exact).filled("FILE", exact);
+    warnings.iter().fold(error, |error, warning| error.fact("warning", warning))
 }
 
 /// Returns the keys that the node has something to say about.

@@ -164,6 +164,9 @@ Examples:
     Remove {
         /// A name, NAME@VERSION, or the first six or more digits of a digest.
         plugin: String,
+        /// Also when a slot keeps it for a rollback, which then has nothing to go back to.
+        #[arg(long)]
+        standby: bool,
     },
     /// What a component or package is: imports, exports, size, signers. Needs no node for a file.
     #[command(after_long_help = "\
@@ -277,8 +280,8 @@ impl Plugin {
             Command::Rollback { slot } => {
                 ask::<SwapReport>(context, &Request::PluginRollback { slot, dry_run }).await
             }
-            Command::Remove { plugin } => {
-                ask::<RemoveReport>(context, &Request::PluginRemove { plugin, dry_run }).await
+            Command::Remove { plugin, standby } => {
+                ask::<RemoveReport>(context, &Request::PluginRemove { plugin, standby, dry_run }).await
             }
             Command::Inspect { plugin } if Path::new(&plugin).is_file() => {
                 let report = mesh_node::inspect_report(&read_plugin(Path::new(&plugin))?)?;

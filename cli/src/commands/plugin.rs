@@ -119,6 +119,17 @@ Examples:
 Signatures go along, as an artifact of their own that refers to the plugin: other tools pull the component as usual, and a
 signature that comes later does not change the digest. Credentials are those of 'docker login'.")]
     Publish(oci::Publish),
+    /// Find plugins: those that a node has, and those of a registry.
+    #[command(after_long_help = "\
+Examples:
+  meshctl plugin search                             what is installed, and what is kept of registries
+  meshctl plugin search latency
+  meshctl plugin search route --in oci://ghcr.io/acme        and the newest of each repository below acme
+  meshctl plugin search --in oci://127.0.0.1:5000 -o name    references, for 'meshctl plugin install'
+
+A registry is asked for its catalogue; one that shows none, as ghcr.io, is asked for the repository of that name. What
+stands there is what those say who pushed it: 'meshctl plugin install' verifies, and asks what a plugin may use.")]
+    Search(oci::Search),
     /// Put a plugin into a slot while traffic flows.
     #[command(after_long_help = "\
 Examples:
@@ -276,6 +287,7 @@ impl Plugin {
             Command::Show { plugin } => ask::<PluginDetail>(context, &Request::PluginShow { plugin }).await,
             Command::Install(install) => install.run(context).await,
             Command::Publish(publish) => publish.run(context).await,
+            Command::Search(search) => search.run(context).await,
             Command::Swap(swap) => swap.run(context).await,
             Command::Rollback { slot } => {
                 ask::<SwapReport>(context, &Request::PluginRollback { slot, dry_run }).await

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::FalseyValueParser;
 use mesh_node::api::{ApiError, InstallReport, Request, Status, TrustRow, code};
 use mesh_node::oci::{self, Docker, Lock, Options, Pin, Pulled, Reference, Shelf};
 use mesh_plugin_host::sign::PublicKey;
@@ -21,17 +20,16 @@ use crate::output::{Pair, Show, View};
 
 mod progress;
 mod publish;
+mod search;
 
 pub use publish::Publish;
+pub use search::Search;
 
 /// How a plugin is fetched from a registry.
 #[derive(Debug, Default, Args)]
 pub struct Fetch {
-    /// Never dial: install from an oci:// reference what was installed from it before.
-    #[arg(long, env = "MESH_OFFLINE", hide_env = true, value_parser = FalseyValueParser::new())]
-    offline: bool,
     /// Take what the registry has now, also when the tag stood for something else before.
-    #[arg(long, conflicts_with = "offline")]
+    #[arg(long)]
     update: bool,
     /// Speak HTTP without TLS to the registry; one on this machine is spoken to like that anyway.
     #[arg(long)]
@@ -66,12 +64,17 @@ impl Fetch {
         text: &str,
         wish: Wish<'_>,
     ) -> Result<(Installed, Vec<String>), ApiError> {
+        let offline = context.globals.offline;
+        if offline && self.update {
+            let message = "--update asks the registry, and --offline forbids to";
+            return Err(ApiError::new(&code::USAGE, message).help("leave out one of the two"));
+        }
         let named = parse(text)?;
         let status: Status = node.call(&Request::Status).await?;
         let shelf = status.data_dir.as_deref().map(Shelf::of);
         let lock = shelf.as_ref().map(Shelf::lock).transpose()?.unwrap_or_default();
         let reference = self.tagged(context, &lock, named).await?;
-        let pulled = match self.offline {
+        let pulled = match offline {
             true => kept(shelf.as_ref(), &lock, &reference)?,
             false => self.pull(context, &lock, &reference, &known(node).await?).await?,
         };
@@ -89,7 +92,7 @@ impl Fetch {
             warnings.push("the node keeps nothing, so the digest is not pinned".to_owned());
         }
         let digest = pulled.digest.to_string();
-        Ok((Installed { report, reference: exact, digest, offline: self.offline, lock }, warnings))
+        Ok((Installed { report, reference: exact, digest, offline, lock }, warnings))
     }
 
     /// Returns what a reference without a tag means: the newest version that there is, else `latest`.
@@ -97,7 +100,7 @@ impl Fetch {
         if named.tag().is_some() || named.digest().is_some() {
             return Ok(named);
         }
-        let newest = match self.offline {
+        let newest = match context.globals.offline {
             true => lock.newest(&named),
             false => {
                 let asked = oci::newest_version(&named, &options(self.plain_http)).await;

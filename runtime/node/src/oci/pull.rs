@@ -131,7 +131,7 @@ pub(super) fn is_newer_tag(tag: &str, than: &str) -> bool {
 }
 
 /// Where a list goes on, on the same registry.
-fn next_page(from: &Url, headers: &HeaderMap) -> Option<Url> {
+pub(super) fn next_page(from: &Url, headers: &HeaderMap) -> Option<Url> {
     let link = headers.get(LINK)?.to_str().ok()?;
     let (target, relation) = link.strip_prefix('<')?.split_once('>')?;
     let next = from.join(target).ok()?;
@@ -151,6 +151,11 @@ impl Remote {
     /// Returns the digest of the manifest.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// Returns a note on the manifest: a claim of who pushed it.
+    pub(super) fn annotation(&self, name: &str) -> Option<&str> {
+        self.manifest.annotations.get(name).map(String::as_str)
     }
 
     /// Fetches the plugin and its signatures. A signature by one of the keys in `known`, those that the node trusts or

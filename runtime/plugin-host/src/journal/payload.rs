@@ -27,12 +27,45 @@ const SHOWN: usize = 64;
 /// Bytes of a hash that are shown.
 const DIGITS: usize = 4;
 
-impl Payload {
+/// What is read as a [`Payload`], and written without a copy: a journal is written at every event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Borrowed<'a> {
+    Hex(#[serde(with = "hex")] &'a [u8]),
+    Hash {
+        len: u64,
+        #[serde(with = "hex::key")]
+        blake3: [u8; 32],
+    },
+}
+
+impl<'a> Borrowed<'a> {
     /// Keeps the bytes if there are at most `most` of them.
-    pub(super) fn within(bytes: &[u8], most: usize) -> Payload {
-        if bytes.len() <= most { Payload::Hex(bytes.to_vec()) } else { Payload::hashed(bytes) }
+    pub(super) fn within(bytes: &'a [u8], most: usize) -> Borrowed<'a> {
+        if bytes.len() <= most {
+            return Borrowed::Hex(bytes);
+        }
+        Borrowed::Hash { len: bytes.len() as u64, blake3: *blake3::hash(bytes).as_bytes() }
     }
 
+    /// Returns the bytes, unless only their hash is here.
+    pub(super) fn bytes(&self) -> Option<&'a [u8]> {
+        match self {
+            Borrowed::Hex(bytes) => Some(bytes),
+            Borrowed::Hash { .. } => None,
+        }
+    }
+
+    /// Returns it with bytes of its own.
+    pub(super) fn to_owned(&self) -> Payload {
+        match *self {
+            Borrowed::Hex(bytes) => Payload::Hex(bytes.to_vec()),
+            Borrowed::Hash { len, blake3 } => Payload::Hash { len, blake3 },
+        }
+    }
+}
+
+impl Payload {
     fn hashed(bytes: &[u8]) -> Payload {
         Payload::Hash { len: bytes.len() as u64, blake3: *blake3::hash(bytes).as_bytes() }
     }

@@ -129,3 +129,21 @@ impl fmt::Display for Payload {
         write!(f, " {text}{rest}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_without_a_copy_is_read_as_what_it_is() {
+        for (bytes, most) in [(&b""[..], 0), (b"", 8), (b"few", 8), (b"too many for this", 8)] {
+            let borrowed = Borrowed::within(bytes, most);
+
+            let written = postcard::to_allocvec(&borrowed).unwrap();
+
+            assert_eq!(written, postcard::to_allocvec(&borrowed.to_owned()).unwrap());
+            assert_eq!(postcard::from_bytes::<Payload>(&written), Ok(borrowed.to_owned()));
+            assert_eq!(borrowed.to_owned().len(), bytes.len() as u64);
+        }
+    }
+}

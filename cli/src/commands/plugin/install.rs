@@ -126,7 +126,7 @@ pub async fn file(
 ) -> Result<InstallReport, ApiError> {
     let bytes = read_plugin(file)?;
     // Whole, because the undo of a removal is typed in another directory.
-    let origin = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let origin = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     let report = hand_over(node, context, &origin.display().to_string(), &bytes, wish).await;
     report.map_err(|error| error.fact("file", file.display()).filled("FILE", &quoted(file)))
 }

@@ -7,8 +7,8 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    beacon, bench, completions, demo, down, events, explain, id, members, peers, ping, plugin, route, send,
-    sim, status, sub, topology, trace, up, version,
+    beacon, bench, completions, demo, down, events, explain, id, man, members, peers, ping, plugin, route,
+    send, sim, status, sub, topology, trace, up, version,
 };
 use crate::output::Format;
 
@@ -131,6 +131,10 @@ pub struct Globals {
     #[arg(long, global = true, env = "MESH_DRY_RUN", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), hide_env = true)]
     pub dry_run: bool,
 
+    /// Ask no plugin registry, not even whether it is there: only what was fetched before is used.
+    #[arg(long, global = true, env = "MESH_OFFLINE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), hide_env = true)]
+    pub offline: bool,
+
     /// How long to wait for the node, such as 500ms, 10s or 2m.
     #[arg(
         long,
@@ -215,6 +219,8 @@ pub enum Command {
     Version(version::Version),
     /// The script that completes commands in a shell.
     Completions(completions::Completions),
+    /// The manual pages.
+    Man(man::Man),
 }
 
 /// Reads a length of time such as `500ms`, `10s`, `2m`, `1h` or `1d`; a bare number is seconds.

@@ -16,6 +16,7 @@ pub mod down;
 pub mod events;
 pub mod explain;
 pub mod id;
+pub mod man;
 pub mod members;
 pub mod peers;
 pub mod ping;
@@ -61,6 +62,7 @@ pub fn run(cli: Cli) -> Result<(), ApiError> {
         Command::Explain(command) => command.run(context),
         Command::Version(command) => command.run(context),
         Command::Completions(command) => command.run(context),
+        Command::Man(command) => command.run(context),
         Command::Up(command) => command.run(context),
         Command::Bench(command) => command.run(context),
         Command::Sim(command) => command.run(context),

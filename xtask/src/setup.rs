@@ -17,6 +17,8 @@ const DENY_VERSION: &str = "0.20.2";
 const JS_TOOL: &str = "componentize-qjs@0.4.5";
 /// As in cli/templates/python/README.md.
 const PYTHON_TOOL: &str = "componentize-py==0.25.1";
+/// Of the packages clang and lld.
+const C_TOOLS: [&str; 2] = ["clang", "wasm-ld"];
 
 /// Makes sure that plugins can be built.
 pub fn guest_target() -> Result {
@@ -101,7 +103,7 @@ pub fn languages() -> Result<Vec<&'static str>> {
     for (language, variable, is_there) in [
         ("JavaScript", "MESH_TEST_WITHOUT_JS", js.succeeds()),
         ("Python", "MESH_TEST_WITHOUT_PYTHON", has_python() || make_python()),
-        ("C", "MESH_TEST_WITHOUT_C", ["clang", "wasm-ld"].iter().all(|tool| has(tool))),
+        ("C", "MESH_TEST_WITHOUT_C", has_c() || install_c()),
     ] {
         if !is_there {
             eprintln!(
@@ -113,8 +115,46 @@ pub fn languages() -> Result<Vec<&'static str>> {
     Ok(without)
 }
 
+/// Both are asked for, because clang alone compiles and cannot link for WebAssembly.
+fn has_c() -> bool {
+    C_TOOLS.iter().all(|tool| has(tool))
+}
+
+/// Installs them where this may be done without asking: as root, and on a system with apt. Neither starts a service.
+fn install_c() -> bool {
+    if !(has("apt-get") && is_root()) {
+        eprintln!("setup: clang or wasm-ld is missing; apt-get install clang lld");
+        return false;
+    }
+    eprintln!("setup: clang or wasm-ld is missing, apt-get installs them");
+    // A fresh container has no lists, and nothing can be installed before they are there.
+    let install =
+        || apt_get(&["install", "--yes", "--no-install-recommends", "--no-upgrade", "clang", "lld"]).run();
+    let installed = install().or_else(|_| apt_get(&["update"]).run().and_then(|()| install()));
+    if let Err(failure) = installed {
+        eprintln!("{failure}");
+    }
+    has_c()
+}
+
+fn apt_get(args: &[&str]) -> Command {
+    Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive")
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").stdout().is_ok_and(|id| id.trim_ascii() == b"0")
+}
+
 fn has(tool: &str) -> bool {
     Command::new(tool).arg("--version").succeeds()
+}
+
+/// Says loudly when `wkg` is not there, without which nothing proves that its releases take our layout. It is built from
+/// hundreds of crates, too long for a set-up; CI may have it in the image.
+pub fn warn_without_wkg() {
+    if !has("wkg") {
+        eprintln!("WARNING: WKG NOT TESTED: it is not in PATH; cargo install wkg --locked");
+    }
 }
 
 /// Says whether the tests can run with nextest.

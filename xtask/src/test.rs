@@ -38,6 +38,7 @@ fn units_and_integration(profile: &str) -> Result {
     // Some hostile guests bring WASI.
     setup::target(setup::PURE_TARGET)?;
     let without = setup::languages()?;
+    setup::warn_without_wkg();
     let tests = if setup::has_nextest() {
         cargo(["nextest", "run", "--workspace", "--profile", profile])
     } else {

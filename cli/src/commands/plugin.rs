@@ -119,6 +119,17 @@ Examples:
 Signatures go along, as an artifact of their own that refers to the plugin: other tools pull the component as usual, and a
 signature that comes later does not change the digest. Credentials are those of 'docker login'.")]
     Publish(oci::Publish),
+    /// Find plugins: those that a node has, and those of a registry.
+    #[command(after_long_help = "\
+Examples:
+  meshctl plugin search                             what is installed, and what is kept of registries
+  meshctl plugin search latency
+  meshctl plugin search route --in oci://ghcr.io/acme        and the newest of each repository below acme
+  meshctl plugin search --in oci://127.0.0.1:5000 -o name    references, for 'meshctl plugin install'
+
+A registry is asked for its catalogue; one that shows none, as ghcr.io, is asked for the repository of that name. What
+stands there is what those say who pushed it: 'meshctl plugin install' verifies, and asks what a plugin may use.")]
+    Search(oci::Search),
     /// Put a plugin into a slot while traffic flows.
     #[command(after_long_help = "\
 Examples:
@@ -164,6 +175,9 @@ Examples:
     Remove {
         /// A name, NAME@VERSION, or the first six or more digits of a digest.
         plugin: String,
+        /// Also when a slot keeps it for a rollback, which then has nothing to go back to.
+        #[arg(long)]
+        standby: bool,
     },
     /// What a component or package is: imports, exports, size, signers. Needs no node for a file.
     #[command(after_long_help = "\
@@ -273,12 +287,13 @@ impl Plugin {
             Command::Show { plugin } => ask::<PluginDetail>(context, &Request::PluginShow { plugin }).await,
             Command::Install(install) => install.run(context).await,
             Command::Publish(publish) => publish.run(context).await,
+            Command::Search(search) => search.run(context).await,
             Command::Swap(swap) => swap.run(context).await,
             Command::Rollback { slot } => {
                 ask::<SwapReport>(context, &Request::PluginRollback { slot, dry_run }).await
             }
-            Command::Remove { plugin } => {
-                ask::<RemoveReport>(context, &Request::PluginRemove { plugin, dry_run }).await
+            Command::Remove { plugin, standby } => {
+                ask::<RemoveReport>(context, &Request::PluginRemove { plugin, standby, dry_run }).await
             }
             Command::Inspect { plugin } if Path::new(&plugin).is_file() => {
                 let report = mesh_node::inspect_report(&read_plugin(Path::new(&plugin))?)?;

@@ -114,6 +114,10 @@ fn a_routing_project_is_built_checked_and_tested() {
     let inspected = place.json(&["plugin", "inspect", wasm]);
     assert_eq!(inspected["revision"], built["revision"]);
 
+    assert_eq!(inspected["manifest"]["min_host"], "0.1.0", "filled in, as the author left it out");
+    let said = fs::read_to_string(place.path().join("my-router/plugin.toml")).unwrap();
+    assert!(!said.contains("min_host"), "what an author wrote is left alone");
+
     let checked = place.json(&["plugin", "check", wasm]);
     assert_eq!((&checked["errors"], &checked["warnings"]), (&Value::Array(vec![]), &Value::Array(vec![])));
     assert_eq!((&checked["lowest_host"], &checked["license"]), (&"0.1.0".into(), &"Apache-2.0".into()));
@@ -217,6 +221,9 @@ fn a_handler_is_tested_runs_with_its_log_inline_and_leaves_another_node_as_it_wa
         assert!(running.next("stopped")["restored"].is_string());
         let after = place.json(&["-N", "alice", "plugin", "show", "beacon"]);
         assert_eq!(after["row"]["revision"], before, "{had}");
+        place.until(&["-N", "alice", "plugin", "list"], |rows| {
+            rows.as_array().is_some_and(|rows| rows.iter().all(|row| row["plugin"] != "acme/notes"))
+        });
     }
 }
 

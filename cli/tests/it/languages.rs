@@ -76,6 +76,7 @@ fn every_slot_answers(language: &Language, place: &Place) {
         let file = language.built(place, slot);
         let report = place.json(&["plugin", "inspect", &file]);
         assert_eq!(report["findings"], json!([]), "{file}");
+        the_project_holds_what_it_claims(place, &format!("{}-{slot}", language.name));
         match slot {
             "qos" => qos_is_as_in_rust(place, &file),
             "topology" => topology_is_as_in_rust(place, &file),
@@ -85,6 +86,25 @@ fn every_slot_answers(language: &Language, place: &Place) {
             _ => routing_is_as_in_rust(place, &file),
         }
     }
+}
+
+/// As an author sees it who has changed nothing: the cases of the template pass, and `check` complains of nothing but
+/// the size of an engine.
+fn the_project_holds_what_it_claims(place: &Place, dir: &str) {
+    let report = |args: &[&str]| {
+        let ran = Ran::of(with_tools(place.command(args)).output().unwrap());
+        assert_eq!(ran.code, Some(0), "{args:?}\n{}{}", ran.stdout, ran.stderr);
+        let envelope: Value = serde_json::from_str(&ran.stdout).unwrap();
+        envelope["data"].clone()
+    };
+
+    let tested = report(&["plugin", "test", dir, "--json"]);
+    let checked = report(&["plugin", "check", dir, "--json"]);
+
+    assert!(tested["cases"].as_u64() >= Some(2), "{tested}");
+    let warnings = checked["warnings"].as_array().unwrap();
+    let is_of_size = |warning: &Value| warning["what"].as_str().unwrap().contains("to compile");
+    assert!(warnings.iter().all(is_of_size), "{checked}");
 }
 
 /// The answer to the last of some calls.
@@ -238,6 +258,28 @@ fn plugins_in_c_answer_in_every_slot_and_decide_in_a_node() {
         assert_eq!(report["pure"], true);
         assert!(report["size_bytes"].as_u64().unwrap() < 16 << 10, "{report}");
         a_node_takes_it(&mut place, "./c-route/c-route.wasm", &[]);
+        every_slot_of_a_node_takes_its_own(&place);
+    }
+}
+
+/// What an author does first with each template, `run`, and what an operator does with it last.
+fn every_slot_of_a_node_takes_its_own(place: &Place) {
+    for slot in SLOTS {
+        let dir = format!("c-{slot}");
+        let run = ["plugin", "run", &dir, "--once", "--json", "--timeout", "60s"];
+        let ran = Ran::of(with_tools(place.command(&run)).output().unwrap());
+        assert_eq!(ran.code, Some(0), "{slot}\n{}{}", ran.stdout, ran.stderr);
+        assert!(ran.stdout.contains("\"live\""), "{slot}\n{}", ran.stdout);
+
+        let file = format!("{dir}/{dir}.wasm");
+        let grants: &[&str] = if slot == "beacon" { &["--grant", "log"] } else { &[] };
+        let installed = place.json(&[&["plugin", "install", &file][..], grants].concat());
+        place.json(&["plugin", "swap", slot, &format!("you/{dir}"), "--reset-state"]);
+        let row = &place.json(&["plugin", "show", slot])["row"];
+
+        assert!(installed["size_bytes"].as_u64() > Some(0), "{installed}");
+        assert!(installed["compile_s"].as_f64() > Some(0.0), "{installed}");
+        assert_eq!((&row["state"], &row["traps"]), (&json!("active"), &json!(0)), "{slot}: {row}");
     }
 }
 

@@ -80,6 +80,7 @@ fn help_goes_to_stdout_and_lists_every_command() {
         "explain",
         "version",
         "completions",
+        "man",
     ] {
         assert!(ran.stdout.contains(&format!("\n  {command} ")), "{command}");
     }
@@ -195,4 +196,25 @@ fn a_closed_pipe_is_no_failure() {
     let mut child = place.command(&["explain"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     assert_eq!(crate::harness::ended(&mut child).code(), Some(0));
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let place = Place::new();
+
+    let one = place.run(&["man", "plugin", "swap"]);
+    let written = place.run(&["man", "--out", "man1"]);
+
+    assert!(one.code == Some(0) && one.stdout.starts_with(".ie"), "{}{}", one.stdout, one.stderr);
+    assert!(
+        one.stdout.contains(".TH meshctl-plugin-swap 1") && one.stdout.contains("\\-\\-canary"),
+        "{}",
+        one.stdout
+    );
+    assert_eq!(written.code, Some(0), "{}", written.stderr);
+    for page in ["meshctl.1", "meshctl-plugin.1", "meshctl-plugin-swap.1", "meshctl-plugin-trust-add.1"] {
+        assert!(place.path().join("man1").join(page).is_file(), "{page}");
+    }
+    assert!(!place.path().join("man1/meshctl-plugin-compile-stdin.1").exists(), "what is hidden has no page");
+    assert_eq!(place.error(&["man", "plugin", "fly"])["exit"], 2);
 }

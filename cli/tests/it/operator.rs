@@ -458,7 +458,10 @@ fn what_nobody_uses_or_pinned_is_collected() {
         kept["removed"].as_array().unwrap().iter().map(|r| r["version"].as_str().unwrap()).collect();
     assert_eq!(removed, ["1.2.0"], "the newest stays");
     assert_eq!((&kept["pinned"], &kept["in_use"]), (&1.into(), &1.into()));
-    assert_eq!(kept["undo"][0], "meshctl plugin install 1.2.0.wasm");
+    let file = place.path().join("1.2.0.wasm").canonicalize().unwrap();
+    let undo = kept["undo"][0].as_str().unwrap();
+    let named = undo.strip_prefix("meshctl plugin install ").unwrap();
+    assert_eq!(std::path::Path::new(named).canonicalize().unwrap(), file, "from wherever it is typed");
     place.json(&["down"]);
     place.up("bob", &[]);
     let rest = place.json(&["plugin", "gc"]);
@@ -467,4 +470,31 @@ fn what_nobody_uses_or_pinned_is_collected() {
     let last = place.json(&["plugin", "gc"]);
     assert_eq!((&last["removed"][0]["version"], &last["cache_entries"]), (&"1.0.0".into(), &1.into()));
     assert_eq!(place.json(&["plugin", "gc"])["cache_entries"], 0, "what is installed stays compiled");
+}
+
+/// What only a rollback would bring back goes when it is asked for; the rest names its slot and the way out.
+#[test]
+fn what_a_rollback_would_bring_back_is_removed_when_told() {
+    let mut place = Place::new();
+    write(&place, "fast.wasm", &component(builtin::LATENCY, "acme/fast", "1.0.0"));
+    write(&place, "geo.wasm", &component(builtin::BEACON, "acme/geo", "1.0.0"));
+    place.up("bob", &[]);
+    place.json(&["plugin", "install", "geo.wasm", "--grant", "log,kv"]);
+    for (slot, plugin, file) in [("route", "acme/fast", "./fast.wasm"), ("beacon", "acme/geo", "acme/geo")] {
+        place.json(&["plugin", "swap", slot, file, "--reset-state"]);
+        let in_slot = place.error(&["plugin", "remove", plugin]);
+        assert_eq!(in_slot["help"][0], format!("meshctl plugin rollback {slot}"), "{in_slot}");
+        place.json(&["plugin", "rollback", slot]);
+        let kept = place.error(&["plugin", "remove", plugin]);
+        assert_eq!(kept["help"][0], format!("meshctl plugin remove {plugin} --standby"), "{kept}");
+
+        let removed = place.json(&["plugin", "remove", plugin, "--standby"]);
+
+        let undo = removed["undo"].as_str().unwrap();
+        assert!(undo.starts_with("meshctl plugin install /"), "{undo}");
+        assert_eq!(undo.ends_with(" --grant log,kv"), slot == "beacon", "{undo}");
+        assert_eq!(refusal(&place, &["plugin", "rollback", slot]), refused("MESH-P109", 3), "{slot}");
+    }
+    let names = place.run(&["plugin", "list", "-o", "name"]).stdout;
+    assert!(names.lines().all(|name| name.starts_with("blake3:")), "{names}");
 }

@@ -364,3 +364,45 @@ fn without_a_tag_the_newest_version_is_installed_as_it_is_published() {
     assert_eq!(again["version"], "1.10.0");
     assert!(latest["reference"].as_str().unwrap().contains(":latest@"), "{latest}");
 }
+
+/// What a registry has is found by name, slot and description; what is no plugin is left out, and `--offline` asks nobody.
+#[test]
+fn plugins_are_found_here_and_in_a_part_of_a_registry() {
+    let Some(registry) = Registry::start(Door::Open) else { return };
+    let mut place = Place::new();
+    let mut acme = String::new();
+    for version in ["1.0.0", "1.2.0"] {
+        acme = signed(&place, version);
+        place.json(&["plugin", "publish", "fast.meshpkg", &registry.reference("acme/fast")]);
+    }
+    place.json(&["plugin", "publish", "fast.meshpkg", &registry.reference("other/fast")]);
+    let (host, part) = (format!("oci://{}", registry.addr), registry.reference("acme"));
+    let found = |place: &Place, args: &[&str]| {
+        let rows = place.json(&[&["plugin", "search"], args].concat());
+        let row =
+            |row: &Value| format!("{} {}", row["place"].as_str().unwrap(), row["from"].as_str().unwrap());
+        rows.as_array().unwrap().iter().map(row).collect::<Vec<_>>()
+    };
+    let newest = |path: &str| format!("registry {}", registry.reference(&format!("{path}:1.2.0")));
+
+    // No node runs: the registry is enough.
+    assert_eq!(found(&place, &["--in", &host]), [newest("acme/fast"), newest("other/fast")]);
+    assert_eq!(found(&place, &["HYSTERESIS", "route", "--in", &part]), [newest("acme/fast")]);
+    assert_eq!(found(&place, &["colour", "--in", &host]), [""; 0]);
+    assert_eq!(place.error(&["plugin", "search", "fast"])["code"], "MESH-N101");
+
+    place.up("bob", &[]);
+    place.json(&["plugin", "trust", "add", &acme, "--for", "acme/*"]);
+    place.json(&["plugin", "install", &registry.reference("acme/fast:1.0.0")]);
+    let here = found(&place, &["acme"]);
+    assert!(here.len() == 2 && here[0].starts_with("installed blake3:"), "{here:?}");
+    assert_eq!(here[1], format!("pinned {}", registry.reference("acme/fast:1.0.0")));
+    let asked = place.run(&["plugin", "search", "acme", "--in", &part, "--offline", "--json"]);
+    assert!(
+        asked.stdout.contains("because of --offline") && !asked.stdout.contains("\"registry\""),
+        "{}",
+        asked.stdout
+    );
+    let refused = place.error(&["plugin", "search", "--in", &registry.reference("acme/fast:1.0.0")]);
+    assert_eq!((&refused["code"], &refused["exit"]), (&"MESH-P179".into(), &2.into()));
+}

@@ -414,6 +414,36 @@ fn signatures_of_strangers_do_not_crowd_out_a_trusted_one() {
     assert_eq!((signers.len(), trusted), (8, 1), "{told}");
 }
 
+/// ADV10: what claims to be of a trusted key and is not uses up what is looked at; then the refusal says so.
+#[test]
+fn a_flood_of_false_claims_is_told_with_the_refusal() {
+    let mut place = trusting();
+    let shop = Shop::of(fs::read(place.path().join("fast.meshpkg")).unwrap());
+    let genuine = shop.artifact.signatures[0].to_vec();
+    let subject = json!({ "digest": shop.artifact.digest(), "size": shop.artifact.manifest.len(), "mediaType": MANIFEST });
+    let trusted = place.json(&["plugin", "trust", "list"])[0]["key"].clone();
+    let signers = json!({ "dev.meshwork.plugin.signers": trusted });
+    let rubbish: Vec<Vec<u8>> = (0..300u32).map(|n| n.to_le_bytes().to_vec()).collect();
+    let lists: Vec<(Value, Vec<u8>)> = rubbish
+        .iter()
+        .map(|blob| {
+            let (mut entry, content) = list(std::slice::from_ref(blob), &subject);
+            entry["annotations"] = signers.clone();
+            (entry, content)
+        })
+        .collect();
+    let fake = beside(&shop, &[genuine], &subject, &lists, &rubbish);
+    place.json(&["down"]);
+    place.up("bob", &["--require-signed-plugins"]);
+
+    let error = place.error(&["plugin", "install", &reference(&fake)]);
+
+    assert_eq!(error["code"], "MESH-P118");
+    let warning = error["facts"]["warning"][0].as_str().unwrap_or_default();
+    assert!(warning.contains("256 of them claim to be of a key that this node knows and are not"), "{error}");
+    assert!(warning.contains("install the publisher's .meshpkg"), "{error}");
+}
+
 /// Installs what the registry has; returns what its first signer counts for, and the warnings.
 #[track_caller]
 fn installed(place: &Place, fake: &Fake) -> (String, Vec<Value>) {

@@ -113,6 +113,53 @@ fn a_candidate_that_disagrees_is_returned_with_examples() {
     load.stop();
 }
 
+/// H03: each gate returns a candidate in each stage that it is looked at in, a canary long before its time is over.
+#[test]
+fn every_gate_returns_a_candidate_in_the_shadow_and_as_a_canary() {
+    let (place, load) = busy("bob");
+    place.json(&["plugin", "install", "fair.wasm"]);
+    let stages: [(&str, &[&str]); 2] =
+        [("shadow", &["--shadow", "30"]), ("canary", &["--canary", "50%", "--canary-for", "1h"])];
+    let gates: [(&[&str], &str); 3] = [
+        (&["--set", "large_bytes=0", "--max-disagreement", "5%"], "of the decisions differ, and 5.0 % may"),
+        (&["--max-p99", "0us"], ", and 0 µs is allowed"),
+        (&["--max-p99", "0.01x"], "is allowed"),
+    ];
+    for (stage, how_long) in stages {
+        for (gate, why) in gates {
+            let swap = [&["plugin", "swap", "qos", "acme/fair"][..], how_long, gate].concat();
+
+            let error = place.error(&swap);
+
+            assert_eq!((&error["code"], &error["exit"]), (&"MESH-P151".into(), &10.into()), "{swap:?}");
+            assert!(error["message"].as_str().unwrap().contains(why), "{swap:?}: {error}");
+            assert!(error["facts"][stage].is_string(), "{swap:?}: {error}");
+            assert_eq!(active(&place, "qos"), "built-in/class-fair", "{swap:?}");
+        }
+    }
+    load.stop();
+}
+
+/// Traps that are allowed end nothing, and stand in the report.
+#[test]
+fn a_candidate_may_trap_as_often_as_it_is_allowed() {
+    let (place, load) = busy("bob");
+    let swap =
+        ["plugin", "swap", "route", "./bad.wasm", "--set", "works_for=100", "--shadow", "2s", "--dry-run"];
+
+    let report = place.json(&[&swap[..], &["--max-traps", "1000000"]].concat());
+    let error = place.error(&[&swap[..], &["--max-traps", "1"]].concat());
+
+    assert_eq!((&report["stage"], &report["reason"]), (&"rehearsed".into(), &Value::Null));
+    assert!(report["shadow"]["traps"].as_u64() > Some(1), "{report}");
+    assert!(
+        error["message"].as_str().unwrap().contains("failed in 2 calls, and 1 may: it trapped"),
+        "{error}"
+    );
+    assert_eq!(active(&place, "route"), "built-in/latency");
+    load.stop();
+}
+
 #[test]
 fn a_rehearsed_shadow_run_switches_nothing_and_leaves_nothing() {
     let (place, load) = busy("bob");
@@ -158,8 +205,8 @@ fn a_canary_decides_for_some_flows_and_can_be_ended() {
     assert_eq!((&rehearsed["dry_run"], stage(&place, "qos")), (&true.into(), "canary".into()));
     let ended = place.json(&["plugin", "rollback", "qos"]);
 
-    assert_eq!(ended["new"]["plugin"], "built-in/class-fair");
-    let again = "meshctl plugin swap qos acme/fair --set large_bytes=0 --canary 30% --canary-for 86400000ms";
+    assert_eq!((&ended["change"], &ended["new"]["plugin"]), (&"ended".into(), &"built-in/class-fair".into()));
+    let again = "meshctl plugin swap qos acme/fair --set large_bytes=0 --canary 30% --canary-for 86400s";
     assert_eq!(ended["undo"], again);
     assert_eq!(stage(&place, "qos"), "aborted");
     assert_eq!(active(&place, "qos"), "built-in/class-fair");

@@ -157,6 +157,9 @@ pub enum Request {
     PluginRemove {
         /// As in [`Request::PluginShow`], but not a slot.
         plugin: String,
+        /// Also when a slot would go back to it, which then has nothing to go back to.
+        #[serde(default)]
+        standby: bool,
         /// Only say what would happen.
         dry_run: bool,
     },

@@ -62,6 +62,10 @@ pub(crate) enum Job {
     Withdraw {
         digests: Vec<[u8; 32]>,
     },
+    /// Forgets this revision if a rollback would bring it back.
+    Forget {
+        digest: [u8; 32],
+    },
     Status {
         answer: oneshot::Sender<Box<SlotStatus>>,
     },
@@ -233,6 +237,7 @@ impl Thread {
                 self.switched(done, answer);
             }
             Job::Withdraw { digests } => self.withdraw(&digests),
+            Job::Forget { digest } => self.slot.forget_standby(&digest),
             Job::Status { answer } => drop(answer.send(Box::new(self.slot.status()))),
             Job::Operate { act, answer } => {
                 let before = self.slot.status();

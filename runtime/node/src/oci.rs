@@ -34,6 +34,7 @@ mod manifest;
 mod pull;
 mod push;
 mod reference;
+mod search;
 #[cfg(test)]
 mod tests;
 
@@ -47,3 +48,4 @@ pub use manifest::Descriptor;
 pub use pull::{Pulled, Remote, newest_version, resolve};
 pub use push::{Pushed, TagState, push};
 pub use reference::{Reference, ReferenceError};
+pub use search::{Findings, Found, Namespace, search};

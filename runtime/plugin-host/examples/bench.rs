@@ -10,8 +10,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     for row in bench::policy(&engine)? {
         println!(
-            "{:5} {:5} wasm {:7.1} native {:5.1} ns/msg",
-            row.slot, row.batch, row.wasm_ns_per_msg, row.native_ns_per_msg
+            "{:9} {:5} wasm {:7.1} native {:>5} ns/msg, with a journal {:.2}x",
+            row.slot,
+            row.batch,
+            row.wasm_ns_per_msg,
+            row.native_ns_per_msg.map_or_else(|| "-".to_owned(), |native| format!("{native:.1}")),
+            row.journal_ratio
         );
     }
     for row in bench::swap(&engine)? {

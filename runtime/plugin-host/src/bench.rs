@@ -44,14 +44,14 @@ const DESTINATIONS: u32 = 256;
 /// The price of one decision.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BenchRow {
-    /// `route`, `qos`, `topology`, `admission` or `carry`.
+    /// `route`, `qos`, `topology`, `admission`, `carry` or `beacon`.
     pub slot: &'static str,
-    /// Messages of a call.
+    /// Messages of a call; of a handler one event.
     pub batch: usize,
     /// Nanoseconds a message through the built-in component, median.
     pub wasm_ns_per_msg: f64,
-    /// Nanoseconds a message through the native built-in, median.
-    pub native_ns_per_msg: f64,
+    /// Nanoseconds a message through the native built-in, median; `None` for a handler, which has none.
+    pub native_ns_per_msg: Option<f64>,
     /// What the component costs with a decision journal, as a multiple of what it costs without; both from a run of
     /// their own.
     pub journal_ratio: f64,
@@ -105,7 +105,8 @@ struct Message {
     tag: u32,
 }
 
-/// Measures a decision of every slot for batches of 1 to 1,024, through the component and natively. Takes seconds.
+/// Measures a decision of every slot for batches of 1 to 1,024, through the component and natively, and an event of the
+/// handler. Takes seconds.
 ///
 /// # Errors
 /// When a built-in component fails.
@@ -126,12 +127,14 @@ pub fn policy(engine: &Engine) -> Result<Vec<BenchRow>, BenchError> {
             let [on, off] = compare(slot, batch, &messages, &mut journalled, &mut wasm);
             let journal_ratio = on / off.max(1e-9);
             let slot = slot.name();
+            let native_ns_per_msg = Some(native_ns_per_msg);
             rows.push(BenchRow { slot, batch, wasm_ns_per_msg, native_ns_per_msg, journal_ratio });
         }
         if wasm.status(slot).fallbacks + journalled.status(slot).fallbacks > 0 {
             return Err(BenchError::FellBack { slot: slot.name() });
         }
     }
+    rows.push(handler::journal(engine)?);
     Ok(rows)
 }
 
@@ -168,7 +171,6 @@ fn sizes(slot: PolicySlot, sizes: &[usize]) -> Vec<usize> {
     sizes
 }
 
-/// Times both sides in turns, so that a change of the machine's mood hits both.
 fn compare(
     slot: PolicySlot,
     batch: usize,
@@ -176,11 +178,16 @@ fn compare(
     one: &mut impl Policies,
     other: &mut impl Policies,
 ) -> [f64; 2] {
+    in_turns(|| round(slot, batch, messages, one), || round(slot, batch, messages, other))
+}
+
+/// Times both sides in turns, so that a change of the machine's mood hits both.
+fn in_turns(mut one: impl FnMut() -> f64, mut other: impl FnMut() -> f64) -> [f64; 2] {
     let mut times: [Vec<f64>; 2] = Default::default();
     let begun = Instant::now();
     while times[0].len() < ROUNDS && (times[0].len() < ROUNDS_LEAST || begun.elapsed() < ROUNDS_FOR) {
-        times[0].push(round(slot, batch, messages, one));
-        times[1].push(round(slot, batch, messages, other));
+        times[0].push(one());
+        times[1].push(other());
     }
     times.map(median)
 }

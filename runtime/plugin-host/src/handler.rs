@@ -219,6 +219,11 @@ impl HandlerSlot {
         Ok(report)
     }
 
+    /// Forgets this revision if a rollback would bring it back; there is nothing to go back to then.
+    pub fn forget_standby(&mut self, digest: &[u8; 32]) {
+        self.slot.forget_standby(digest);
+    }
+
     /// Takes out of the slot what must not handle any more, for good; its successor's effects replace all
     /// subscriptions and timers.
     pub fn withdraw(

@@ -115,6 +115,8 @@ pub struct Journal {
     last: u64,
     /// Memory for the columns of visitors.
     texts: Texts,
+    /// Memory for an event; bounded as what is kept of one is.
+    packed: Vec<u8>,
 }
 
 /// What an entry begins with in the journal, but for its binding and the rows of its longest column.
@@ -133,6 +135,7 @@ impl Journal {
             bindings: VecDeque::from([Binding::native(0)]),
             last: 0,
             texts: Texts::default(),
+            packed: Vec::new(),
         }
     }
 
@@ -329,8 +332,11 @@ impl Journal {
             told.by = By::FallbackAbsent;
         }
         let most = limits::JOURNAL_PAYLOAD_BYTES.min(self.ring.max_record() / 4);
-        let packed = handled::encode(seed, event, came, most);
+        let mut packed = std::mem::take(&mut self.packed);
+        packed.clear();
+        let packed = handled::encode(seed, event, came, most, packed);
         self.call(HANDLE, now_ms, told, &[Column::Bytes(&packed)]);
+        self.packed = packed;
     }
 
     /// The host did not follow an answer of the last call.

@@ -274,6 +274,13 @@ impl PolicySet {
         with!(self, slot, |slot, context| slot.remove(now_ms, context))
     }
 
+    /// Forgets this revision where a rollback would bring it back; such a slot has nothing to go back to then.
+    pub fn forget_standby(&mut self, digest: &[u8; 32]) {
+        for slot in PolicySlot::ALL {
+            with!(self, slot, |slot, _context| slot.forget_standby(digest));
+        }
+    }
+
     /// Takes out of all slots what must not decide any more, for good: not even a rollback brings it back.
     /// Returns the slots that have another active revision now, each once.
     pub fn withdraw(&mut self, is_withdrawn: &dyn Fn(&Revision) -> bool, now_ms: u64) -> Vec<Withdrawn> {

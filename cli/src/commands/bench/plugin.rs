@@ -23,7 +23,7 @@ struct Decision {
     slot: &'static str,
     batch: usize,
     wasm_ns_per_msg: f64,
-    native_ns_per_msg: f64,
+    native_ns_per_msg: Option<f64>,
     journal_ratio: f64,
 }
 
@@ -93,8 +93,11 @@ impl Show for Vec<Decision> {
                 row.slot.to_owned(),
                 row.batch.to_string(),
                 format!("{:.1}", row.wasm_ns_per_msg),
-                format!("{:.1}", row.native_ns_per_msg),
-                format!("{:.1}x", row.wasm_ns_per_msg / row.native_ns_per_msg.max(1e-9)),
+                human::or_dash(row.native_ns_per_msg.map(|native| format!("{native:.1}"))),
+                human::or_dash(
+                    row.native_ns_per_msg
+                        .map(|native| format!("{:.1}x", row.wasm_ns_per_msg / native.max(1e-9))),
+                ),
                 format!("{:.2}x", row.journal_ratio),
             ]);
         }

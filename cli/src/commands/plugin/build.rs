@@ -14,6 +14,7 @@ use crate::output::human::{self, WARN, styled};
 use crate::output::{Pair, Show, View, undo};
 
 mod inputs;
+mod min_host;
 mod process;
 mod toolchain;
 
@@ -158,7 +159,17 @@ fn ready_made(path: &Path, manifest: Option<&Path>) -> Result<Built, ApiError> {
 const CORE: &[u8] = b"\0asm\x01\0\0\0";
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
+/// A component with the manifest; with the lowest host in it where the author says none, so that an older host can say
+/// what is wrong before it looks at imports that it has never heard of.
 fn plugin(bytes: &[u8], manifest: &str) -> Result<Vec<u8>, ApiError> {
+    let plugin = with_manifest(bytes, manifest)?;
+    match min_host::filled(manifest, &plugin) {
+        Some(manifest) => with_manifest(&plugin, &manifest),
+        None => Ok(plugin),
+    }
+}
+
+fn with_manifest(bytes: &[u8], manifest: &str) -> Result<Vec<u8>, ApiError> {
     let plugin = match bytes {
         _ if bytes.starts_with(CORE) => package::encode(bytes, manifest),
         _ if bytes.starts_with(COMPONENT) => package::attach(bytes, manifest),

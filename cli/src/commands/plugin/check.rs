@@ -201,7 +201,8 @@ fn on_host(
             let what = format!("its manifest says min_host = \"{said}\", and it needs {lowest}");
             errors.push(Finding::new(what, format!("set min_host = \"{lowest}\"")));
         }
-        Some(said) if is_newer(said, against) => {
+        // What it needs is newer as well: that was said.
+        Some(said) if is_newer(said, against) && !is_newer(lowest, against) => {
             let what = format!("its manifest asks for host {said}, and {against} is asked for");
             errors.push(Finding::new(what, format!("set min_host = \"{lowest}\", which is enough")));
         }

@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::FalseyValueParser;
 use mesh_node::api::{ApiError, InstallReport, Request, Status, TrustRow, code};
 use mesh_node::oci::{self, Docker, Lock, Options, Pin, Pulled, Reference, Shelf};
 use mesh_plugin_host::sign::PublicKey;
@@ -21,17 +20,16 @@ use crate::output::{Pair, Show, View};
 
 mod progress;
 mod publish;
+mod search;
 
 pub use publish::Publish;
+pub use search::Search;
 
 /// How a plugin is fetched from a registry.
 #[derive(Debug, Default, Args)]
 pub struct Fetch {
-    /// Never dial: install from an oci:// reference what was installed from it before.
-    #[arg(long, env = "MESH_OFFLINE", hide_env = true, value_parser = FalseyValueParser::new())]
-    offline: bool,
     /// Take what the registry has now, also when the tag stood for something else before.
-    #[arg(long, conflicts_with = "offline")]
+    #[arg(long)]
     update: bool,
     /// Speak HTTP without TLS to the registry; one on this machine is spoken to like that anyway.
     #[arg(long)]
@@ -66,23 +64,23 @@ impl Fetch {
         text: &str,
         wish: Wish<'_>,
     ) -> Result<(Installed, Vec<String>), ApiError> {
+        let offline = context.globals.offline;
+        if offline && self.update {
+            let message = "--update asks the registry, and --offline forbids to";
+            return Err(ApiError::new(&code::USAGE, message).help("leave out one of the two"));
+        }
         let named = parse(text)?;
         let status: Status = node.call(&Request::Status).await?;
         let shelf = status.data_dir.as_deref().map(Shelf::of);
         let lock = shelf.as_ref().map(Shelf::lock).transpose()?.unwrap_or_default();
         let reference = self.tagged(context, &lock, named).await?;
-        let pulled = match self.offline {
+        let pulled = match offline {
             true => kept(shelf.as_ref(), &lock, &reference)?,
             false => self.pull(context, &lock, &reference, &known(node).await?).await?,
         };
         let exact = reference.clone().at(pulled.digest).to_string();
         let report = hand_over(node, context, &exact, &pulled.file, wish).await;
-        let report = report.map_err(|error| error.fact("reference", &exact)).map_err(|mut error| {
-            for line in &mut error.help {
-                *line = line.replace("plugin install FILE", &format!("plugin install {exact}"));
-            }
-            error
-        })?;
+        let report = report.map_err(|error| refused(error, &exact, &pulled.warnings))?;
         let mut warnings = pulled.warnings.clone();
         let lock = match &shelf {
             Some(shelf) if wish.aim == Aim::Install => {
@@ -94,7 +92,7 @@ impl Fetch {
             warnings.push("the node keeps nothing, so the digest is not pinned".to_owned());
         }
         let digest = pulled.digest.to_string();
-        Ok((Installed { report, reference: exact, digest, offline: self.offline, lock }, warnings))
+        Ok((Installed { report, reference: exact, digest, offline, lock }, warnings))
     }
 
     /// Returns what a reference without a tag means: the newest version that there is, else `latest`.
@@ -102,7 +100,7 @@ impl Fetch {
         if named.tag().is_some() || named.digest().is_some() {
             return Ok(named);
         }
-        let newest = match self.offline {
+        let newest = match context.globals.offline {
             true => lock.newest(&named),
             false => {
                 let asked = oci::newest_version(&named, &options(self.plain_http)).await;
@@ -141,6 +139,12 @@ impl Installed {
     pub fn into_report(self) -> InstallReport {
         self.report
     }
+}
+
+/// What the node refuses may be for want of a signature that was not found, so what was left out is told with it.
+fn refused(error: ApiError, exact: &str, warnings: &[String]) -> ApiError {
+    let error = error.fact("reference", exact).filled("FILE", exact);
+    warnings.iter().fold(error, |error, warning| error.fact("warning", warning))
 }
 
 /// Returns the keys that the node has something to say about.

@@ -5,6 +5,7 @@ use mesh_node::api::{
     RemoveReport, SectionRow, Setting, SettingRow, SignerRow, SignerState, SwapReport,
 };
 
+use super::bindings::NATIVE;
 use super::state_word;
 use crate::output::human::{self, BAD, DIM, GOOD, WARN, styled};
 use crate::output::{Column, Pair, Rows, Show, View};
@@ -60,7 +61,9 @@ impl Show for Vec<PluginRow> {
     }
 
     fn names(&self) -> Vec<String> {
-        self.iter().map(|row| row.revision.clone()).collect()
+        // What the host has by itself is no revision that a command takes.
+        let revisions = self.iter().map(|row| &row.revision).filter(|revision| *revision != NATIVE);
+        revisions.cloned().collect()
     }
 }
 
@@ -356,6 +359,9 @@ impl Show for SwapReport {
         let done = match self.change {
             Change::Switched | Change::Restarted => return switched(self),
             Change::Nothing => format!("{} is already active; nothing changes", reference(&self.new)),
+            Change::Ended => {
+                format!("the trial of {} ended; {} goes on", reference(&self.old), reference(&self.new))
+            }
             Change::Settled => {
                 format!("{} stays; {} is not tried again", reference(&self.new), reference(&self.old))
             }

@@ -84,7 +84,7 @@ impl Swap {
         let mut removed = Ok(());
         if dry_run && is_new {
             // It was installed for the rehearsal only.
-            let request = Request::PluginRemove { plugin: rehearsed.clone(), dry_run: false };
+            let request = Request::PluginRemove { plugin: rehearsed.clone(), standby: false, dry_run: false };
             removed = node.call(&request).await.map(|_: RemoveReport| ());
         }
         // What was there for a moment is told by the name that stays.

@@ -243,19 +243,23 @@ fn plain(figures: &TrialFigures) -> String {
     let p99 = |time: Option<f64>| human::or_dash(time.map(human::duration));
     let skipped = match figures.skipped {
         0 => String::new(),
-        skipped => format!(", {} calls skipped", human::count(skipped)),
+        skipped => format!(", {} skipped", counted(skipped, "call")),
     };
     let last =
         figures.last_trap.as_deref().map_or_else(String::new, |last| format!(" ({})", human::safe(last)));
     format!(
-        "{} calls: {:.1} % of {} decisions the same, p99 {} (active {}), {} traps{last}{skipped}",
-        human::count(figures.calls),
+        "{}: {:.1} % of {} the same, p99 {} (active {}), {}{last}{skipped}",
+        counted(figures.calls, "call"),
         (1.0 - figures.disagreement) * 100.0,
-        human::count(figures.decisions),
+        counted(figures.decisions, "decision"),
         p99(figures.candidate_p99_s),
         p99(figures.active_p99_s),
-        figures.traps,
+        counted(figures.traps, "trap"),
     )
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", human::count(count), if count == 1 { "" } else { "s" })
 }
 
 /// Returns how a trial looks to a person.

@@ -371,6 +371,8 @@ pub enum Change {
     Restarted,
     /// What stood in for a plugin in quarantine stays, and that is not tried again.
     Settled,
+    /// The trial of a candidate ended, and what decided goes on.
+    Ended,
     /// Nothing: it was so already.
     Nothing,
 }

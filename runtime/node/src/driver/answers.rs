@@ -72,9 +72,9 @@ impl Driver {
             Request::PluginTry { swap, trial } => return self.begin_trial(swap, trial, answer),
             Request::PluginTrial { slot } => return self.show_trial(&slot, answer),
             Request::PluginRollback { slot, dry_run } => return self.roll_back(&slot, dry_run, answer),
-            Request::PluginRemove { plugin, dry_run } => {
+            Request::PluginRemove { plugin, standby, dry_run } => {
                 return self.with_handler(answer, move |driver, status| {
-                    driver.remove_plugin(&plugin, dry_run, status)
+                    driver.remove_plugin(&plugin, standby, dry_run, status)
                 });
             }
             Request::PluginOperate { operation, dry_run } => return self.operate(operation, dry_run, answer),

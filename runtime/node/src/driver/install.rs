@@ -200,9 +200,9 @@ pub(super) fn refuse_large(body: &[u8], allow_large: bool) -> Option<ApiError> {
 pub(crate) fn load_failed(error: &LoadError) -> ApiError {
     let failed = ApiError::new(coded(error.code()), error).help(error.hint());
     match error {
-        LoadError::NotGranted { grant, .. } => failed
-            .help(format!("meshctl plugin install FILE --grant {grant}"))
-            .help(format!("meshctl plugin grants set PLUGIN --grant {grant}")),
+        LoadError::NotGranted { grant, .. } => {
+            failed.help(format!("meshctl plugin install FILE --grant {grant}"))
+        }
         _ => failed,
     }
 }

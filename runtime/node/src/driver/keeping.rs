@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::Driver;
 use super::operate::silent;
 use crate::api::{ApiError, CollectReport, GrantRow, OperateReport, RemoveReport, Reply, code};
+use crate::handler::Job;
 use crate::mesh::Answer;
 use crate::plugins::granted::{names, parse, union, without};
 use crate::plugins::{Installed, hex, plugin_ref};
@@ -16,6 +17,30 @@ use crate::plugins::{Installed, hex, plugin_ref};
 const MAX_REVISIONS: usize = 256;
 /// Bytes of their components: some fifty of the largest that languages make. A start reads them all.
 const MAX_INSTALLED: usize = 1 << 30;
+
+/// What keeps a revision from being removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// It decides in this slot, or would without a quarantine.
+    Slot(&'static str),
+    Trial,
+    /// A rollback of this slot would bring it back.
+    Standby(&'static str),
+}
+
+/// Returns the command that brings a revision back; `None` for what came from no file and no registry.
+fn install_line(installed: &Installed) -> Option<String> {
+    let origin = &installed.origin;
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,~".contains(c);
+    let from = match origin.starts_with('/') || origin.starts_with("oci://") {
+        false => return None,
+        true if origin.chars().all(is_plain) => origin.clone(),
+        true => format!("'{}'", origin.replace('\'', "'\\''")),
+    };
+    let grants = names(installed.grants);
+    let grants = if grants.is_empty() { String::new() } else { format!(" --grant {}", grants.join(",")) };
+    Some(format!("meshctl plugin install {from}{grants}"))
+}
 
 impl Driver {
     /// Says whether there is room for another component of this length.
@@ -38,41 +63,78 @@ impl Driver {
 
     /// Returns what slots use or would go back to.
     fn in_use(&self, handler: Option<&SlotStatus>) -> Result<BTreeSet<[u8; 32]>, ApiError> {
+        let slots = self.slots(handler)?;
+        let installed = self.parts.plugins.installed.keys();
+        Ok(installed.filter(|digest| self.use_of(digest, &slots).is_some()).copied().collect())
+    }
+
+    fn slots(&self, handler: Option<&SlotStatus>) -> Result<Vec<SlotStatus>, ApiError> {
         let handler = handler.ok_or_else(silent)?.clone();
-        let policies = PolicySlot::ALL.map(|slot| self.parts.plugins.set.status(slot));
-        let of = |status: SlotStatus| [status.active, status.previous, status.quarantined];
-        let used = policies.into_iter().chain([handler]).flat_map(of).flatten().map(|used| used.digest);
-        let bound =
-            crate::plugins::SLOTS.into_iter().filter_map(|kind| self.parts.plugins.bound(kind.slot()));
-        let tried = self.parts.plugins.installed.keys().filter(|digest| self.is_on_trial(digest)).copied();
-        Ok(used.chain(bound.map(|revision| revision.digest)).chain(tried).collect())
+        Ok(PolicySlot::ALL
+            .map(|slot| self.parts.plugins.set.status(slot))
+            .into_iter()
+            .chain([handler])
+            .collect())
+    }
+
+    /// Returns what a revision is there for; the strongest claim, when there are several.
+    fn use_of(&self, digest: &[u8; 32], slots: &[SlotStatus]) -> Option<Use> {
+        let is_it = |revision: &Option<Revision>| revision.as_ref().is_some_and(|it| it.digest == *digest);
+        let in_slot = slots.iter().find(|status| is_it(&status.active) || is_it(&status.quarantined));
+        let bound = || {
+            let kinds = crate::plugins::SLOTS.into_iter();
+            let mut bound =
+                kinds.filter_map(|kind| Some((kind.slot(), self.parts.plugins.bound(kind.slot())?)));
+            bound.find(|(_, revision)| revision.digest == *digest).map(|(slot, _)| slot)
+        };
+        if let Some(slot) = in_slot.map(|status| status.slot).or_else(bound) {
+            return Some(Use::Slot(slot));
+        }
+        if self.is_on_trial(digest) {
+            return Some(Use::Trial);
+        }
+        slots.iter().find(|status| is_it(&status.previous)).map(|status| Use::Standby(status.slot))
     }
 
     pub(super) fn remove_plugin(
         &mut self,
         text: &str,
+        standby: bool,
         dry_run: bool,
         handler: Option<&SlotStatus>,
     ) -> Result<Reply, ApiError> {
-        let in_use = self.in_use(handler)?;
+        let slots = self.slots(handler)?;
         let installed = self.parts.plugins.find(text)?;
         let (revision, freed) = (installed.revision.clone(), installed.size as u64);
-        let undo = format!("meshctl plugin install {}", installed.origin);
-        if in_use.contains(&revision.digest) || installed.is_built_in {
-            let why = if installed.is_built_in {
-                "is built in"
-            } else {
-                "is in a slot or on trial, or kept for a rollback"
-            };
-            return Err(ApiError::new(&code::PLUGIN_IN_USE, format!("{revision} {why}"))
-                .help("meshctl plugin list")
-                .help("meshctl plugin swap SLOT OTHER"));
+        let undo = install_line(installed);
+        let in_use = |why: &str| ApiError::new(&code::PLUGIN_IN_USE, format!("{revision} {why}"));
+        if installed.is_built_in {
+            return Err(in_use("is built in").help("meshctl plugin list"));
+        }
+        let used = self.use_of(&revision.digest, &slots);
+        match used {
+            Some(Use::Slot(slot)) => {
+                let error = in_use(&format!("is in the slot {slot}"));
+                return Err(error
+                    .help(format!("meshctl plugin rollback {slot}"))
+                    .help(format!("meshctl plugin disable {slot}")));
+            }
+            Some(Use::Trial) => return Err(in_use("is on trial").help("meshctl plugin list")),
+            Some(Use::Standby(slot)) if !standby => {
+                let error = in_use(&format!("is what a rollback of the slot {slot} would bring back"));
+                return Err(error.help(format!("meshctl plugin remove {text} --standby")));
+            }
+            Some(Use::Standby(_)) | None => {}
         }
         if self.parts.plugins.pinned.contains(&revision.digest) {
             return Err(ApiError::new(&code::PLUGIN_PINNED, format!("{revision} is pinned"))
                 .help(format!("meshctl plugin unpin {}@{}", revision.name, revision.version)));
         }
         if !dry_run {
+            if used.is_some() {
+                self.parts.plugins.set.forget_standby(&revision.digest);
+                self.parts.plugins.handler.hand(Job::Forget { digest: revision.digest });
+            }
             let writes = self.parts.plugins.remove(&revision.digest);
             self.writes.extend(writes);
         }
@@ -80,7 +142,7 @@ impl Driver {
             plugin: plugin_ref("", Some(&revision)),
             freed_bytes: freed,
             dry_run,
-            undo: (!dry_run).then_some(undo),
+            undo: undo.filter(|_| !dry_run),
         }))
     }
 
@@ -127,11 +189,11 @@ impl Driver {
         for installed in foreign().filter(is_free) {
             by_name.entry(&installed.revision.name).or_default().push(installed);
         }
-        let mut gone: Vec<(Revision, u64, String)> = Vec::new();
+        let mut gone: Vec<(Revision, u64, Option<String>)> = Vec::new();
         for revisions in by_name.values_mut() {
             revisions.sort_by_key(|installed| std::cmp::Reverse(installed.since_ms));
             let old = revisions.iter().skip(usize::try_from(keep).unwrap_or(usize::MAX));
-            gone.extend(old.map(|i| (i.revision.clone(), i.size as u64, i.origin.clone())));
+            gone.extend(old.map(|i| (i.revision.clone(), i.size as u64, install_line(i))));
         }
         let report = CollectReport {
             removed: gone.iter().map(|(revision, ..)| plugin_ref("", Some(revision))).collect(),
@@ -143,7 +205,7 @@ impl Driver {
             dry_run,
             undo: match dry_run {
                 true => Vec::new(),
-                false => gone.iter().map(|(.., origin)| format!("meshctl plugin install {origin}")).collect(),
+                false => gone.iter().filter_map(|(.., undo)| undo.clone()).collect(),
             },
         };
         let goes = |digest: &[u8; 32]| gone.iter().any(|(revision, ..)| revision.digest == *digest);

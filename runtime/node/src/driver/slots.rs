@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use mesh_plugin_host::handler::Effect;
 use mesh_plugin_host::{
-    Change, Kind, Loaded, OnFailure, OperateError, PolicySlot, PrepareError, Revision, SlotEvent, SlotStatus,
-    StartWith, SwapError, SwapReport, Terms,
+    Change, Kind, LoadError, Loaded, OnFailure, OperateError, PolicySlot, PrepareError, Revision, SlotEvent,
+    SlotStatus, StartWith, SwapError, SwapReport, Terms,
 };
 use mesh_proto::TopicId;
 use mesh_proto::node::{Input, Publish};
@@ -493,6 +493,11 @@ pub(super) fn coded(id: &str) -> &'static Code {
 
 pub(super) fn not_ready(error: &ReadyError) -> ApiError {
     match error {
+        // It is installed: what it lacks is given to it where it lies.
+        ReadyError::Load(error @ LoadError::NotGranted { grant, .. }) => {
+            let failed = ApiError::new(coded(error.code()), error).help(error.hint());
+            failed.help(format!("meshctl plugin grants set PLUGIN --grant {grant}"))
+        }
         ReadyError::Load(error) => load_failed(error),
         ReadyError::Prepare(error) => prepare_failed(error),
         ReadyError::Exchanged => {

@@ -97,8 +97,12 @@ impl Driver {
 
     /// Says whether another revision may be put into the slot now.
     pub(super) fn check_no_trial(&self, slot: &str) -> Result<(), ApiError> {
-        let Some(running) = self.trials.running.get(slot) else { return Ok(()) };
-        let message = format!("{} is on trial in the slot {slot}", running.request.plugin);
+        if !self.trials.running.contains_key(slot) {
+            return Ok(());
+        }
+        let candidate =
+            self.trial_report(slot).map_or_else(|| "a plugin".to_owned(), |r| r.candidate.to_string());
+        let message = format!("{candidate} is on trial in the slot {slot}");
         Err(ApiError::new(&code::TRIAL_RUNNING, message)
             .help(format!("meshctl plugin show {slot}"))
             .help(format!("meshctl plugin rollback {slot}")))
@@ -200,7 +204,7 @@ impl Driver {
         }
         Some(Reply::Swapped(crate::api::SwapReport {
             slot: slot.name().to_owned(),
-            change: crate::api::Change::default(),
+            change: crate::api::Change::Ended,
             old: plugin_ref(slot.name(), Some(&status.candidate)),
             new: plugin_ref(slot.name(), status.active.as_ref()),
             state_bytes: 0,
@@ -334,13 +338,13 @@ fn swap_line(request: &SwapRequest) -> String {
 fn trial_line(request: &SwapRequest, spec: &TrialSpec) -> String {
     let mut line = swap_line(request);
     match spec.shadow {
-        Some(ShadowSpec::Ms(ms)) => line += &format!(" --shadow {ms}ms"),
+        Some(ShadowSpec::Ms(ms)) => line += &format!(" --shadow {}", as_typed(ms)),
         Some(ShadowSpec::Calls(calls)) => line += &format!(" --shadow {calls}"),
         None => {}
     }
     if let Some(canary) = spec.canary {
         let percent = f64::from(canary.share_bp) / 100.0;
-        line += &format!(" --canary {percent}% --canary-for {}ms", canary.for_ms);
+        line += &format!(" --canary {percent}% --canary-for {}", as_typed(canary.for_ms));
     }
     if let Some(ppm) = spec.gates.max_disagreement_ppm {
         line += &format!(" --max-disagreement {}%", f64::from(ppm) / 10_000.0);
@@ -354,6 +358,10 @@ fn trial_line(request: &SwapRequest, spec: &TrialSpec) -> String {
         line += &format!(" --max-traps {}", spec.gates.max_traps);
     }
     line
+}
+
+fn as_typed(ms: u64) -> String {
+    if ms.is_multiple_of(1_000) { format!("{}s", ms / 1_000) } else { format!("{ms}ms") }
 }
 
 fn not_begun(error: &TrialError, request: &SwapRequest) -> ApiError {

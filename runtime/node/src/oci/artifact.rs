@@ -20,12 +20,12 @@ use crate::plugins::{Opened, open};
 
 /// What other tools require and a reproducible artifact has no use for.
 const CREATED: &str = "1970-01-01T00:00:00Z";
-const TITLE: &str = "org.opencontainers.image.title";
-const VERSION: &str = "org.opencontainers.image.version";
-const DESCRIPTION: &str = "org.opencontainers.image.description";
+pub(super) const TITLE: &str = "org.opencontainers.image.title";
+pub(super) const VERSION: &str = "org.opencontainers.image.version";
+pub(super) const DESCRIPTION: &str = "org.opencontainers.image.description";
 const LICENSES: &str = "org.opencontainers.image.licenses";
 const WORLD: &str = "dev.meshwork.plugin.world";
-const SLOT: &str = "dev.meshwork.plugin.slot";
+pub(super) const SLOT: &str = "dev.meshwork.plugin.slot";
 
 /// A plugin, ready to be pushed.
 #[derive(Clone, Debug)]

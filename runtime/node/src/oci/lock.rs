@@ -92,6 +92,11 @@ pub enum LockError {
 }
 
 impl Lock {
+    /// Returns all pins, by reference.
+    pub fn pins(&self) -> &[Pin] {
+        &self.pins
+    }
+
     /// Returns what a reference stands for; one with a digest, whatever it was fetched under.
     pub fn pin(&self, reference: &Reference) -> Option<&Pin> {
         let text = reference.to_string();

@@ -131,7 +131,7 @@ pub(super) fn is_newer_tag(tag: &str, than: &str) -> bool {
 }
 
 /// Where a list goes on, on the same registry.
-fn next_page(from: &Url, headers: &HeaderMap) -> Option<Url> {
+pub(super) fn next_page(from: &Url, headers: &HeaderMap) -> Option<Url> {
     let link = headers.get(LINK)?.to_str().ok()?;
     let (target, relation) = link.strip_prefix('<')?.split_once('>')?;
     let next = from.join(target).ok()?;
@@ -151,6 +151,11 @@ impl Remote {
     /// Returns the digest of the manifest.
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// Returns a note on the manifest: a claim of who pushed it.
+    pub(super) fn annotation(&self, name: &str) -> Option<&str> {
+        self.manifest.annotations.get(name).map(String::as_str)
     }
 
     /// Fetches the plugin and its signatures. A signature by one of the keys in `known`, those that the node trusts or
@@ -257,7 +262,7 @@ impl Remote {
         known: &BTreeSet<PublicKey>,
         warnings: &mut Vec<String>,
     ) -> Result<Vec<Signed>, RegistryError> {
-        let (mut room, mut found) = (Room::default(), Vec::new());
+        let (mut room, mut found, mut untrue) = (Room::default(), Vec::new(), 0);
         let (mut seen, mut signatures) = (BTreeSet::new(), BTreeSet::new());
         let referrers = self.referrers().await;
         let mut lists = or_left_out(referrers, warnings)?.unwrap_or_default();
@@ -278,11 +283,16 @@ impl Remote {
                     Ok(false) => continue,
                     Err(error) => Err(error),
                 };
-                found.extend(or_left_out(signed, warnings)?);
+                let signed = or_left_out(signed, warnings)?;
+                let is_known = |signed: &Signed| known.contains(&signed.statement().signer);
+                let claims = is_of(list, known) || is_of(layer, known);
+                untrue += usize::from(claims && !signed.as_ref().is_some_and(is_known));
+                found.extend(signed);
             }
         }
         if room.is_short {
-            warnings.push("more lies beside the plugin than was looked at".to_owned());
+            // First, because a reader is shown few of them.
+            warnings.insert(0, too_much(untrue));
         }
         Ok(found)
     }
@@ -361,6 +371,21 @@ fn or_left_out<T>(
             Ok(None)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Says what was not looked at, and who is to blame if a signature that counts is among it.
+fn too_much(untrue: usize) -> String {
+    let looked = format!(
+        "more lies beside the plugin than was looked at, which is {MAX_BESIDE} lists and signatures or {} MiB",
+        MAX_BESIDE_BYTES >> 20
+    );
+    match untrue {
+        0 => looked,
+        _ => format!(
+            "{looked}; {untrue} of them claim to be of a key that this node knows and are not, so a true signature may \
+             have been missed: install the publisher's .meshpkg, and have the registry's owner delete the false ones"
+        ),
     }
 }
 

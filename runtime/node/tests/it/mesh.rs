@@ -147,7 +147,7 @@ async fn what_is_installed_again_keeps_what_it_was_granted() {
 async fn what_is_removed_while_it_is_made_ready_is_not_bound() {
     let a = explicit("a").start().await.expect("a starts");
     let next = install(&a, builtin::LATENCY_NEXT).await.revision;
-    let remove = Request::PluginRemove { plugin: next.clone(), dry_run: false };
+    let remove = Request::PluginRemove { plugin: next.clone(), standby: false, dry_run: false };
 
     let (swapped, removed) = tokio::join!(a.call(swap(&next), Bytes::new()), a.call(remove, Bytes::new()));
 

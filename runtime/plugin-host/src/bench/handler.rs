@@ -1,7 +1,10 @@
 //! Handlers, event by event, against the built-in beacon.
 
-use super::BenchError;
+use std::hint::black_box;
+use std::time::Instant;
+
 use super::one::{CallRow, PluginBench, instructions, times};
+use super::{BenchError, BenchRow, in_turns};
 use crate::builtin;
 use crate::call::Call;
 use crate::engine::Engine;
@@ -14,6 +17,38 @@ use crate::slot::StartWith;
 /// What every handler is asked, known or not: a timer that it may not have set, a message, a command.
 const EVENTS: [&str; 3] = ["timer", "message", "command"];
 const PAYLOAD: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+/// Events of one round, as in the policies' rounds long against the clock's own cost.
+const ROUND_EVENTS: u32 = 512;
+
+/// Measures an event of the built-in beacon with a journal and without. A message that is not for it is the cheapest
+/// event, so that the journal weighs most.
+pub(super) fn journal(engine: &Engine) -> Result<BenchRow, BenchError> {
+    let beacon = load(engine, builtin::BEACON, Grants::ALL)?;
+    let none = Settings::new();
+    let mut journalled = slot_with_journal(engine, &beacon, &none, crate::limits::JOURNAL_BYTES)?;
+    let mut plain = slot(engine, &beacon, &none)?;
+    let [on, off] = in_turns(|| round(&mut journalled), || round(&mut plain));
+    if journalled.status().fallbacks + plain.status().fallbacks > 0 {
+        return Err(BenchError::FellBack { slot: "beacon" });
+    }
+    Ok(BenchRow {
+        slot: "beacon",
+        batch: 1,
+        wasm_ns_per_msg: off,
+        native_ns_per_msg: None,
+        journal_ratio: on / off.max(1e-9),
+    })
+}
+
+/// Returns nanoseconds an event.
+fn round(slot: &mut HandlerSlot) -> f64 {
+    let begun = Instant::now();
+    for _ in 0..ROUND_EVENTS {
+        black_box(slot.handle(1, 1, event("message")));
+    }
+    begun.elapsed().as_nanos() as f64 / f64::from(ROUND_EVENTS)
+}
 
 /// Measures a handler's answers to each kind of event.
 pub(super) fn events(
@@ -50,7 +85,19 @@ pub(super) fn events(
 }
 
 fn slot(engine: &Engine, loaded: &Loaded, settings: &Settings) -> Result<HandlerSlot, BenchError> {
+    slot_with_journal(engine, loaded, settings, 0)
+}
+
+fn slot_with_journal(
+    engine: &Engine,
+    loaded: &Loaded,
+    settings: &Settings,
+    bytes: usize,
+) -> Result<HandlerSlot, BenchError> {
     let mut slot = HandlerSlot::new(engine, [7; 32], "bench", Kv::new());
+    if bytes > 0 {
+        slot.keep_journal(bytes, 0);
+    }
     slot.swap(prepare_handler(loaded, slot.identity(), settings)?, 0, StartWith::Reset)?;
     Ok(slot)
 }

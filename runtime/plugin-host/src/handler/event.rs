@@ -95,7 +95,7 @@ impl<P> Event<P> {
     }
 
     /// Puts something else in the place of its bytes; `None` when `to` has nothing.
-    pub(crate) fn map<Q>(&self, to: impl FnOnce(&P) -> Option<Q>) -> Option<Event<Q>> {
+    pub(crate) fn map<'a, Q>(&'a self, to: impl FnOnce(&'a P) -> Option<Q>) -> Option<Event<Q>> {
         Some(match self {
             Event::Timer(id) => Event::Timer(*id),
             Event::Message(message) => Event::Message(Message {
@@ -123,7 +123,7 @@ impl<P> Effect<P> {
     }
 
     /// Puts something else in the place of its bytes.
-    pub(crate) fn map<Q>(&self, to: impl FnOnce(&P) -> Q) -> Effect<Q> {
+    pub(crate) fn map<'a, Q>(&'a self, to: impl FnOnce(&'a P) -> Q) -> Effect<Q> {
         match self {
             Effect::Subscribe(topic) => Effect::Subscribe(topic.clone()),
             Effect::Publish { topic, class, ttl_ms, payload } => {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Payload;
 use super::entry::{Shown, Told};
+use super::payload::Borrowed;
 use crate::handler::{Effect, Event, Failure, check_event};
 use crate::limits;
 
@@ -23,18 +24,18 @@ pub struct Handled {
     pub came: Came,
 }
 
-/// What came of an event.
+/// What came of an event. `P` is as in [`Event`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Came {
+pub enum Came<P = Payload> {
     /// These effects, in order.
-    Effects(Vec<Effect<Payload>>),
+    Effects(Vec<Effect<P>>),
     /// The handler did not do it.
     Declined {
         /// Why.
         why: Why,
         /// In its words, which may repeat what it was given.
-        text: Payload,
+        text: P,
     },
     /// It failed, or was not asked.
     Nothing,
@@ -50,16 +51,18 @@ pub enum Why {
     Unavailable,
 }
 
-/// Returns a call as the journal keeps it; of more than so many bytes told or answered it keeps the hash.
+/// Returns a call as the journal keeps it, behind what `out` has; of more than so many bytes told or answered it keeps the
+/// hash.
 pub(super) fn encode(
     seed: u64,
     event: &Event,
     came: Option<&Result<Vec<Effect>, Failure>>,
     most: usize,
+    out: Vec<u8>,
 ) -> Vec<u8> {
-    let asked = event.map(|bytes| Some(Payload::within(bytes, most)));
+    let asked = event.map(|bytes| Some(Borrowed::within(bytes, most)));
     let came = came.map_or(Came::Nothing, |came| Came::of(came, most));
-    postcard::to_allocvec(&(seed, asked, came)).expect("plain values are written to memory")
+    postcard::to_extend(&(seed, asked, came), out).expect("plain values are written to memory")
 }
 
 pub(super) fn decode(told: Told, packed: &[u8]) -> Option<Handled> {
@@ -122,13 +125,14 @@ impl Handled {
     }
 }
 
-impl Came {
-    pub(super) fn of(came: &Result<Vec<Effect>, Failure>, most: usize) -> Came {
+impl<'a> Came<Borrowed<'a>> {
+    /// Takes over what an instance answered; of more than so many bytes the hashes.
+    pub(super) fn of(came: &'a Result<Vec<Effect>, Failure>, most: usize) -> Came<Borrowed<'a>> {
         let mut room = most;
         match came {
             Ok(effects) => {
-                let mut keep = |bytes: &Vec<u8>| {
-                    let payload = Payload::within(bytes, room);
+                let mut keep = |bytes: &'a Vec<u8>| {
+                    let payload = Borrowed::within(bytes, room);
                     room -= payload.bytes().map_or(0, <[u8]>::len);
                     payload
                 };
@@ -140,11 +144,24 @@ impl Came {
                     Failure::BadInput(reason) => (Why::BadInput, reason),
                     Failure::Unavailable(reason) => (Why::Unavailable, reason),
                 };
-                Came::Declined { why, text: Payload::within(text.as_bytes(), most) }
+                Came::Declined { why, text: Borrowed::within(text.as_bytes(), most) }
             }
         }
     }
 
+    /// Returns it with bytes of its own.
+    pub(super) fn to_owned(&self) -> Came {
+        match self {
+            Came::Effects(effects) => {
+                Came::Effects(effects.iter().map(|effect| effect.map(Borrowed::to_owned)).collect())
+            }
+            Came::Declined { why, text } => Came::Declined { why: *why, text: text.to_owned() },
+            Came::Nothing => Came::Nothing,
+        }
+    }
+}
+
+impl Came {
     /// Says where this and another answer part: at which effect, and what each of them is there. `None` when they are
     /// the same.
     pub(super) fn parts_from(&self, other: &Came) -> Option<(usize, String, String)> {

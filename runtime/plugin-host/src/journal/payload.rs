@@ -27,12 +27,45 @@ const SHOWN: usize = 64;
 /// Bytes of a hash that are shown.
 const DIGITS: usize = 4;
 
-impl Payload {
+/// What is read as a [`Payload`], and written without a copy: a journal is written at every event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Borrowed<'a> {
+    Hex(#[serde(with = "hex")] &'a [u8]),
+    Hash {
+        len: u64,
+        #[serde(with = "hex::key")]
+        blake3: [u8; 32],
+    },
+}
+
+impl<'a> Borrowed<'a> {
     /// Keeps the bytes if there are at most `most` of them.
-    pub(super) fn within(bytes: &[u8], most: usize) -> Payload {
-        if bytes.len() <= most { Payload::Hex(bytes.to_vec()) } else { Payload::hashed(bytes) }
+    pub(super) fn within(bytes: &'a [u8], most: usize) -> Borrowed<'a> {
+        if bytes.len() <= most {
+            return Borrowed::Hex(bytes);
+        }
+        Borrowed::Hash { len: bytes.len() as u64, blake3: *blake3::hash(bytes).as_bytes() }
     }
 
+    /// Returns the bytes, unless only their hash is here.
+    pub(super) fn bytes(&self) -> Option<&'a [u8]> {
+        match self {
+            Borrowed::Hex(bytes) => Some(bytes),
+            Borrowed::Hash { .. } => None,
+        }
+    }
+
+    /// Returns it with bytes of its own.
+    pub(super) fn to_owned(&self) -> Payload {
+        match *self {
+            Borrowed::Hex(bytes) => Payload::Hex(bytes.to_vec()),
+            Borrowed::Hash { len, blake3 } => Payload::Hash { len, blake3 },
+        }
+    }
+}
+
+impl Payload {
     fn hashed(bytes: &[u8]) -> Payload {
         Payload::Hash { len: bytes.len() as u64, blake3: *blake3::hash(bytes).as_bytes() }
     }
@@ -94,5 +127,23 @@ impl fmt::Display for Payload {
         let clean = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
         let text: String = String::from_utf8_lossy(shown).chars().map(clean).collect();
         write!(f, " {text}{rest}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_without_a_copy_is_read_as_what_it_is() {
+        for (bytes, most) in [(&b""[..], 0), (b"", 8), (b"few", 8), (b"too many for this", 8)] {
+            let borrowed = Borrowed::within(bytes, most);
+
+            let written = postcard::to_allocvec(&borrowed).unwrap();
+
+            assert_eq!(written, postcard::to_allocvec(&borrowed.to_owned()).unwrap());
+            assert_eq!(postcard::from_bytes::<Payload>(&written), Ok(borrowed.to_owned()));
+            assert_eq!(borrowed.to_owned().len(), bytes.len() as u64);
+        }
     }
 }

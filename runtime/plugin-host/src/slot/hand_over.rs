@@ -292,6 +292,15 @@ impl<G: Guest> Slot<G> {
         Some(Withdrawn { slot: G::KIND.slot(), revision, successor })
     }
 
+    /// Forgets what a rollback would bring back, if it is this revision.
+    pub(crate) fn forget_standby(&mut self, digest: &[u8; 32]) {
+        let is_it = |back: &mut Option<Bound<G>>| {
+            back.as_ref().is_some_and(|bound| bound.revision().digest == *digest)
+        };
+        let gone = self.previous.take_if(is_it);
+        self.engine.discard(gone);
+    }
+
     pub(super) fn after_switch(&mut self, now_ms: u64, with: With) {
         self.begin_notes(with);
         self.strikes.clear();

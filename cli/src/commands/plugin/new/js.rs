@@ -2,7 +2,7 @@
 
 use mesh_plugin_host::Kind;
 
-use super::template::{File, Language, Project, any_name, wit_dir};
+use super::template::{File, Language, Project, any_name, wit_dir_of_used};
 
 /// JavaScript, made a component by componentize-qjs, without WASI.
 pub const LANGUAGE: Language = Language {
@@ -21,7 +21,7 @@ fn files(project: &Project) -> Vec<File> {
         File::new("src/policy.js", source(project.kind)),
         File::new("src/settings.js", template!("settings.js")),
     ];
-    files.extend(wit_dir(project.kind));
+    files.extend(wit_dir_of_used(project.kind));
     files
 }
 

@@ -2,7 +2,7 @@
 
 use mesh_plugin_host::Kind;
 
-use super::template::{File, Language, Project, any_name, wit_dir};
+use super::template::{File, Language, Project, any_name, wit_dir_of_used};
 
 /// Python, made a component by componentize-py, without WASI.
 pub const LANGUAGE: Language = Language {
@@ -21,7 +21,7 @@ fn files(project: &Project) -> Vec<File> {
         File::new("src/policy.py", source(project.kind)),
         File::new("src/settings.py", template!("settings.py")),
     ];
-    files.extend(wit_dir(project.kind));
+    files.extend(wit_dir_of_used(project.kind));
     files
 }
 

@@ -166,6 +166,19 @@ pub fn wit_dir(kind: Kind) -> Vec<File> {
     wit::of_slot(kind).into_iter().map(file).collect()
 }
 
+/// As [`wit_dir`], for tools that import all that a world offers, used or not: a handler is offered what the template uses,
+/// because whoever installs a plugin is asked for each import.
+pub fn wit_dir_of_used(kind: Kind) -> Vec<File> {
+    const OFFERED: &str = "    import kv;\n";
+    const LEFT_OUT: &str =
+        "    // import kv;    to use it, here and as one of the [[grants]] of plugin.toml\n";
+    let mut files = wit_dir(kind);
+    for file in &mut files {
+        file.text = file.text.replace(OFFERED, LEFT_OUT).into();
+    }
+    files
+}
+
 /// Languages that have no names of their own for a project take every name.
 ///
 /// # Errors

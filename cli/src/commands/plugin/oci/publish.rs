@@ -62,6 +62,10 @@ impl Publish {
     /// # Errors
     /// What a node would refuse, and what the registry refuses.
     pub async fn run(self, context: &Context) -> Result<(), ApiError> {
+        if context.globals.offline && !context.globals.dry_run {
+            let message = "--offline forbids to ask the registry, and publishing is nothing else";
+            return Err(ApiError::new(&code::USAGE, message).help("leave it out, or add --dry-run"));
+        }
         let reference = parse(&self.reference)?;
         if reference.digest().is_some() {
             let error =

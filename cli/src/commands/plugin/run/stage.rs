@@ -196,7 +196,7 @@ impl Stage {
     // An author saves often, and nobody needs the revisions between.
     async fn remove_first(&mut self, count: usize) {
         for plugin in self.owned.drain(..count) {
-            let request = Request::PluginRemove { plugin, dry_run: false };
+            let request = Request::PluginRemove { plugin, standby: true, dry_run: false };
             let gone: Result<RemoveReport, ApiError> = self.node.call(&request).await;
             // One that is in use somewhere stays, and does no harm.
             let _ = gone;
@@ -226,7 +226,7 @@ impl Stage {
                 Err(error) => say.tell(&Told::Failed { changed: &[], error: &error }),
             };
         }
-        // The last one stays where the slot would go back to it.
+        // A rollback of this node's operator is not to bring an author's plugin back.
         self.remove_first(self.owned.len()).await;
     }
 }

@@ -111,7 +111,7 @@ impl Play for Handling {
 
     fn handle(&mut self, now_ms: u64, seed: u64, event: &handler::Event) -> Result<Came, Fault> {
         let came = self.guest.handle(self.limit, now_ms, seed, event, self.identity.kv())?;
-        Ok(Came::of(&came, usize::MAX))
+        Ok(Came::of(&came, usize::MAX).to_owned())
     }
 
     fn holds(&self, kv: &BTreeMap<String, Payload>) -> bool {

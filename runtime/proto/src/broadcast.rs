@@ -487,10 +487,9 @@ impl Trees {
         std::mem::take(&mut self.is_unanswered)
     }
 
-    /// Returns the offers to send, if they are due or nearly so: with a turn that there is anyway they save one.
+    /// Returns the offers to send, if they are due.
     pub fn take_offers(&mut self, now: Instant) -> BTreeMap<(Peer, TopicId), Vec<Offer>> {
-        let soon = now + self.offer_every / 4;
-        let due = self.offers.extract_if(.., |_, (due, _)| *due <= soon);
+        let due = self.offers.extract_if(.., |_, (due, _)| *due <= now);
         due.map(|(key, (_, offers))| (key, offers)).collect()
     }
 

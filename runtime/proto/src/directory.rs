@@ -67,22 +67,6 @@ impl LinkPolicy {
     }
 }
 
-/// How many links a node wants that it does not have.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Wanted {
-    /// Links that there should be at least.
-    pub least: usize,
-    /// Links that it should dial itself, however many others have dialed it.
-    pub own: usize,
-}
-
-impl Wanted {
-    /// Returns how many are missing when there are so many.
-    fn after(self, links: usize) -> usize {
-        self.least.saturating_sub(links).max(self.own)
-    }
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
     failures: u32,
@@ -245,29 +229,29 @@ impl Directory {
     }
 
     /// Says whether [`Directory::dials`] may have something to do soon.
-    pub fn is_hungry(&self, linked: &BTreeMap<NodeId, Peer>, wanted: Wanted) -> bool {
+    pub fn is_hungry(&self, linked: &BTreeMap<NodeId, Peer>, least: usize) -> bool {
         let missing = |node: &NodeId| !linked.contains_key(node);
         match self.policy {
             LinkPolicy::Explicit => {
                 self.seeds.values().any(|seed| seed.node.is_none_or(|node| missing(&node)))
             }
-            _ => wanted.after(linked.len()) > 0 || self.kept.iter().any(missing),
+            _ => linked.len() < least || self.kept.iter().any(missing),
         }
     }
 
-    /// Returns the dials to make now, given who is linked and how many links are wanted.
+    /// Returns the dials to make now, given who is linked and how many links there should be at least.
     pub fn dials(
         &mut self,
         now: Instant,
         linked: &BTreeMap<NodeId, Peer>,
         members: &Members,
-        wanted: Wanted,
+        least: usize,
         rng: &mut fastrand::Rng,
     ) -> Vec<Dial> {
         let mut out = Vec::new();
         let mut room = MAX_DIALS.saturating_sub(self.under_way());
         // To one that links by itself a seed is a way in, not a link to keep: else all would hang on it.
-        let is_in = self.policy != LinkPolicy::Explicit && linked.len() >= wanted.least;
+        let is_in = self.policy != LinkPolicy::Explicit && linked.len() >= least;
         for (addr, seed) in self.seeds.iter_mut().filter(|_| !is_in) {
             let is_up = seed.node.is_some_and(|node| linked.contains_key(&node) || node == self.own);
             if room > 0 && !is_up && !seed.attempt.under_way && seed.attempt.next <= now {
@@ -280,13 +264,10 @@ impl Directory {
         for node in kept {
             out.extend(members.record(&node).and_then(|record| self.dial(now, record)));
         }
-        if self.policy == LinkPolicy::Explicit {
+        if self.policy == LinkPolicy::Explicit || is_in {
             return out;
         }
-        let wanted = wanted.after(linked.len()).saturating_sub(self.under_way()).min(room);
-        if wanted == 0 && !linked.is_empty() {
-            return out;
-        }
+        let wanted = least.saturating_sub(linked.len() + self.under_way()).min(room);
         // Whoever has no link at all tries everybody, and with all hands: in a mass failure most dials are in
         // vain.
         let (wanted, alone) = if linked.is_empty() { (room, true) } else { (wanted, false) };
@@ -405,10 +386,6 @@ mod tests {
     use crate::record::Facts;
     use crate::time::Now;
 
-    fn at_least(least: usize) -> Wanted {
-        Wanted { least, own: 0 }
-    }
-
     fn members(count: u8) -> Members {
         let mut members = Members::new(NodeId([0; 32]), 64);
         for n in 1..=count {
@@ -429,7 +406,7 @@ mod tests {
         for _ in 0..10 {
             let before = now;
             let dial = loop {
-                match directory.dials(now, &BTreeMap::new(), &members(0), at_least(0), &mut rng).pop() {
+                match directory.dials(now, &BTreeMap::new(), &members(0), 0, &mut rng).pop() {
                     Some(dial) => break dial,
                     None => now = now + Duration::from_millis(10),
                 }
@@ -473,7 +450,7 @@ mod tests {
             assert!(directory.dial(now, record).is_some());
             directory.on_denied(now, &record.node);
             assert_eq!(directory.under_way(), 0);
-            assert!(directory.dials(now, &BTreeMap::new(), &members, at_least(1), &mut rng).is_empty());
+            assert!(directory.dials(now, &BTreeMap::new(), &members, 1, &mut rng).is_empty());
         };
 
         deny(&mut directory, Instant(0));
@@ -491,27 +468,9 @@ mod tests {
         let members = members(20);
         let linked = BTreeMap::from([(NodeId([99; 32]), Peer(1))]);
 
-        assert_eq!(directory.dials(Instant(0), &linked, &members, at_least(3), &mut rng).len(), 2);
-        assert!(directory.dials(Instant(0), &linked, &members, at_least(3), &mut rng).is_empty());
-        assert_eq!(
-            directory.dials(Instant(0), &BTreeMap::new(), &members, at_least(3), &mut rng).len(),
-            MAX_DIALS - 2
-        );
-    }
-
-    // faults.md ADV7
-    #[test]
-    fn a_link_of_ones_own_is_dialed_however_many_others_have_come() {
-        let mut rng = fastrand::Rng::with_seed(1);
-        let mut directory = Directory::new(NodeId([0; 32]), LinkPolicy::Auto { min: 1, max: 4 });
-        let linked: BTreeMap<_, _> = (50..53).map(|n| (NodeId([n; 32]), Peer(n.into()))).collect();
-        let wanted = Wanted { least: 1, own: 1 };
-        assert!(directory.is_hungry(&linked, wanted));
-
-        let dials = directory.dials(Instant(0), &linked, &members(5), wanted, &mut rng);
-
-        assert_eq!(dials.len(), 1);
-        assert!(!directory.is_hungry(&linked, at_least(1)));
+        assert_eq!(directory.dials(Instant(0), &linked, &members, 3, &mut rng).len(), 2);
+        assert!(directory.dials(Instant(0), &linked, &members, 3, &mut rng).is_empty());
+        assert_eq!(directory.dials(Instant(0), &BTreeMap::new(), &members, 3, &mut rng).len(), MAX_DIALS - 2);
     }
 
     #[test]
@@ -538,11 +497,11 @@ mod tests {
         let members = members(3);
         let kept = members.records().next().expect("three are known").node;
         let linked = BTreeMap::from([(NodeId([99; 32]), Peer(1))]);
-        assert!(directory.dials(Instant(0), &linked, &members, at_least(1), &mut rng).is_empty());
+        assert!(directory.dials(Instant(0), &linked, &members, 1, &mut rng).is_empty());
 
         directory.keep(kept);
 
-        let dials = directory.dials(Instant(0), &linked, &members, at_least(1), &mut rng);
+        let dials = directory.dials(Instant(0), &linked, &members, 1, &mut rng);
         assert_eq!(dials.iter().map(|dial| dial.expect).collect::<Vec<_>>(), [Some(kept)]);
     }
 }

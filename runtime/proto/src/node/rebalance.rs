@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Disconnect, Node, Output};
-use crate::directory::{Dial, FEELER, LinkPolicy, MAX_DIALS, SMALL_MESH, Wanted};
+use crate::directory::{Dial, FEELER, LinkPolicy, MAX_DIALS, SMALL_MESH};
 use crate::frame::{Control, Parting};
 use crate::id::{NodeId, Peer};
 use crate::members::MemberState;
@@ -27,7 +27,7 @@ const YOUNG: Duration = Duration::from_secs(60);
 /// Where no more nodes than these are within two links, more are sought. Four links each, none of them twice, lead
 /// to 17.
 const ISLAND: usize = 12;
-/// Links of its own choice that a node has and does not let go in a mesh that is not small (faults.md ADV7).
+/// Links of its own choice that a node does not let go in a mesh that is not small (faults.md ADV7).
 const OWN_LINKS: usize = 2;
 /// How often somebody is dialed for what no neighbour sends, at most.
 const ELSEWHERE_EVERY: Duration = Duration::from_secs(2);
@@ -62,24 +62,13 @@ impl Node {
     }
 
     /// Returns how many links this node dials for. As many dial a newcomer as it dials: as long as others may still
-    /// come it leaves them one, so that fewer have to be let go again. In a mesh that nobody sees as a whole some are of
-    /// its own choice in any case: whoever is linked only to those that came by way of itself is with them on an
-    /// island as soon as its own way in is gone.
-    pub(super) fn wanted_links(&self, now: Now) -> Wanted {
+    /// come it leaves them one, so that fewer have to be let go again.
+    pub(super) fn least_links(&self, now: Now) -> usize {
         let (min, _) = self.bounds();
-        if self.directory.policy() == LinkPolicy::Explicit || self.mesh_size() <= SMALL_MESH {
-            return Wanted { least: min, own: 0 };
-        }
         let is_new = now.instant.since(self.started) < self.tuning.rebalance;
-        let leaves_one = is_new && self.directory.policy() == LinkPolicy::Adaptive;
-        // Two of them, when all have come: before that, one link in three that is made would be let go again.
-        let own = match self.samples() {
-            true if now.instant.since(self.started) < YOUNG => 1,
-            true => OWN_LINKS.min(min),
-            false => 0,
-        };
-        let dialed = self.neighbours.values().filter(|neighbour| neighbour.dialed).count();
-        Wanted { least: min - usize::from(leaves_one), own: own.saturating_sub(dialed) }
+        let leaves_one =
+            is_new && self.directory.policy() == LinkPolicy::Adaptive && self.mesh_size() > SMALL_MESH;
+        if leaves_one { min - 1 } else { min }
     }
 
     /// One round: too many links are made fewer, or somebody without a link is tried.
@@ -280,8 +269,9 @@ impl Node {
         if self.feel_for_orphans(now) {
             return;
         }
+        let is_young = now.instant.since(self.started) < YOUNG;
+        let (linked, members) = (&self.by_node, &self.members);
         if self.is_secluded() {
-            let (linked, members) = (&self.by_node, &self.members);
             // Whom it knows may be on the same island. Where it came from hardly is.
             let way_in = self.directory.way_in(now.instant, linked, &mut self.rng);
             let others =
@@ -289,7 +279,12 @@ impl Node {
             self.outputs.extend(way_in.into_iter().chain(others).map(Output::Dial));
             return;
         }
-        let is_young = now.instant.since(self.started) < YOUNG;
+        let is_filling = self.members.len() > self.tuning.members / 4;
+        if is_young && is_filling && self.neighbours.values().all(|neighbour| !neighbour.dialed) {
+            // What looks like the whole mesh may be those that came by way of this node.
+            let way_in = self.directory.way_in(now.instant, linked, &mut self.rng);
+            self.outputs.extend(way_in.map(Output::Dial));
+        }
         let every = match self.samples() {
             true if is_young => FEELER,
             true => FEELER * SAMPLE_FEELERS,

@@ -144,9 +144,9 @@ impl Node {
     }
 
     fn look_for_links(&mut self, now: Now) {
-        let wanted = self.wanted_links(now);
-        let dials = self.directory.dials(now.instant, &self.by_node, &self.members, wanted, &mut self.rng);
-        let is_hungry = self.directory.is_hungry(&self.by_node, wanted);
+        let least = self.least_links(now);
+        let dials = self.directory.dials(now.instant, &self.by_node, &self.members, least, &mut self.rng);
+        let is_hungry = self.directory.is_hungry(&self.by_node, least);
         let is_idle = dials.is_empty();
         let knows_nobody = is_idle && self.directory.under_way() == 0;
         self.outputs.extend(dials.into_iter().map(Output::Dial));
@@ -194,7 +194,7 @@ impl Node {
         if !self.rumors.is_empty() {
             self.due.spread.get_or_insert(now.instant);
         }
-        if self.directory.is_hungry(&self.by_node, self.wanted_links(now)) {
+        if self.directory.is_hungry(&self.by_node, self.least_links(now)) {
             self.due.dial_soon(now.instant);
         }
         self.release_stalled(now);

@@ -16,7 +16,6 @@ use crate::id::{NodeId, Peer, TopicId};
 use crate::node::{Config, Disconnect, Input, Node, PublishError};
 use crate::policy::Policies;
 use crate::queue::HeldKey;
-use crate::run::Verified;
 use crate::time::Instant;
 use crate::tuning::Tuning;
 
@@ -144,7 +143,7 @@ impl Host {
         self.villain.is_none()
     }
 
-    pub(super) fn boot(&mut self, index: usize, now: Instant, seed: u64, memo: &mut Verified) {
+    pub(super) fn boot(&mut self, index: usize, now: Instant, seed: u64) {
         self.start += 1;
         self.since = now;
         (self.is_dark, self.is_frozen) = (false, false);
@@ -156,15 +155,13 @@ impl Host {
         let config = Config {
             key: self.key.clone(),
             name: format!("n{index}"),
-            addrs: vec![addr(index)],
             epoch: self.epoch,
             seed,
             links: self.links_by,
             tuning: self.tuning,
         };
-        let node = self.node.insert(Node::new(clocks, config));
-        node.vouch(memo);
-        self.inputs.clear();
+        self.node = Some(Node::new(clocks, config));
+        self.inputs = vec![Input::Listening(vec![addr(index)])];
         self.inputs.extend(self.disk.restore());
         self.inputs.extend(self.seeds.iter().map(|seed| Input::Seed(addr(*seed))));
         self.inputs.extend(self.subscriptions.iter().map(|topic| Input::Subscribe(*topic)));

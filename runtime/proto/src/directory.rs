@@ -17,6 +17,9 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
 pub const SHORT_LINK: Duration = Duration::from_secs(1);
 /// Whom the admission policy does not want is not dialed for so long, or until another one is there.
 pub const DENIED_FOR: Duration = Duration::from_secs(60);
+/// A dial that takes longer is not waited for: others are made beside it, as many as there may be. Where many are gone
+/// at once most dials are in vain, and a transport needs seconds to find out.
+const PROMISING: Duration = Duration::from_secs(1);
 /// Dials under way at a time, at most.
 pub const MAX_DIALS: usize = 8;
 /// Nodes that links are kept to whatever the bounds say, at most.
@@ -73,12 +76,22 @@ struct Attempt {
     /// Links that were short, one after the other.
     short: u32,
     next: Instant,
-    under_way: bool,
+    /// Since when a dial is under way.
+    begun: Option<Instant>,
     is_denied: bool,
 }
 
-const FRESH: Attempt =
-    Attempt { failures: 0, short: 0, next: Instant(0), under_way: false, is_denied: false };
+const FRESH: Attempt = Attempt { failures: 0, short: 0, next: Instant(0), begun: None, is_denied: false };
+
+impl Attempt {
+    fn is_under_way(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    fn can_begin(&self, now: Instant) -> bool {
+        !self.is_under_way() && self.next <= now
+    }
+}
 
 /// A dial to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,7 +180,7 @@ impl Directory {
     /// The admission policy does not want this node, whether to dial it or as a neighbour.
     pub fn on_denied(&mut self, now: Instant, node: &NodeId) {
         if let Some(attempt) = self.attempts.get_mut(node) {
-            *attempt = Attempt { next: now + DENIED_FOR, under_way: false, is_denied: true, ..*attempt };
+            *attempt = Attempt { next: now + DENIED_FOR, begun: None, is_denied: true, ..*attempt };
         }
     }
 
@@ -210,7 +223,7 @@ impl Directory {
 
     /// Says whether a dial of this node is under way.
     pub fn is_dialing(&self, node: &NodeId) -> bool {
-        self.attempts.get(node).is_some_and(|attempt| attempt.under_way)
+        self.attempts.get(node).is_some_and(Attempt::is_under_way)
     }
 
     /// Returns when this node may be dialed next.
@@ -225,7 +238,7 @@ impl Directory {
 
     /// Forgets attempts at nodes that are not known any more.
     pub fn tidy(&mut self, members: &Members) {
-        self.attempts.retain(|node, attempt| attempt.under_way || members.record(node).is_some());
+        self.attempts.retain(|node, attempt| attempt.is_under_way() || members.record(node).is_some());
     }
 
     /// Says whether [`Directory::dials`] may have something to do soon.
@@ -254,8 +267,8 @@ impl Directory {
         let is_in = self.policy != LinkPolicy::Explicit && linked.len() >= least;
         for (addr, seed) in self.seeds.iter_mut().filter(|_| !is_in) {
             let is_up = seed.node.is_some_and(|node| linked.contains_key(&node) || node == self.own);
-            if room > 0 && !is_up && !seed.attempt.under_way && seed.attempt.next <= now {
-                seed.attempt.under_way = true;
+            if room > 0 && !is_up && seed.attempt.can_begin(now) {
+                seed.attempt.begun = Some(now);
                 room -= 1;
                 out.push(Dial { addr: addr.clone(), expect: None });
             }
@@ -267,7 +280,7 @@ impl Directory {
         if self.policy == LinkPolicy::Explicit || is_in {
             return out;
         }
-        let wanted = least.saturating_sub(linked.len() + self.under_way()).min(room);
+        let wanted = least.saturating_sub(linked.len() + self.promising(now)).min(room);
         // Whoever has no link at all tries everybody, and with all hands: in a mass failure most dials are in
         // vain.
         let (wanted, alone) = if linked.is_empty() { (room, true) } else { (wanted, false) };
@@ -325,12 +338,10 @@ impl Directory {
     ) -> Option<Dial> {
         let own = self.own;
         let is_here = |node: NodeId| node == own || linked.contains_key(&node);
-        let can_dial = |seed: &Seed| {
-            !seed.node.is_some_and(is_here) && !seed.attempt.under_way && seed.attempt.next <= now
-        };
+        let can_dial = |seed: &Seed| !seed.node.is_some_and(is_here) && seed.attempt.can_begin(now);
         let ways: Vec<_> = self.seeds.iter_mut().filter(|(_, seed)| can_dial(seed)).collect();
         let (addr, seed) = rng.choice(ways)?;
-        seed.attempt.under_way = true;
+        seed.attempt.begun = Some(now);
         Some(Dial { addr: addr.clone(), expect: None })
     }
 
@@ -344,7 +355,7 @@ impl Directory {
         let wanted = members.iter().filter(|member| which(member.state)).map(|member| member.record);
         wanted
             .filter(|record| !linked.contains_key(&record.node) && !record.facts.addrs.is_empty())
-            .filter(|record| self.attempts.get(&record.node).is_none_or(|a| !a.under_way && a.next <= now))
+            .filter(|record| self.attempts.get(&record.node).is_none_or(|a| a.can_begin(now)))
             .collect()
     }
 
@@ -352,10 +363,10 @@ impl Directory {
     pub fn dial(&mut self, now: Instant, record: &Record) -> Option<Dial> {
         let addrs = &record.facts.addrs;
         let attempt = self.attempts.entry(record.node).or_insert(FRESH);
-        if attempt.under_way || attempt.next > now || addrs.is_empty() {
+        if !attempt.can_begin(now) || addrs.is_empty() {
             return None;
         }
-        attempt.under_way = true;
+        attempt.begun = Some(now);
         // Another address of the same node with each failure.
         let addr = addrs[attempt.failures as usize % addrs.len()].clone();
         Some(Dial { addr, expect: Some(record.node) })
@@ -363,8 +374,17 @@ impl Directory {
 
     /// Returns how many dials are under way.
     pub fn under_way(&self) -> usize {
+        self.begun().count()
+    }
+
+    /// Returns how many of them may still be expected to lead to a link.
+    fn promising(&self, now: Instant) -> usize {
+        self.begun().filter(|begun| now.since(*begun) < PROMISING).count()
+    }
+
+    fn begun(&self) -> impl Iterator<Item = Instant> {
         let seeds = self.seeds.values().map(|seed| &seed.attempt);
-        seeds.chain(self.attempts.values()).filter(|attempt| attempt.under_way).count()
+        seeds.chain(self.attempts.values()).filter_map(|attempt| attempt.begun)
     }
 }
 
@@ -373,7 +393,7 @@ fn back_off(attempt: &mut Attempt, now: Instant, rng: &mut fastrand::Rng) {
     let half = u64::try_from(pause.as_micros() / 2).unwrap_or(u64::MAX);
     attempt.next = now + Duration::from_micros(half + rng.u64(0..=half));
     attempt.failures += 1;
-    (attempt.under_way, attempt.is_denied) = (false, false);
+    (attempt.begun, attempt.is_denied) = (None, false);
 }
 
 #[cfg(test)]
@@ -394,6 +414,23 @@ mod tests {
             members.learn(Now::default(), Arc::new(record), &mut fastrand::Rng::with_seed(1));
         }
         members
+    }
+
+    // MN-13: most dials are in vain when many have gone at once.
+    #[test]
+    fn a_dial_without_an_answer_does_not_keep_others_from_being_made() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut directory = Directory::new(NodeId([0; 32]), LinkPolicy::Auto { min: 2, max: 4 });
+        let linked = BTreeMap::from([(NodeId([200; 32]), Peer(1))]);
+        let members = members(20);
+
+        let at = [0, 500, 1000, 2000, 3000, 4000, 5000, 6000, 7000, 8000, 9000];
+        let dials = at.map(|ms| {
+            let now = Instant(0) + Duration::from_millis(ms);
+            directory.dials(now, &linked, &members, 2, &mut rng).len()
+        });
+
+        assert_eq!(dials, [1, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0], "one a second, {MAX_DIALS} at a time");
     }
 
     #[test]

@@ -20,6 +20,8 @@ const LEAST_HEARTBEAT: Duration = Duration::from_millis(10);
 const GREATEST_HEARTBEAT: Duration = Duration::from_secs(60);
 /// How long a neighbour is new: what it offers in this time was sent before it came.
 const NEW_FOR: Duration = Duration::from_secs(2);
+/// How long a node is a newcomer to a mesh that is known by a sample, in ms.
+const NEWCOMER_MS: u64 = 3_000;
 
 impl Node {
     /// A link is gone that nobody had announced: whoever was there is tried once more before it is accused.
@@ -38,6 +40,7 @@ impl Node {
             // Time and again: it may not want this node, and is not pressed.
             _ => {}
         }
+        self.note_lost(now);
         self.probe(now, node);
     }
 
@@ -234,8 +237,15 @@ impl Node {
         }
         self.size_up();
         self.rumors.add_listener(peer);
-        let record = self.record.clone();
-        self.tell_records(peer, vec![record]);
+        let is_newcomer = now.unix_ms.saturating_sub(epoch) < NEWCOMER_MS;
+        let has_dialed = self.neighbours.get(&peer).is_some_and(|neighbour| !neighbour.dialed);
+        if self.samples() && is_newcomer && has_dialed {
+            // The few that it knows may all be gone at once, long before rounds of gossip have told it of more.
+            self.shuffle_to(peer);
+        } else {
+            let record = self.record.clone();
+            self.tell_records(peer, vec![record]);
+        }
         if self.samples() {
             // Who looks for more links, and knows nobody, asks at once.
             self.due.dial_now(now.instant);

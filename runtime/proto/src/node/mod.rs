@@ -133,6 +133,8 @@ pub struct Node {
     alone_since: Option<Instant>,
     /// Members that came back of late: since when, and how many.
     back: (Instant, u32),
+    /// Links that were lost of late without a word: since when, and how many.
+    lost: (Instant, u32),
     /// How many are away, while that is a partition.
     away: Option<usize>,
     beats: u32,
@@ -212,6 +214,7 @@ impl Node {
             anchors: BTreeSet::new(),
             alone_since: None,
             back: (now.instant, 0),
+            lost: (now.instant, 0),
             away: None,
             beats: 0,
             sweeps: 0,

@@ -29,6 +29,10 @@ const YOUNG: Duration = Duration::from_secs(60);
 const ISLAND: usize = 12;
 /// Links of its own choice that a node does not let go in a mesh that is not small (faults.md ADV7).
 const OWN_LINKS: usize = 2;
+/// So many links that are lost within [`SHAKEN`] tell of a mass failure.
+const MANY_LOST: u32 = 3;
+/// How long after one a node tries all that it knows.
+const SHAKEN: Duration = Duration::from_secs(60);
 /// How often somebody is dialed for what no neighbour sends, at most.
 const ELSEWHERE_EVERY: Duration = Duration::from_secs(2);
 /// Neighbours told to all neighbours, at most.
@@ -269,6 +273,10 @@ impl Node {
         if self.feel_for_orphans(now) {
             return;
         }
+        if self.is_shaken(now) {
+            self.feel_for_survivors(now);
+            return;
+        }
         let is_young = now.instant.since(self.started) < YOUNG;
         let (linked, members) = (&self.by_node, &self.members);
         if self.is_secluded() {
@@ -295,6 +303,36 @@ impl Node {
         }
         let dial = self.directory.feeler(now.instant, &self.by_node, &self.members, &mut self.rng);
         self.outputs.extend(dial.map(Output::Dial));
+    }
+
+    /// A link was lost that nobody had announced.
+    pub(super) fn note_lost(&mut self, now: Now) {
+        let (since, count) = &mut self.lost;
+        if *count == 0 || now.instant.since(*since) > SHAKEN {
+            (*since, *count) = (now.instant, 0);
+        }
+        *count += 1;
+    }
+
+    /// Says whether many were lost of late in a mesh that is known by a sample: of those that this node knows as many
+    /// may be gone, and a survivor whom nobody is linked to may know none that is not.
+    fn is_shaken(&self, now: Now) -> bool {
+        let (since, count) = self.lost;
+        self.samples() && count >= MANY_LOST && now.instant.since(since) < SHAKEN
+    }
+
+    /// Tries as many of those that it knows as it can, to find out who of them is still there; the fewer, the more
+    /// links come of it.
+    fn feel_for_survivors(&mut self, now: Now) {
+        let (min, _) = self.bounds();
+        for _ in self.by_node.len()..min + MAX_DIALS {
+            let (linked, members) = (&self.by_node, &self.members);
+            let dial =
+                self.directory.stranger(now.instant, linked, members, MemberState::Alive, &mut self.rng);
+            let Some(dial) = dial else { return };
+            self.probes.extend(dial.expect.map(|node| (node, None)));
+            self.outputs.push_back(Output::Dial(dial));
+        }
     }
 
     /// Says whether this node and its neighbours have links to each other and to hardly anybody else, though there
@@ -380,6 +418,9 @@ impl Node {
         if vanished || is_suspect || (fails_often && self.orphans.contains(&node)) {
             self.accuse(now, node);
         }
+        if vanished && self.is_shaken(now) {
+            self.feel_for_survivors(now);
+        }
     }
 
     /// Tells the neighbours whom this node has links to.
@@ -415,6 +456,7 @@ impl Node {
             self.outputs.push_back(Output::Disconnect { peer, reason: Disconnect::Silent });
             self.on_link_down(now, peer);
             if is_accused {
+                self.note_lost(now);
                 self.accuse(now, node);
                 others.into_iter().for_each(|accusation| self.on_accusation(now, accusation, None));
             }

@@ -146,6 +146,33 @@ fn a_silent_node_is_dead_for_all_within_five_seconds() {
     }
 }
 
+// G09, MN-13: in a mesh that each knows by a sample, whoever has just come may know none but those that go.
+#[test]
+fn who_has_just_joined_a_large_mesh_survives_the_loss_of_most_of_it() {
+    for seed in 1..=3 {
+        let tuning = Tuning { heartbeat: millis(500), members: 32, ..Tuning::large() };
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut net = Network::seeded(seed).keep_deliveries(false);
+        for node in 0..300 {
+            net.add_spec(Spec { links: LinkPolicy::Adaptive, tuning, is_up: false, ..Spec::default() });
+            if node > 0 {
+                net.join(node, rng.usize(0..node));
+            }
+            net.restart(node);
+            net.run(millis(10));
+        }
+        net.run(secs(7));
+
+        let mut nodes: Vec<usize> = (0..300).collect();
+        rng.shuffle(&mut nodes);
+        nodes[..240].iter().for_each(|node| net.crash_silently(*node));
+        net.run(secs(60));
+
+        let sizes: Vec<usize> = net.connected_components().iter().map(Vec::len).collect();
+        assert_eq!(sizes, [60], "seed {seed}");
+    }
+}
+
 // G8, PM-95: beyond 64 nodes ways are found when there is something to send, and found again when one breaks.
 #[test]
 fn a_way_through_a_large_mesh_is_found_on_demand_and_again_when_it_breaks() {

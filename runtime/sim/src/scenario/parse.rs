@@ -202,13 +202,20 @@ fn preset_of(preset: Preset, nodes: usize) -> Tuning {
         Preset::Lan => Tuning::default(),
         Preset::Wan => Tuning::wan(),
         Preset::Large => Tuning::large(),
-        Preset::Auto if nodes > AUTO_LARGE => Tuning::large(),
+        Preset::Auto if nodes > AUTO_SLOW => Tuning::large(),
+        Preset::Auto if nodes > AUTO_LARGE => {
+            Tuning { heartbeat: Tuning::default().heartbeat, ..Tuning::large() }
+        }
         Preset::Auto => Tuning::default(),
     }
 }
 
 /// Nodes above which everybody does not know everybody.
 const AUTO_LARGE: usize = 500;
+
+/// Nodes above which the heartbeat is slow too. Up to them one of 500 ms costs a node some 100 bytes a second, and who
+/// loses power is missed after two seconds instead of twenty.
+const AUTO_SLOW: usize = 2_000;
 
 fn tuning(reader: &mut Reader<'_>, preset: Tuning, findings: &mut Findings<'_>) -> Tuning {
     let mut interval = |key, default| match reader.time_above_zero(key, findings) {

@@ -26,8 +26,10 @@ use crate::wit::handler::{self, calls};
 
 mod event;
 mod operate;
+mod pace;
 
 pub use event::{Effect, Event, Message};
+use pace::Pace;
 
 /// The least time of a timer.
 pub const MIN_TIMER_MS: u32 = 10;
@@ -137,6 +139,7 @@ pub fn prepare_handler(
 pub struct HandlerSlot {
     slot: Slot<Handler>,
     identity: Identity,
+    pace: Pace,
 }
 
 impl HandlerSlot {
@@ -144,7 +147,7 @@ impl HandlerSlot {
     /// before.
     pub fn new(engine: &Engine, node: [u8; 32], name: &str, kv: Kv) -> HandlerSlot {
         let identity = Identity::of(node, name.to_owned(), kv);
-        HandlerSlot { slot: Slot::new(engine, HANDLER_CALL), identity }
+        HandlerSlot { slot: Slot::new(engine, HANDLER_CALL), identity, pace: Pace::default() }
     }
 
     /// Returns what [`prepare_handler`] needs to know of this slot.
@@ -248,7 +251,15 @@ impl HandlerSlot {
             journal.handled(now_ms, told, seed, &event, answer.as_ref().ok());
         });
         let outcome = match answer {
-            Ok(Ok(effects)) => Outcome::Done(effects),
+            Ok(Ok(mut effects)) => {
+                // Behind the journal, which has the handler's own answer: a replay compares that.
+                let dropped = self.pace.hold(now_ms, &mut effects);
+                if dropped > 0 {
+                    self.slot
+                        .warn(now_ms, format!("{dropped} messages were more than it may publish a second"));
+                }
+                Outcome::Done(effects)
+            }
             Ok(Err(failure)) => Outcome::Declined(failure),
             // There is no native handler, so every failure mode is closed.
             Err(_) => Outcome::Failed,

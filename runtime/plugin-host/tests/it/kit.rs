@@ -1,5 +1,5 @@
 //! The kit of hostile plugins: what comes of each, and that its slot goes on answering. A plugin of the kit without
-//! an expectation does not compile.
+//! an expectation does not compile. features.md 3.2, 3.4 and part 4, number 7.
 
 use mesh_hostile::{Hostile, Shape};
 use mesh_plugin_host::handler::{Effect, Event, Outcome};
@@ -150,6 +150,8 @@ fn expected(plugin: Hostile) -> Expected {
         AllCritical | SharesOfEverything | SharesOfNothing | StarvesCritical => Classifies([0; 2]),
         DropsCritical => Classifies([255; 2]),
         KvKeyOfAMegabyte | LogAMegabyte | LogFlood | LogForgesALine => Does(<[Effect]>::is_empty),
+        // W11: the host's pace is what bounds it, and each call is within what one may say.
+        PublishToEveryoneNow => Does(|effects| effects.len() == limits::EFFECTS),
         PutAPath => {
             Does(|effects| matches!(effects, [Effect::Put { key, .. }] if key == "../../../etc/passwd"))
         }
@@ -412,6 +414,30 @@ fn check_handler(plugin: Hostile, loaded: &Loaded) {
         matches!(command(&mut slot, 10 * STEP_MS, "list"), Outcome::Done(_)),
         "{name}: the next one handles"
     );
+}
+
+/// W11: a handler that tells everyone everything at once is held to the host's pace, loses nothing else by it, and its
+/// operator reads of it. No image is offered this way yet: there are no updates of devices.
+#[test]
+fn a_handler_publishes_no_faster_than_the_host_lets_it() {
+    let loaded = load(&engine(), &Hostile::PublishToEveryoneNow.component(), Grants::ALL).unwrap();
+    let mut slot = HandlerSlot::new(&engine(), [1; 32], "ada", Kv::new());
+    let prepared = prepare_handler(&loaded, slot.identity(), &settings([])).unwrap();
+    slot.swap(prepared, 0, StartWith::Keep).unwrap();
+    let published = |slot: &mut HandlerSlot, now_ms| match command(slot, now_ms, "act") {
+        Outcome::Done(effects) => effects.len(),
+        outcome => panic!("{outcome:?}"),
+    };
+
+    let first: usize = (0..10).map(|turn| published(&mut slot, 1_000 + turn)).sum();
+    let next: usize = (0..10).map(|turn| published(&mut slot, 2_000 + turn)).sum();
+
+    let most = limits::PUBLISHED_PER_S as usize;
+    assert_eq!((first, next), (most, most));
+    let said: Vec<String> = slot.log_after(0).into_iter().map(|line| line.text).collect();
+    let dropped = format!("{} messages were more than it may publish a second", 2_560 - most);
+    assert_eq!(said.iter().filter(|line| **line == dropped).count(), 1, "{said:?}");
+    assert_eq!(slot.status().faults, 0);
 }
 
 /// W14: what one plugin leaves in its memory is never in that of another.

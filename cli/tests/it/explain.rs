@@ -101,7 +101,7 @@ fn what_a_node_decided_is_decided_again_to_the_bit_and_otherwise_by_another() {
     let ran = place.run(&["plugin", "replay", "trace.jsonl", "--json"]);
     let told: Value = serde_json::from_str(&ran.stdout).unwrap();
     let error: Value = serde_json::from_str(&ran.stderr).unwrap();
-    assert_eq!((ran.code, error["code"].as_str()), (Some(11), Some("MESH-P196")), "{error}");
+    assert_eq!((ran.code, error["code"].as_str()), (Some(1), Some("MESH-P196")), "{error}");
     let example = &told["data"]["examples"][0];
     assert_eq!(
         (number(&told["data"]["differing"]), example["recorded"].as_str()),
@@ -250,7 +250,7 @@ fn what_a_handler_was_told_is_recorded_and_answered_again_to_the_bit() {
     fs::write(&path, lines.join("\n") + "\n").unwrap();
     let ran = place.run(&["plugin", "replay", "open.jsonl", "--json"]);
     let error: Value = serde_json::from_str(&ran.stderr).unwrap();
-    assert_eq!((ran.code, error["code"].as_str()), (Some(11), Some("MESH-P196")), "{error}");
+    assert_eq!((ran.code, error["code"].as_str()), (Some(1), Some("MESH-P196")), "{error}");
 }
 
 #[test]

@@ -438,7 +438,7 @@ or move this one with --replace."
 "The file was not written by 'meshctl plugin record', is damaged, was cut off, or is of a version that this program does
 not read. The message names the line."
 
-    DECISIONS_DIFFER "MESH-P196" 11 "the same revision decided differently"
+    DECISIONS_DIFFER "MESH-P196" 1 "the same revision decided differently"
 "A revision must give equal answers to equal calls, and in this replay it did not: it keeps something that it does not
 save, or takes time or randomness from elsewhere than its calls; or the record was changed. The table names the
 decisions."

@@ -273,7 +273,7 @@ impl Driver {
         if !missing.is_empty() {
             let message = format!("{revision} does not ask for {}", missing.join(", "));
             return Err(ApiError::new(&code::BAD_VALUE, message)
-                .fact("asks for", names(asked).join(", "))
+                .fact("asks for", listed(&names(asked)))
                 .help("meshctl plugin grants show"));
         }
         let after = without(union(before, give), take);
@@ -307,13 +307,17 @@ fn said(given: &[String], taken: &[String], now: &[String]) -> String {
     let list = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
     let mut parts = Vec::new();
     if !given.is_empty() {
-        parts.push(format!("granted {}", list(given)));
+        parts.push(format!("granted {}", listed(given)));
     }
     if !taken.is_empty() {
-        parts.push(format!("revoked {}", list(taken)));
+        parts.push(format!("revoked {}", listed(taken)));
     }
     let change = if parts.is_empty() { "unchanged".to_owned() } else { parts.join(", ") };
-    format!("{change}; it has {} now", list(now))
+    format!("{change}; it has {} now", listed(now))
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }
 
 fn grants_of(installed: &Installed) -> Vec<GrantRow> {

@@ -55,6 +55,11 @@ pub(crate) enum Job {
     Rollback {
         answer: Swapped,
     },
+    /// A rollback to what is not warm any more.
+    BringBack {
+        prepared: Box<PreparedHandler>,
+        answer: Swapped,
+    },
     Remove {
         answer: Swapped,
     },
@@ -230,6 +235,10 @@ impl Thread {
             Job::PutAside { prepared, sentence } => self.slot.put_aside(*prepared, unix_ms(), sentence),
             Job::Rollback { answer } => {
                 let done = self.slot.rollback(unix_ms());
+                self.switched(done, answer);
+            }
+            Job::BringBack { prepared, answer } => {
+                let done = self.slot.bring_back(*prepared, unix_ms());
                 self.switched(done, answer);
             }
             Job::Remove { answer } => {

@@ -212,6 +212,19 @@ impl HandlerSlot {
         Ok((report, self.slot.take_configured().unwrap_or_default()))
     }
 
+    /// As [`HandlerSlot::rollback`], to a handler that is not warm any more.
+    ///
+    /// # Errors
+    /// The fault of the earlier handler; then nothing has changed.
+    pub fn bring_back(
+        &mut self,
+        old: PreparedHandler,
+        now_ms: u64,
+    ) -> Result<(SwapReport, Vec<Effect>), SwapError> {
+        let report = self.slot.bring_back(old, None, now_ms, &())?;
+        Ok((report, self.slot.take_configured().unwrap_or_default()))
+    }
+
     /// Empties the slot; drop all subscriptions and timers. A rollback undoes it.
     ///
     /// # Errors

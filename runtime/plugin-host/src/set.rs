@@ -266,6 +266,31 @@ impl PolicySet {
         with!(self, slot, |slot, context| slot.rollback(now_ms, context))
     }
 
+    /// As [`PolicySet::rollback`], to a revision that is not warm any more, with the state that it left with where that
+    /// is known.
+    ///
+    /// # Errors
+    /// The fault of the earlier revision; what decided before goes on.
+    pub fn bring_back(
+        &mut self,
+        old: impl Into<PreparedPolicy>,
+        own: Option<State>,
+        now_ms: u64,
+    ) -> Result<SwapReport, SwapError> {
+        match old.into() {
+            PreparedPolicy::Routing(old) => self.routing.bring_back(old, own, now_ms, &self.view),
+            PreparedPolicy::Qos(old) => self.qos.bring_back(old, own, now_ms, &()),
+            PreparedPolicy::Topology(old) => self.topology.bring_back(old, own, now_ms, &()),
+            PreparedPolicy::Admission(old) => self.admission.bring_back(old, own, now_ms, &()),
+            PreparedPolicy::Carry(old) => self.carry.bring_back(old, own, now_ms, &()),
+        }
+    }
+
+    /// Returns the state of what a rollback would bring back; `None` when that has none, or is not warm.
+    pub fn standby_state(&mut self, slot: PolicySlot) -> Option<State> {
+        with!(self, slot, |slot, _context| slot.standby_state())
+    }
+
     /// Gives the slot back to the native built-in, also when nobody answers in it. A rollback undoes it.
     ///
     /// # Errors

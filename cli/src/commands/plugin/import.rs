@@ -307,7 +307,7 @@ impl Importing<'_> {
         let ran = self.run_as(want, limits, paused).await;
         if ran.is_err() && !is_bound {
             // Bound, but not held to its limits: the slot is to be as it was. If that fails too, the undo says how.
-            let request = Request::PluginRollback { slot: want.slot.clone(), dry_run: false };
+            let request = Request::PluginRollback { slot: want.slot.clone(), forward: false, dry_run: false };
             if self.node.call::<SwapReport>(&request).await.is_ok() {
                 self.report.undo.truncate(undone);
             }

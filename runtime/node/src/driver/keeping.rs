@@ -93,7 +93,8 @@ impl Driver {
         if self.is_on_trial(digest) {
             return Some(Use::Trial);
         }
-        slots.iter().find(|status| is_it(&status.previous)).map(|status| Use::Standby(status.slot))
+        let warm = slots.iter().find(|status| is_it(&status.previous)).map(|status| status.slot);
+        warm.or_else(|| self.parts.plugins.next_to(digest)).map(Use::Standby)
     }
 
     pub(super) fn remove_plugin(
@@ -304,7 +305,6 @@ fn collect_code(engine: &Engine, report: CollectReport, stays: &BTreeSet<String>
 
 /// Says what was given and taken, and what holds now.
 fn said(given: &[String], taken: &[String], now: &[String]) -> String {
-    let list = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
     let mut parts = Vec::new();
     if !given.is_empty() {
         parts.push(format!("granted {}", listed(given)));

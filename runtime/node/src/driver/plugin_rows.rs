@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use mesh_plugin_host::{Counted, FaultRecord, PolicySlot, Revision, SlotStatus};
+use mesh_plugin_host::{Counted, FaultRecord, Kind, PolicySlot, Revision, SlotStatus};
 
 use super::Driver;
 use super::answers::age_s;
@@ -15,7 +15,7 @@ use crate::api::{
 };
 use crate::plugins::claims;
 use crate::plugins::granted::names;
-use crate::plugins::{Installed, newest_first, plugin_ref};
+use crate::plugins::{Binding, Installed, Step, newest_first, plugin_ref};
 
 /// Calls per second of the slots, over the last looks.
 #[derive(Default)]
@@ -72,6 +72,7 @@ impl Driver {
             // What was never switched has been there since the node began.
             since_s: age_s(status.since_ms).min(self.parts.began.elapsed().as_secs_f64()),
             revision: plugin.revision,
+            rollbacks: None,
             note: self
                 .trial_note(status.slot)
                 .or(note)
@@ -107,6 +108,26 @@ impl Driver {
                         retry_s: retry_s(status).filter(|_| state == PluginState::Quarantined),
                         ..self.idle_row(Some(status.slot), revision, state, status.since_ms, &statuses)
                     });
+                }
+            }
+        }
+        for status in &statuses {
+            let Ok(slot) = slot_named(status.slot) else { continue };
+            for step in [Step::Back, Step::Forward] {
+                let next = self.parts.plugins.steps(slot, step).next();
+                let Some(revision) = next.and_then(|left| self.parts.plugins.revision_of(&left.binding))
+                else {
+                    continue;
+                };
+                if !shown.contains(&revision.digest) {
+                    shown.push(revision.digest);
+                    rows.push(self.idle_row(
+                        Some(status.slot),
+                        revision,
+                        PluginState::Standby,
+                        status.since_ms,
+                        &statuses,
+                    ));
                 }
             }
         }
@@ -153,6 +174,12 @@ impl Driver {
             since_s: age_s(since_ms),
             revision: revision.digest_text(),
             note: None,
+            rollbacks: self
+                .parts
+                .plugins
+                .installed
+                .get(&revision.digest)
+                .and_then(|installed| self.rollbacks_to(&revision.digest, installed.kind)),
         }
     }
 
@@ -200,18 +227,37 @@ impl Driver {
                 };
                 status.last_faults.iter().filter(is_shown).map(line).collect()
             }),
-            history: own
-                .and_then(|status| status.previous.as_ref().map(|previous| (status, previous)))
-                .map_or_else(Vec::new, |(status, previous)| {
-                    let plugin = plugin_ref(status.slot, Some(previous));
-                    vec![RevisionRow { plugin, at: Time(status.since_ms), left: Some("swap".to_owned()) }]
-                }),
+            history: own.map_or_else(Vec::new, |_| self.history(kind)),
             trial: self
                 .trial_report(kind.slot())
                 .filter(|trial| row.slot.is_some() || trial.candidate.revision == row.revision)
                 .map(Box::new),
             row,
         })))
+    }
+
+    /// Returns where rollbacks of a slot lead, the nearest first, then where taking them back does.
+    fn history(&self, kind: Kind) -> Vec<RevisionRow> {
+        let plugins = &self.parts.plugins;
+        let side = |step| plugins.steps(kind, step).zip(1..).map(move |(left, at)| (step, left, at));
+        let rows = side(Step::Back).chain(side(Step::Forward));
+        rows.map(|(step, left, rollbacks)| RevisionRow {
+            plugin: plugin_ref(kind.slot(), plugins.revision_of(&left.binding)),
+            at: Time(left.at_ms),
+            left: Some(left.by.clone()),
+            settings: left.binding.settings().clone(),
+            rollbacks,
+            forward: step == Step::Forward,
+        })
+        .collect()
+    }
+
+    /// Says how many rollbacks of its slot bring a revision back.
+    fn rollbacks_to(&self, digest: &[u8; 32], kind: Kind) -> Option<u32> {
+        let plugins = &self.parts.plugins;
+        let leads = |binding: &Binding| plugins.revision_of(binding).is_some_and(|r| r.digest == *digest);
+        let mut steps = plugins.steps(kind, Step::Back).zip(1..);
+        steps.find(|(left, _)| leads(&left.binding)).map(|(_, at)| at)
     }
 
     pub(super) fn policy_state(&mut self, text: &str) -> Result<Reply, ApiError> {

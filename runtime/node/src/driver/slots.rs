@@ -20,7 +20,7 @@ use super::trials;
 use crate::api::{ApiError, Code, EventKind, OldState, Reply, SwapRequest, code};
 use crate::handler::{Job, Told};
 use crate::mesh::Answer;
-use crate::plugins::{Act, Candidate, Ready, ReadyError, Source, kv_key, plugin_ref};
+use crate::plugins::{Act, Binding, Candidate, Plugins, Ready, ReadyError, Source, Step, kv_key, plugin_ref};
 use crate::store::{Table, Write};
 
 /// Off-thread work that came to its end.
@@ -49,7 +49,22 @@ pub(super) enum Done {
         outcome: Result<(SwapReport, Box<SlotStatus>), SwapError>,
         /// What was asked for by name; `None` for a return to what was there before.
         plugin: Option<String>,
+        step: Step,
         kept: bool,
+        answer: Answer<Reply>,
+    },
+    /// How the handler's slot is, for a rollback of it.
+    HandlerRollback {
+        status: Option<Box<SlotStatus>>,
+        step: Step,
+        dry_run: bool,
+        answer: Answer<Reply>,
+    },
+    /// What was in a slot before and is not warm any more.
+    Back {
+        outcome: Result<(Ready, Loaded), ReadyError>,
+        slot: Kind,
+        step: Step,
         answer: Answer<Reply>,
     },
     Acted {
@@ -69,7 +84,7 @@ impl Driver {
             return drop(answer.send(Err(error)));
         }
         if request.plugin.starts_with("native") {
-            return self.empty_slot(slot, request.dry_run, answer);
+            return self.empty_slot(slot, Step::Onward, request.dry_run, answer);
         }
         let source = match self.source_for(&request) {
             Ok(source) => source,
@@ -149,14 +164,19 @@ impl Driver {
                     false => self.answer_when_kept(reply, answer),
                 }
             }
-            Done::HandlerSwapped { outcome, plugin, kept, answer } => {
+            Done::HandlerSwapped { outcome, plugin, step, kept, answer } => {
                 let plugin = plugin.as_deref().unwrap_or("PLUGIN");
                 let slot = Kind::Handler.slot();
                 let reply = outcome
                     .map_err(|error| swap_failed(&error, slot).filled("SLOT", slot).filled("PLUGIN", plugin))
-                    .map(|(report, status)| self.switched(&report, Some(&status), kept));
+                    .map(|(report, status)| self.switched(&report, Some(&status), step, kept));
                 self.answer_when_kept(reply, answer);
             }
+            Done::HandlerRollback { status, step, dry_run, answer } => match status {
+                Some(status) => self.roll_back_from(Kind::Handler, &status, step, dry_run, answer),
+                None => drop(answer.send(Err(silent()))),
+            },
+            Done::Back { outcome, slot, step, answer } => self.on_back_ready(outcome, slot, step, answer),
             Done::Acted { act, outcome, answer } => {
                 let reply = self.acted(act, outcome.map(|statuses| *statuses), false, Kind::Handler);
                 self.answer_when_kept(reply, answer);
@@ -171,14 +191,17 @@ impl Driver {
                 let dry_run = request.dry_run;
                 let (swapped, outcome) = oneshot::channel();
                 self.parts.plugins.handler.hand(Job::Swap { prepared, start_with, dry_run, answer: swapped });
-                return self.await_handler(outcome, Some(request.plugin), !dry_run, answer);
+                let plugin = Some(request.plugin);
+                return self.await_handler(outcome, plugin, Step::Onward, !dry_run, answer);
             }
             policy => self.swap_policy(policy, &request),
         };
         let failed = |error: SwapError| {
             swap_failed(&error, &request.slot).filled("SLOT", &request.slot).filled("PLUGIN", &request.plugin)
         };
-        let reply = outcome.map_err(failed).map(|report| self.switched(&report, None, !request.dry_run));
+        let reply = outcome
+            .map_err(failed)
+            .map(|report| self.switched(&report, None, Step::Onward, !request.dry_run));
         self.answer_when_kept(reply, answer);
     }
 
@@ -197,41 +220,146 @@ impl Driver {
         }
     }
 
-    pub(super) fn roll_back(&mut self, slot: &str, dry_run: bool, answer: Answer<Reply>) {
+    pub(super) fn roll_back(&mut self, slot: &str, step: Step, dry_run: bool, answer: Answer<Reply>) {
         let slot = match slot_named(slot) {
             Ok(slot) => slot,
             Err(error) => return drop(answer.send(Err(error))),
         };
         let Some(policy) = policy_slot(slot) else {
-            if dry_run {
-                return self.with_handler(answer, |_, status| rehearsed_rollback(status.ok_or_else(silent)?));
-            }
-            let (swapped, outcome) = oneshot::channel();
-            self.parts.plugins.handler.hand(Job::Rollback { answer: swapped });
-            return self.await_handler(outcome, None, true, answer);
+            return self.ask_handler(answer, move |status, answer| Done::HandlerRollback {
+                status,
+                step,
+                dry_run,
+                answer,
+            });
         };
         if let Some(aborted) = self.abort_trial(policy, dry_run) {
             return drop(answer.send(Ok(aborted)));
         }
+        let status = self.parts.plugins.set.status(policy);
+        self.roll_back_from(slot, &status, step, dry_run, answer);
+    }
+
+    fn roll_back_from(
+        &mut self,
+        slot: Kind,
+        status: &SlotStatus,
+        step: Step,
+        dry_run: bool,
+        answer: Answer<Reply>,
+    ) {
+        let settles = step == Step::Back && status.has_stand_in();
+        let next = self.parts.plugins.steps(slot, step).next().map(|left| left.binding.clone());
+        let Some(binding) = next.or_else(|| settles.then(Binding::default)) else {
+            return drop(answer.send(Err(self.no_step(slot, step))));
+        };
         if dry_run {
-            let status = self.parts.plugins.set.status(policy);
-            return drop(answer.send(rehearsed_rollback(&status)));
+            let revision = self.parts.plugins.revision_of(&binding);
+            let reply = match settles {
+                true => {
+                    rehearsed(status, Change::Settled, status.quarantined.as_ref(), status.active.as_ref())
+                }
+                false => rehearsed(status, Change::Switched, status.active.as_ref(), revision),
+            };
+            return drop(answer.send(Ok(reply)));
         }
+        if settles || Plugins::is_warm(status, &binding) {
+            return self.switch_back(slot, step, answer);
+        }
+        if self.parts.plugins.revision_of(&binding).is_none() {
+            return self.empty_slot(slot, step, false, answer);
+        }
+        match self.parts.plugins.source_of(&self.parts.store, slot, &binding) {
+            Ok(Some(source)) => {
+                let done = self.done_sender.clone();
+                tokio::task::spawn_blocking(move || {
+                    let outcome = source.make_ready();
+                    let _ = done.blocking_send(Done::Back { outcome, slot, step, answer });
+                });
+            }
+            Ok(None) => drop(answer.send(Err(gone()))),
+            Err(error) => drop(answer.send(Err(unreadable(&error)))),
+        }
+    }
+
+    fn no_step(&self, slot: Kind, step: Step) -> ApiError {
+        let name = slot.slot();
+        if step == Step::Forward {
+            let message = format!("no rollback of the slot {name} can be taken back");
+            return ApiError::new(&code::NO_PREVIOUS, message).help(format!("meshctl plugin show {name}"));
+        }
+        let error = swap_failed(&SwapError::NoPrevious, name);
+        match self.parts.plugins.steps(slot, Step::Forward).next() {
+            Some(_) => error.help(format!("meshctl plugin rollback {name} --forward")),
+            None => error,
+        }
+    }
+
+    /// Goes back to what the slot itself keeps.
+    fn switch_back(&mut self, slot: Kind, step: Step, answer: Answer<Reply>) {
+        let Some(policy) = policy_slot(slot) else {
+            let (swapped, outcome) = oneshot::channel();
+            self.parts.plugins.handler.hand(Job::Rollback { answer: swapped });
+            return self.await_handler(outcome, None, step, true, answer);
+        };
         let outcome = self.parts.plugins.set.rollback(policy, unix_ms());
         let reply = outcome
             .map_err(|error| swap_failed(&error, policy.name()))
-            .map(|report| self.switched(&report, None, true));
+            .map(|report| self.switched(&report, None, step, true));
         self.answer_when_kept(reply, answer);
     }
 
-    fn empty_slot(&mut self, slot: Kind, dry_run: bool, answer: Answer<Reply>) {
+    /// Goes back to what was made ready for it. Meanwhile the slot may have gone elsewhere, or the plugin away.
+    fn on_back_ready(
+        &mut self,
+        outcome: Result<(Ready, Loaded), ReadyError>,
+        slot: Kind,
+        step: Step,
+        answer: Answer<Reply>,
+    ) {
+        let ready = outcome.map_err(|error| not_ready(&error)).and_then(|(ready, loaded)| {
+            let digest = loaded.revision().digest;
+            let next = self.parts.plugins.steps(slot, step).next();
+            let still = next.and_then(|left| self.parts.plugins.revision_of(&left.binding));
+            if still.is_none_or(|revision| revision.digest != digest) {
+                let message = format!("the slot {} was changed meanwhile", slot.slot());
+                return Err(ApiError::new(&code::NO_PREVIOUS, message)
+                    .help(format!("meshctl plugin show {}", slot.slot())));
+            }
+            self.check_no_trial(slot.slot())?;
+            self.parts.plugins.remember(loaded);
+            Ok((ready, digest))
+        });
+        let (ready, digest) = match ready {
+            Ok(ready) => ready,
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        let outcome = match (ready, policy_slot(slot)) {
+            (Ready::Policy(prepared), Some(policy)) => {
+                let own = self.parts.plugins.left_state(&self.parts.store, policy, &digest);
+                self.parts.plugins.set.bring_back(*prepared, own, unix_ms())
+            }
+            (Ready::Handler(prepared), _) => {
+                let (swapped, outcome) = oneshot::channel();
+                self.parts.plugins.handler.hand(Job::BringBack { prepared, answer: swapped });
+                return self.await_handler(outcome, None, step, true, answer);
+            }
+            (Ready::Policy(_), None) => unreachable!("a policy's slot is no handler's"),
+        };
+        let reply = outcome
+            .map_err(|error| swap_failed(&error, slot.slot()))
+            .map(|report| self.switched(&report, None, step, true));
+        self.answer_when_kept(reply, answer);
+    }
+
+    fn empty_slot(&mut self, slot: Kind, step: Step, dry_run: bool, answer: Answer<Reply>) {
         let Some(policy) = policy_slot(slot) else {
             if dry_run {
                 return self.with_handler(answer, |_, status| rehearsed_removal(status.ok_or_else(silent)?));
             }
             let (swapped, outcome) = oneshot::channel();
             self.parts.plugins.handler.hand(Job::Remove { answer: swapped });
-            return self.await_handler(outcome, None, true, answer);
+            return self.await_handler(outcome, None, step, true, answer);
         };
         if dry_run {
             let status = self.parts.plugins.set.status(policy);
@@ -240,7 +368,7 @@ impl Driver {
         let outcome = self.parts.plugins.set.remove(policy, unix_ms());
         let reply = outcome
             .map_err(|error| swap_failed(&error, policy.name()))
-            .map(|report| self.switched(&report, None, true));
+            .map(|report| self.switched(&report, None, step, true));
         self.answer_when_kept(reply, answer);
     }
 
@@ -248,6 +376,7 @@ impl Driver {
         &self,
         outcome: oneshot::Receiver<Result<(SwapReport, Box<SlotStatus>), SwapError>>,
         plugin: Option<String>,
+        step: Step,
         kept: bool,
         answer: Answer<Reply>,
     ) {
@@ -255,7 +384,7 @@ impl Driver {
         tokio::spawn(async move {
             match outcome.await {
                 Ok(outcome) => {
-                    drop(done.send(Done::HandlerSwapped { outcome, plugin, kept, answer }).await);
+                    drop(done.send(Done::HandlerSwapped { outcome, plugin, step, kept, answer }).await);
                 }
                 Err(_) => {
                     drop(answer.send(Err(ApiError::new(&code::HANDLER_FAILED, "the handler is overloaded"))))
@@ -266,11 +395,21 @@ impl Driver {
 
     /// A slot was switched, or the switch rehearsed: notes it for the next start and says so. `told` is how the
     /// handler's slot is now.
-    pub(super) fn switched(&mut self, report: &SwapReport, told: Option<&SlotStatus>, kept: bool) -> Reply {
+    pub(super) fn switched(
+        &mut self,
+        report: &SwapReport,
+        told: Option<&SlotStatus>,
+        step: Step,
+        kept: bool,
+    ) -> Reply {
         let is_changed = kept && report.change != Change::Nothing;
         if is_changed {
             if let Some(status) = self.status_of(report.slot, told) {
-                self.note_binding(&status);
+                self.note_binding(&status, step);
+            }
+            if let (Some(policy), Some(old)) = (PolicySlot::from_name(report.slot), &report.old) {
+                let left = self.parts.plugins.keep_left(policy, old);
+                self.writes.extend(left);
             }
             let version = report.new.as_ref().and_then(|new| self.parts.plugins.note_bound(new));
             self.writes.extend(version);
@@ -287,7 +426,7 @@ impl Driver {
             pause_us: report.pause.as_nanos() as f64 / 1000.0,
             at_decision: report.at_decision,
             dry_run: !kept,
-            undo: has_undo.then(|| format!("meshctl plugin rollback {}", report.slot)),
+            undo: has_undo.then(|| undo_of(report.slot, step)),
         })
     }
 
@@ -346,7 +485,7 @@ impl Driver {
                 let plugin = plugin_ref(slot, Some(&revision));
                 self.tell(EventKind::PluginResumed { slot: slot.to_owned(), plugin, automatic });
                 if let Some(status) = self.status_of(slot, told) {
-                    self.note_binding(&status);
+                    self.note_binding(&status, Step::Onward);
                 }
             }
             SlotEvent::Quarantined { slot, revision, successor, mode, .. } => {
@@ -364,7 +503,7 @@ impl Driver {
                 }
                 // After a restart the good one runs, not the one that failed.
                 if let Some(status) = self.status_of(slot, told) {
-                    self.note_binding(&status);
+                    self.note_binding(&status, Step::Onward);
                 }
             }
         }
@@ -433,15 +572,12 @@ impl Driver {
     }
 }
 
-/// Says what a rollback would do to a slot.
-fn rehearsed_rollback(status: &SlotStatus) -> Result<Reply, ApiError> {
-    if !status.can_roll_back {
-        return Err(swap_failed(&SwapError::NoPrevious, status.slot));
+/// Returns the command that takes a step back.
+fn undo_of(slot: &str, step: Step) -> String {
+    match step {
+        Step::Back => format!("meshctl plugin rollback {slot} --forward"),
+        Step::Onward | Step::Forward | Step::Withdrawn => format!("meshctl plugin rollback {slot}"),
     }
-    if status.has_stand_in() {
-        return Ok(rehearsed(status, Change::Settled, status.quarantined.as_ref(), status.active.as_ref()));
-    }
-    Ok(rehearsed(status, Change::Switched, status.active.as_ref(), status.previous.as_ref()))
 }
 
 /// Says what giving a slot back to the native built-in would do.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use mesh_plugin_host::{Kind, Lowered, Revision, Sentence, Settings, SlotStatus, Terms};
 use serde::{Deserialize, Serialize};
 
+use super::history::{History, Step};
 use super::{Plugins, hex, plugin_ref};
 use crate::api::{self, BindingRow, OnFailure};
-use crate::store::{Table, Write};
 
 /// One slot's binding.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub(crate) struct Binding {
     /// What is in quarantine, which a restart does not end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) aside: Option<Box<Aside>>,
+    /// What the slot was bound to before.
+    #[serde(default, skip_serializing_if = "History::is_empty")]
+    pub(super) history: History,
 }
 
 /// A revision in quarantine.
@@ -69,7 +72,7 @@ impl Binding {
 
     /// A plugin in quarantine that is to have no fallback stays bound: the native built-in must not answer in its place
     /// after a restart either.
-    fn of(status: &SlotStatus) -> Binding {
+    pub(super) fn of(status: &SlotStatus) -> Binding {
         let aside = Aside::of(status).map(Box::new);
         let terms = Terms { on_failure: status.on_failure, lowered: status.lowered };
         let bound = match &aside {
@@ -90,12 +93,27 @@ impl Binding {
             log_lines,
             paused: false,
             aside: None,
+            history: History::default(),
         }
+    }
+
+    /// Returns what is bound and on which terms, as a slot can have it again.
+    pub(super) fn alone(&self) -> Binding {
+        Binding { paused: false, aside: None, history: History::default(), ..self.clone() }
+    }
+
+    /// Says whether the same is bound with the same settings. Limits are set at a plugin that runs and are no step.
+    pub(super) fn is_as(&self, other: &Binding) -> bool {
+        self.digest == other.digest && self.settings == other.settings && self.on_failure == other.on_failure
     }
 
     /// Says whether what is bound is what is in quarantine: without a fallback nobody else is.
     pub(super) fn is_closed(&self) -> bool {
         self.aside.as_ref().is_some_and(|aside| aside.binding.on_failure != OnFailure::Fallback)
+    }
+
+    pub(crate) fn settings(&self) -> &api::Settings {
+        &self.settings
     }
 
     /// Returns how the plugin is to be run.
@@ -110,14 +128,6 @@ impl Binding {
 }
 
 impl Plugins {
-    /// Notes what a slot is bound to now, and returns the write that keeps it.
-    pub(crate) fn bind(&mut self, status: &SlotStatus) -> Write {
-        let binding = Binding::of(status);
-        let value = serde_json::to_vec(&binding).expect("a binding has string keys only");
-        self.bindings.insert(status.slot, binding);
-        Write::Put { table: Table::Bindings, key: status.slot.as_bytes().to_vec(), value: value.into() }
-    }
-
     /// Returns the settings that a slot was bound with.
     pub(crate) fn settings(&self, slot: &str) -> api::Settings {
         self.bindings.get(slot).map(|binding| binding.settings.clone()).unwrap_or_default()
@@ -128,6 +138,10 @@ impl Plugins {
         let binding = Binding::of(status);
         let mut is_it = self.installed.values().map(|installed| &installed.revision);
         let revision = binding.digest.and_then(|digest| is_it.find(|r| hex(&r.digest) == digest));
+        let back = Kind::ALL.into_iter().find(|kind| kind.slot() == status.slot);
+        let back = back.and_then(|kind| self.steps(kind, Step::Back).next()).map(|left| &left.binding);
+        let previous = back
+            .and_then(|back| Some((&self.installed_as(back.digest.as_deref()?)?.revision, &back.settings)));
         BindingRow {
             slot: status.slot.to_owned(),
             plugin: plugin_ref(status.slot, revision),
@@ -137,8 +151,8 @@ impl Plugins {
             memory_bytes: binding.memory_bytes,
             log_rate: binding.log_lines.map(u64::from),
             paused: binding.paused,
-            previous: status.previous.as_ref().map(|previous| plugin_ref(status.slot, Some(previous))),
-            previous_settings: settings_of(&status.previous_settings),
+            previous: previous.map(|(revision, _)| plugin_ref(status.slot, Some(revision))),
+            previous_settings: previous.map(|(_, settings)| settings.clone()).unwrap_or_default(),
         }
     }
 
@@ -156,7 +170,7 @@ impl Plugins {
     }
 }
 
-fn settings_of(settings: &Settings) -> api::Settings {
+pub(super) fn settings_of(settings: &Settings) -> api::Settings {
     let setting = |value: &mesh_plugin_host::Value| match value {
         mesh_plugin_host::Value::Flag(flag) => api::Setting::Flag(*flag),
         mesh_plugin_host::Value::Integer(integer) => api::Setting::Integer(*integer),

@@ -179,9 +179,37 @@ impl<G: Guest> Slot<G> {
         {
             return Ok(self.settle(bad.into_bound(), now_ms));
         }
+        let back = self.previous.take().ok_or(SwapError::NoPrevious)?;
+        self.come_back(back, now_ms, context)
+    }
+
+    /// As [`Slot::rollback`], to what is not warm any more: `own` is the state that it left with, if that is known.
+    pub(crate) fn bring_back(
+        &mut self,
+        prepared: Prepared<G>,
+        own: Option<State>,
+        now_ms: u64,
+        context: &G::Context,
+    ) -> Result<SwapReport, SwapError> {
+        let mut back = prepared.into_bound(now_ms);
+        let limit = back.limit(self.hot);
+        if let Some(state) = own
+            && let Err(fault) = back.begin_with(limit, state)
+        {
+            self.engine.discard(back);
+            return Err(SwapError::Failed(fault));
+        }
+        self.come_back(Some(back), now_ms, context)
+    }
+
+    fn come_back(
+        &mut self,
+        mut back: Option<Bound<G>>,
+        now_ms: u64,
+        context: &G::Context,
+    ) -> Result<SwapReport, SwapError> {
         let begun = Instant::now();
         let hot = self.hot;
-        let Some(mut back) = self.previous.take() else { return Err(SwapError::NoPrevious) };
         let carried = self.active.as_mut().and_then(|bound| bound.state(hot).ok()).flatten();
         let mut is_carried = false;
         let state_bytes = carried.as_ref().map_or(0, |(state, _)| state.bytes.len());
@@ -203,13 +231,21 @@ impl<G: Guest> Slot<G> {
             ..self.report(back.as_ref().map(Bound::revision))
         };
         let old = std::mem::replace(&mut self.active, back);
-        self.previous = Some(old.filter(|old| old.instance.is_some()));
+        let displaced = self.previous.replace(old.filter(|old| old.instance.is_some()));
+        self.engine.discard(displaced);
         self.after_switch(now_ms, With::Unknown);
         self.write_due(now_ms, context);
         self.stats.rollbacks += 1;
         self.log.tell(now_ms, LogLevel::Info, format!("back to {}", in_words(report.new.as_ref())));
         self.tell(SlotEvent::RolledBack(report.clone()));
         Ok(report)
+    }
+
+    /// Returns the state of what a rollback would bring back; `None` when that has none, or is not warm.
+    pub(crate) fn standby_state(&mut self) -> Option<State> {
+        let hot = self.hot;
+        let bound = self.previous.as_mut()?.as_mut()?;
+        bound.state(hot).ok()?.map(|(state, _)| state)
     }
 
     /// Lets what stands in for a revision in quarantine stay. The other one is kept for a rollback, as what it is made

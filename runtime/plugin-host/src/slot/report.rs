@@ -310,7 +310,7 @@ pub enum SwapError {
     #[error("the old plugin failed to save its state: {0}")]
     OldFailed(Fault),
     /// There is nothing to go back to.
-    #[error("there is nothing to roll back to: nothing was in the slot before, since the node began")]
+    #[error("there is nothing to roll back to: nothing was in the slot before")]
     NoPrevious,
     /// There is nothing to remove.
     #[error("no plugin is in the slot: the native built-in has it already")]

@@ -122,6 +122,42 @@ fn a_rehearsed_swap_switches_nothing() {
     assert!(story(&mut set).is_empty());
 }
 
+/// H04: what is not warm any more begins with the state of the active one, else with its own, else afresh.
+#[test]
+fn what_comes_back_cold_has_the_best_state_that_it_takes() {
+    let versions = versions();
+    let own = |count: u64| Some(State { version: 1, bytes: count.to_le_bytes().to_vec() });
+    let damaged = Some(State { version: 1, bytes: b"no counter".to_vec() });
+    for (before, own, want) in
+        [(true, own(77), 3), (false, own(77), 77), (false, damaged, 0), (false, None, 0)]
+    {
+        let mut set = PolicySet::new(&engine());
+        if before {
+            set.swap(fresh(&versions[1]), 0, StartWith::Reset).unwrap();
+            ask(&mut set, 0, 3);
+        }
+
+        let report = set.bring_back(fresh(&versions[0]), own, 0).unwrap();
+
+        assert_eq!((report.state_carried, counter(&mut set)), (before, want));
+        assert_eq!(name(report.new.as_ref()), Some("built-in/latency 0.1.0".into()));
+    }
+}
+
+/// H03: what fails on its way back never decides.
+#[test]
+fn what_fails_when_it_comes_back_cold_leaves_the_active_one_untouched() {
+    for mode in ["trap-load", "loop-load"] {
+        let mut set = set_with(good());
+        ask(&mut set, 0, 5);
+
+        let failed = set.bring_back(prepared(mode, 0), None, 0);
+
+        assert!(matches!(failed, Err(SwapError::Failed(_))), "{mode}: {failed:?}");
+        assert_eq!((ask(&mut set, 0, 1), counter(&mut set)), (0, 6), "{mode}");
+    }
+}
+
 #[test]
 fn a_rollback_brings_the_earlier_one_back_with_the_state_and_can_be_undone() {
     let versions = versions();

@@ -167,6 +167,9 @@ impl Driver {
             Done::HandlerSwapped { outcome, plugin, step, kept, answer } => {
                 let plugin = plugin.as_deref().unwrap_or("PLUGIN");
                 let slot = Kind::Handler.slot();
+                if let (Err(SwapError::NoPlugin), Step::Onward) = (&outcome, step) {
+                    return drop(answer.send(Ok(native_already(slot, false))));
+                }
                 let reply = outcome
                     .map_err(|error| swap_failed(&error, slot).filled("SLOT", slot).filled("PLUGIN", plugin))
                     .map(|(report, status)| self.switched(&report, Some(&status), step, kept));
@@ -365,10 +368,12 @@ impl Driver {
             let status = self.parts.plugins.set.status(policy);
             return drop(answer.send(rehearsed_removal(&status)));
         }
-        let outcome = self.parts.plugins.set.remove(policy, unix_ms());
-        let reply = outcome
-            .map_err(|error| swap_failed(&error, policy.name()))
-            .map(|report| self.switched(&report, None, step, true));
+        let reply = match self.parts.plugins.set.remove(policy, unix_ms()) {
+            Err(SwapError::NoPlugin) if step == Step::Onward => Ok(native_already(policy.name(), false)),
+            outcome => outcome
+                .map_err(|error| swap_failed(&error, policy.name()))
+                .map(|report| self.switched(&report, None, step, true)),
+        };
         self.answer_when_kept(reply, answer);
     }
 
@@ -584,9 +589,25 @@ fn undo_of(slot: &str, step: Step) -> String {
 fn rehearsed_removal(status: &SlotStatus) -> Result<Reply, ApiError> {
     let is_native = status.active.is_none() && status.quarantined.is_none();
     if is_native && status.on_failure == OnFailure::Fallback {
-        return Err(swap_failed(&SwapError::NoPlugin, status.slot));
+        return Ok(native_already(status.slot, true));
     }
     Ok(rehearsed(status, Change::Switched, status.active.as_ref(), None))
+}
+
+/// Says that the native built-in has a slot already.
+fn native_already(slot: &str, dry_run: bool) -> Reply {
+    Reply::Swapped(crate::api::SwapReport {
+        slot: slot.to_owned(),
+        change: Change::Nothing.into(),
+        old: plugin_ref(slot, None),
+        new: plugin_ref(slot, None),
+        state_bytes: 0,
+        state_carried: false,
+        pause_us: 0.0,
+        at_decision: 0,
+        dry_run,
+        undo: None,
+    })
 }
 
 fn rehearsed(status: &SlotStatus, change: Change, old: Option<&Revision>, new: Option<&Revision>) -> Reply {

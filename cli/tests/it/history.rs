@@ -183,3 +183,53 @@ fn decided(place: &Place) -> u64 {
 fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
+
+/// Another build of the program has other bytes of its built-in plugins. What a slot decides by does not change with that,
+/// least of all who is let in.
+#[test]
+fn a_slot_keeps_its_built_in_plugin_when_the_program_was_built_anew() {
+    let mut place = Place::new();
+    place.up("bob", &[]);
+    place.json(&["plugin", "swap", "admission", "built-in/guest-list", "--set", "allow=friend-*"]);
+    place.json(&["plugin", "swap", "topology", "built-in/steady"]);
+    place.json(&["plugin", "disable", "topology"]);
+    place.kill("bob");
+    pretend_another_build(&place);
+
+    place.up("bob", &[]);
+
+    assert_eq!(active(&place, "admission"), "built-in/guest-list");
+    assert_eq!(place.json(&["plugin", "show", "admission"])["settings"]["allow"], "friend-*");
+    place.json(&["plugin", "rollback", "topology"]);
+    assert_eq!(active(&place, "topology"), "built-in/steady");
+}
+
+/// Gives every plugin that a slot of the node was or is bound to a digest that no program has.
+fn pretend_another_build(place: &Place) {
+    use mesh_node::store::{DataDir, Store, StoreConfig, Table, Write};
+    fn change(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    match value {
+                        Value::String(digest) if name == "digest" => *digest = "0".repeat(digest.len()),
+                        other => change(other),
+                    }
+                }
+            }
+            Value::Array(values) => values.iter_mut().for_each(change),
+            _ => {}
+        }
+    }
+    let dir = DataDir::lock(&place.data_dir("bob")).unwrap();
+    let (store, events) = Store::open(&dir, StoreConfig::default()).unwrap();
+    let rows = store.load(Table::Bindings, 1 << 20).unwrap().rows;
+    let puts = rows.into_iter().map(|(key, value)| {
+        let mut binding: Value = serde_json::from_slice(&value).unwrap();
+        change(&mut binding);
+        Write::Put { table: Table::Bindings, key, value: binding.to_string().into_bytes().into() }
+    });
+    store.submit(1, puts.collect()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert_eq!(runtime.block_on(store.close(events)).unwrap(), Some(1));
+}

@@ -305,7 +305,7 @@ impl Plugins {
     fn first_binding(&self, store: &Store, kind: Kind) -> Result<Binding, StartError> {
         if let Some(bytes) = store.get(Table::Bindings, kind.slot().as_bytes())? {
             match serde_json::from_slice(&bytes) {
-                Ok(binding) => return Ok(binding),
+                Ok(binding) => return Ok(self.with_built_in_of_now(binding)),
                 Err(error) => {
                     tracing::error!(slot = kind.slot(), %error, "what the slot was bound to cannot be read");
                     // It was something: the slot is left to whom its kind leaves it when that does not start.

@@ -14,6 +14,9 @@ use crate::api::{self, BindingRow, OnFailure};
 pub(crate) struct Binding {
     /// The digest in hex; `None` for the native built-in.
     pub(super) digest: Option<String>,
+    /// Its name. Another build of the program has another digest of the same built-in plugin.
+    #[serde(default)]
+    pub(super) plugin: Option<String>,
     pub(super) settings: api::Settings,
     #[serde(default)]
     on_failure: OnFailure,
@@ -62,7 +65,11 @@ impl Aside {
 impl Binding {
     /// Returns the first binding of a slot.
     pub(super) fn first(revision: Option<&Revision>) -> Binding {
-        Binding { digest: revision.map(|revision| hex(&revision.digest)), ..Binding::default() }
+        Binding {
+            digest: revision.map(|revision| hex(&revision.digest)),
+            plugin: revision.map(|revision| revision.name.clone()),
+            ..Binding::default()
+        }
     }
 
     /// Stands for one that is damaged: the slot is left to whom its kind leaves it.
@@ -86,6 +93,7 @@ impl Binding {
         let Lowered { deadline, memory, log_lines } = terms.lowered;
         Binding {
             digest: revision.map(|revision| hex(&revision.digest)),
+            plugin: revision.map(|revision| revision.name.clone()),
             settings: settings_of(settings),
             on_failure: terms.on_failure.into(),
             deadline_ms: deadline.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
@@ -161,6 +169,29 @@ impl Plugins {
     pub(crate) fn lowered(&self, slot: &str, name: &str) -> Lowered {
         let binding = self.bindings.get(slot).filter(|_| self.bound(slot).is_some_and(|r| r.name == name));
         binding.map(|binding| binding.terms().lowered).unwrap_or_default()
+    }
+
+    /// Lets a binding to a built-in plugin that came with an earlier program mean the one that came with this: what a
+    /// node does must not change because the program was built anew.
+    pub(super) fn with_built_in_of_now(&self, mut binding: Binding) -> Binding {
+        let is_here = |digest: &String| self.installed_as(digest).is_some();
+        if !binding.digest.as_ref().is_none_or(is_here)
+            && let Some(name) = &binding.plugin
+            && let Some(successor) =
+                self.installed.values().find(|i| i.is_built_in && i.revision.name == *name)
+        {
+            tracing::info!(
+                plugin = name,
+                "the built-in plugin of this program is bound in place of an earlier one"
+            );
+            binding.digest = Some(hex(&successor.revision.digest));
+        }
+        binding.aside = binding.aside.map(|mut aside| {
+            aside.binding = self.with_built_in_of_now(aside.binding);
+            aside
+        });
+        binding.history = binding.history.map(|earlier| self.with_built_in_of_now(earlier));
+        binding
     }
 
     /// Returns what a slot is bound to; `None` is the native built-in.

@@ -94,6 +94,13 @@ impl History {
         self.later.truncate(STEPS);
     }
 
+    pub(super) fn map(self, with: impl Fn(Binding) -> Binding) -> History {
+        let side = |side: Vec<Left>| {
+            side.into_iter().map(|left| Left { binding: with(left.binding), ..left }).collect()
+        };
+        History { earlier: side(self.earlier), later: side(self.later) }
+    }
+
     fn forget(&mut self, digest: &str) {
         let is_other = |left: &Left| left.binding.digest.as_deref() != Some(digest);
         self.earlier.retain(is_other);

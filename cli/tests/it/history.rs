@@ -71,6 +71,8 @@ fn rollbacks_walk_back_step_by_step_and_forward_again_also_over_restarts() {
         (row["rollbacks"].as_u64(), text(&row["state"]).to_owned())
     };
     assert_eq!(leads("1.1.0"), (Some(1), "standby".to_owned()));
+    assert_eq!(rows[1]["version"], "1.1.0", "beside what it stands by for");
+    assert!(rows[1]["since_s"].as_f64().unwrap() < 86_400.0, "{rows}");
     assert_eq!(leads("1.0.0"), (Some(2), "installed".to_owned()));
 
     let mut last = Value::Null;
@@ -164,8 +166,9 @@ fn a_rollback_after_a_restart_finds_the_state_that_the_policy_left_with() {
     place.kill("alice");
     place.up("alice", &[]);
 
-    place.json(&["plugin", "rollback", "route"]);
+    let back = place.json(&["plugin", "rollback", "route"]);
 
+    assert_eq!(back["state_restored"].as_bool(), Some(true), "{back}");
     assert!(decided(&place) >= 5, "its state counts what it decided");
 }
 

@@ -392,6 +392,7 @@ impl Show for SwapReport {
 
 fn switched(report: &SwapReport) -> View {
     let state = match (report.state_bytes, report.state_carried) {
+        _ if report.state_restored => "its own, as it was when it left".to_owned(),
         (bytes, true) if report.dry_run => format!("{} would be carried over", human::bytes(bytes)),
         (bytes, true) => format!("{} carried over", human::bytes(bytes)),
         (0, false) => "none".to_owned(),

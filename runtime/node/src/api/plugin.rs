@@ -405,6 +405,9 @@ pub struct SwapReport {
     pub state_bytes: u64,
     /// Whether the new one took the state over.
     pub state_carried: bool,
+    /// Whether it has the state instead that it had when it left the slot before.
+    #[serde(default)]
+    pub state_restored: bool,
     /// How long the hand-over kept decisions waiting.
     pub pause_us: f64,
     /// The number of the first decision that the new one makes; the old one made all before it.

@@ -110,24 +110,12 @@ impl Driver {
                     });
                 }
             }
-        }
-        for status in &statuses {
-            let Ok(slot) = slot_named(status.slot) else { continue };
-            for step in [Step::Back, Step::Forward] {
-                let next = self.parts.plugins.steps(slot, step).next();
-                let Some(revision) = next.and_then(|left| self.parts.plugins.revision_of(&left.binding))
-                else {
-                    continue;
-                };
+            // After a restart, nothing is warm, and the next step is no further away for that.
+            for (revision, left_ms) in self.next_steps(status) {
                 if !shown.contains(&revision.digest) {
                     shown.push(revision.digest);
-                    rows.push(self.idle_row(
-                        Some(status.slot),
-                        revision,
-                        PluginState::Standby,
-                        status.since_ms,
-                        &statuses,
-                    ));
+                    let (slot, state) = (Some(status.slot), PluginState::Standby);
+                    rows.push(self.idle_row(slot, revision, state, left_ms, &statuses));
                 }
             }
         }
@@ -250,6 +238,15 @@ impl Driver {
             forward: step == Step::Forward,
         })
         .collect()
+    }
+
+    /// Returns where a rollback of a slot leads, and taking one back, with the time when each left.
+    fn next_steps(&self, status: &SlotStatus) -> impl Iterator<Item = (&Revision, u64)> {
+        let plugins = &self.parts.plugins;
+        let kind = slot_named(status.slot).ok().into_iter();
+        let steps =
+            kind.flat_map(|kind| [Step::Back, Step::Forward].map(|step| plugins.steps(kind, step).next()));
+        steps.flatten().filter_map(|left| Some((plugins.revision_of(&left.binding)?, left.at_ms)))
     }
 
     /// Says how many rollbacks of its slot bring a revision back.

@@ -236,6 +236,11 @@ impl Driver {
                 answer,
             });
         };
+        if step == Step::Forward
+            && let Err(error) = self.check_no_trial(slot.slot())
+        {
+            return drop(answer.send(Err(error)));
+        }
         if let Some(aborted) = self.abort_trial(policy, dry_run) {
             return drop(answer.send(Ok(aborted)));
         }
@@ -428,6 +433,7 @@ impl Driver {
             new: plugin_ref(report.slot, report.new.as_ref()),
             state_bytes: report.state_bytes as u64,
             state_carried: report.state_carried,
+            state_restored: report.state_restored,
             pause_us: report.pause.as_nanos() as f64 / 1000.0,
             at_decision: report.at_decision,
             dry_run: !kept,
@@ -603,6 +609,7 @@ fn native_already(slot: &str, dry_run: bool) -> Reply {
         new: plugin_ref(slot, None),
         state_bytes: 0,
         state_carried: false,
+        state_restored: false,
         pause_us: 0.0,
         at_decision: 0,
         dry_run,
@@ -618,6 +625,7 @@ fn rehearsed(status: &SlotStatus, change: Change, old: Option<&Revision>, new: O
         new: plugin_ref(status.slot, new),
         state_bytes: 0,
         state_carried: false,
+        state_restored: false,
         pause_us: 0.0,
         at_decision: status.messages,
         dry_run: true,

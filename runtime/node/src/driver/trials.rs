@@ -209,6 +209,7 @@ impl Driver {
             new: plugin_ref(slot.name(), status.active.as_ref()),
             state_bytes: 0,
             state_carried: false,
+            state_restored: false,
             pause_us: 0.0,
             at_decision: self.parts.plugins.set.decisions(slot),
             dry_run,

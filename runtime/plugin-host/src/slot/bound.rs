@@ -86,14 +86,14 @@ impl<G: Guest> Bound<G> {
         }
     }
 
-    /// Gives a new instance the state that its revision left with, if that is taken; else it begins afresh.
-    pub(super) fn begin_with(&mut self, limit: Duration, state: State) -> Result<(), Fault> {
-        let Some(instance) = &mut self.instance else { return Ok(()) };
+    /// Gives a new instance the state that its revision left with, and says whether that was taken; else it begins afresh.
+    pub(super) fn begin_with(&mut self, limit: Duration, state: State) -> Result<bool, Fault> {
+        let Some(instance) = &mut self.instance else { return Ok(false) };
         let blank = State { version: self.version, bytes: instance.save(limit)? };
         match instance.load(limit, &state) {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(true),
             Err(Refused::Fault(fault)) => Err(fault),
-            Err(Refused::Refusal(_)) => instance.load(limit, &blank).map_err(Fault::from),
+            Err(Refused::Refusal(_)) => instance.load(limit, &blank).map(|()| false).map_err(Fault::from),
         }
     }
 

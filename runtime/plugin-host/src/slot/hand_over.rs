@@ -112,6 +112,7 @@ impl<G: Guest> Slot<G> {
             new: new.cloned(),
             state_bytes: 0,
             state_carried: false,
+            state_restored: false,
             pause: Duration::ZERO,
             at_decision: self.stats.messages,
         }
@@ -180,7 +181,10 @@ impl<G: Guest> Slot<G> {
             return Ok(self.settle(bad.into_bound(), now_ms));
         }
         let back = self.previous.take().ok_or(SwapError::NoPrevious)?;
-        self.come_back(back, now_ms, context)
+        // What failed left without a state that could be trusted, and what has no version never had any.
+        let is_kept = |bound: &Bound<G>| bound.instance.is_some() || bound.checkpoint.is_some();
+        let has_own = back.as_ref().is_some_and(|bound| bound.version > 0 && is_kept(bound));
+        self.come_back(back, has_own, now_ms, context)
     }
 
     /// As [`Slot::rollback`], to what is not warm any more: `own` is the state that it left with, if that is known.
@@ -193,18 +197,19 @@ impl<G: Guest> Slot<G> {
     ) -> Result<SwapReport, SwapError> {
         let mut back = prepared.into_bound(now_ms);
         let limit = back.limit(self.hot);
-        if let Some(state) = own
-            && let Err(fault) = back.begin_with(limit, state)
-        {
-            self.engine.discard(back);
-            return Err(SwapError::Failed(fault));
+        match own.map_or(Ok(false), |state| back.begin_with(limit, state)) {
+            Ok(has_own) => self.come_back(Some(back), has_own, now_ms, context),
+            Err(fault) => {
+                self.engine.discard(back);
+                Err(SwapError::Failed(fault))
+            }
         }
-        self.come_back(Some(back), now_ms, context)
     }
 
     fn come_back(
         &mut self,
         mut back: Option<Bound<G>>,
+        has_own: bool,
         now_ms: u64,
         context: &G::Context,
     ) -> Result<SwapReport, SwapError> {
@@ -227,6 +232,7 @@ impl<G: Guest> Slot<G> {
         let report = SwapReport {
             state_bytes,
             state_carried: is_carried,
+            state_restored: has_own && !is_carried,
             pause: begun.elapsed(),
             ..self.report(back.as_ref().map(Bound::revision))
         };

@@ -52,6 +52,8 @@ pub struct SwapReport {
     pub state_bytes: usize,
     /// Whether the new one took it over.
     pub state_carried: bool,
+    /// Whether it has the state instead that it had when it left the slot before.
+    pub state_restored: bool,
     /// How long decisions had to wait: save, load, observe, switch.
     pub pause: Duration,
     /// The number of the first message that the new one decides on, counted from 0; the old one decided on

@@ -140,6 +140,7 @@ fn what_comes_back_cold_has_the_best_state_that_it_takes() {
         let report = set.bring_back(fresh(&versions[0]), own, 0).unwrap();
 
         assert_eq!((report.state_carried, counter(&mut set)), (before, want));
+        assert_eq!(report.state_restored, want == 77, "its own");
         assert_eq!(name(report.new.as_ref()), Some("built-in/latency 0.1.0".into()));
     }
 }

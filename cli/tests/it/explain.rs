@@ -3,7 +3,7 @@
 use std::fs;
 
 use mesh_plugin_host::builtin;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::Place;
 
@@ -117,6 +117,18 @@ fn a_recording_is_refused_with_a_reason() {
     place.up("ada", &["--journal", "0"]);
     fs::write(place.path().join("cut.jsonl"), "{\"trace\":").unwrap();
     fs::write(place.path().join("there.jsonl"), "").unwrap();
+
+    // Another build of the program has another revision of what is built in.
+    let revision = format!("blake3:{}", "0".repeat(64));
+    let head = r#"{"trace":{"format":"meshctl.trace/v1","slot":"route","node":"","at":"2026-01-01T00:00:00.000Z","version":"0.1.0","with_payload":false}}"#;
+    let binding = json!({ "binding": { "binding": 1, "plugin": "built-in/latency", "version": "0.1.0",
+        "revision": revision, "settings": {} } });
+    let start = json!({ "entry": { "number": 1, "now_ms": 1, "binding": 1, "event": "start",
+        "with": "anchor", "version": 1, "state": "0000000000000000" } });
+    fs::write(place.path().join("other.jsonl"), format!("{head}\n{binding}\n{start}\n")).unwrap();
+    let other = place.error(&["plugin", "replay", "other.jsonl"]);
+    assert_eq!(other["code"], "MESH-P102", "{other}");
+    assert!(other["help"].to_string().contains("--with built-in/latency"), "{other}");
 
     for (args, code) in [
         (&["plugin", "record", "route", "--for", "1s"][..], "MESH-P194"),

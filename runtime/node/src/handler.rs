@@ -11,7 +11,7 @@ use mesh_plugin_host::handler::{Effect, Event, Failure, Handled, Outcome};
 use mesh_plugin_host::journal::Page;
 use mesh_plugin_host::{
     Change, Engine, HandlerSlot, Kv, LogLine, OperateError, PreparedHandler, Revision, Sentence, SlotEvent,
-    SlotStatus, StartWith, SwapError, SwapReport, Withdrawn,
+    SlotStatus, StartWith, SwapError, SwapReport, Toward, Withdrawn,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -58,6 +58,7 @@ pub(crate) enum Job {
     /// A rollback to what is not warm any more.
     BringBack {
         prepared: Box<PreparedHandler>,
+        toward: Toward,
         answer: Swapped,
     },
     Remove {
@@ -237,8 +238,8 @@ impl Thread {
                 let done = self.slot.rollback(unix_ms());
                 self.switched(done, answer);
             }
-            Job::BringBack { prepared, answer } => {
-                let done = self.slot.bring_back(*prepared, unix_ms());
+            Job::BringBack { prepared, toward, answer } => {
+                let done = self.slot.bring_back(*prepared, toward, unix_ms());
                 self.switched(done, answer);
             }
             Job::Remove { answer } => {

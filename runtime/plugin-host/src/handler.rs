@@ -20,7 +20,7 @@ use crate::sandbox::{self, Host, Kv};
 use crate::settings::{Refusal, Settings, clip, lend};
 use crate::slot::{
     Guest, PrepareError, Prepared, Sealed, Sentence, Slot, SlotEvent, SlotStatus, StartWith, State,
-    SwapError, SwapReport, Withdrawn,
+    SwapError, SwapReport, Toward, Withdrawn,
 };
 use crate::wit::handler::{self, calls};
 
@@ -219,9 +219,10 @@ impl HandlerSlot {
     pub fn bring_back(
         &mut self,
         old: PreparedHandler,
+        toward: Toward,
         now_ms: u64,
     ) -> Result<(SwapReport, Vec<Effect>), SwapError> {
-        let report = self.slot.bring_back(old, None, now_ms, &())?;
+        let report = self.slot.bring_back(old, None, toward, now_ms, &())?;
         Ok((report, self.slot.take_configured().unwrap_or_default()))
     }
 

@@ -15,7 +15,7 @@ use crate::limits::{BATCH_ROWS, VIEW_ROWS};
 use crate::load::{Kind, Revision};
 use crate::policy::{Admission, Carry, HOT, Qos, Routing, Topology, is_small};
 use crate::slot::{
-    Sentence, Slot, SlotEvent, SlotStatus, StartWith, State, SwapError, SwapReport, Withdrawn,
+    Sentence, Slot, SlotEvent, SlotStatus, StartWith, State, SwapError, SwapReport, Toward, Withdrawn,
 };
 use crate::terms::OnFailure;
 use crate::trial::{Answer, Asked, Call};
@@ -275,14 +275,15 @@ impl PolicySet {
         &mut self,
         old: impl Into<PreparedPolicy>,
         own: Option<State>,
+        toward: Toward,
         now_ms: u64,
     ) -> Result<SwapReport, SwapError> {
         match old.into() {
-            PreparedPolicy::Routing(old) => self.routing.bring_back(old, own, now_ms, &self.view),
-            PreparedPolicy::Qos(old) => self.qos.bring_back(old, own, now_ms, &()),
-            PreparedPolicy::Topology(old) => self.topology.bring_back(old, own, now_ms, &()),
-            PreparedPolicy::Admission(old) => self.admission.bring_back(old, own, now_ms, &()),
-            PreparedPolicy::Carry(old) => self.carry.bring_back(old, own, now_ms, &()),
+            PreparedPolicy::Routing(old) => self.routing.bring_back(old, own, toward, now_ms, &self.view),
+            PreparedPolicy::Qos(old) => self.qos.bring_back(old, own, toward, now_ms, &()),
+            PreparedPolicy::Topology(old) => self.topology.bring_back(old, own, toward, now_ms, &()),
+            PreparedPolicy::Admission(old) => self.admission.bring_back(old, own, toward, now_ms, &()),
+            PreparedPolicy::Carry(old) => self.carry.bring_back(old, own, toward, now_ms, &()),
         }
     }
 

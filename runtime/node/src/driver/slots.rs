@@ -4,7 +4,7 @@ use bytes::Bytes;
 use mesh_plugin_host::handler::Effect;
 use mesh_plugin_host::{
     Change, Kind, LoadError, Loaded, OnFailure, OperateError, PolicySlot, PrepareError, Revision, SlotEvent,
-    SlotStatus, StartWith, SwapError, SwapReport, Terms,
+    SlotStatus, StartWith, SwapError, SwapReport, Terms, Toward,
 };
 use mesh_proto::TopicId;
 use mesh_proto::node::{Input, Publish};
@@ -342,14 +342,15 @@ impl Driver {
             Ok(ready) => ready,
             Err(error) => return drop(answer.send(Err(error))),
         };
+        let toward = if step == Step::Forward { Toward::Later } else { Toward::Earlier };
         let outcome = match (ready, policy_slot(slot)) {
             (Ready::Policy(prepared), Some(policy)) => {
                 let own = self.parts.plugins.left_state(&self.parts.store, policy, &digest);
-                self.parts.plugins.set.bring_back(*prepared, own, unix_ms())
+                self.parts.plugins.set.bring_back(*prepared, own, toward, unix_ms())
             }
             (Ready::Handler(prepared), _) => {
                 let (swapped, outcome) = oneshot::channel();
-                self.parts.plugins.handler.hand(Job::BringBack { prepared, answer: swapped });
+                self.parts.plugins.handler.hand(Job::BringBack { prepared, toward, answer: swapped });
                 return self.await_handler(outcome, None, step, true, answer);
             }
             (Ready::Policy(_), None) => unreachable!("a policy's slot is no handler's"),

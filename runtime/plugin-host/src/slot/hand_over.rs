@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::bound::{Bound, Checkpoint};
 use super::quarantine::Quarantine;
 use super::{
-    Change, Guest, LogLevel, Prepared, Slot, SlotEvent, StartWith, State, SwapError, SwapReport, Withdrawn,
+    Change, Guest, LogLevel, Prepared, Slot, SlotEvent, StartWith, State, SwapError, SwapReport, Toward,
+    Withdrawn,
 };
 use crate::journal::With;
 use crate::load::Revision;
@@ -184,7 +185,9 @@ impl<G: Guest> Slot<G> {
         // What failed left without a state that could be trusted, and what has no version never had any.
         let is_kept = |bound: &Bound<G>| bound.instance.is_some() || bound.checkpoint.is_some();
         let has_own = back.as_ref().is_some_and(|bound| bound.version > 0 && is_kept(bound));
-        self.come_back(back, has_own, now_ms, context)
+        // What an operator has gone back from is what he goes forward to.
+        let toward = if self.is_previous_unwanted { Toward::Later } else { Toward::Earlier };
+        self.come_back(back, has_own, toward, now_ms, context)
     }
 
     /// As [`Slot::rollback`], to what is not warm any more: `own` is the state that it left with, if that is known.
@@ -192,13 +195,14 @@ impl<G: Guest> Slot<G> {
         &mut self,
         prepared: Prepared<G>,
         own: Option<State>,
+        toward: Toward,
         now_ms: u64,
         context: &G::Context,
     ) -> Result<SwapReport, SwapError> {
         let mut back = prepared.into_bound(now_ms);
         let limit = back.limit(self.hot);
         match own.map_or(Ok(false), |state| back.begin_with(limit, state)) {
-            Ok(has_own) => self.come_back(Some(back), has_own, now_ms, context),
+            Ok(has_own) => self.come_back(Some(back), has_own, toward, now_ms, context),
             Err(fault) => {
                 self.engine.discard(back);
                 Err(SwapError::Failed(fault))
@@ -210,6 +214,7 @@ impl<G: Guest> Slot<G> {
         &mut self,
         mut back: Option<Bound<G>>,
         has_own: bool,
+        toward: Toward,
         now_ms: u64,
         context: &G::Context,
     ) -> Result<SwapReport, SwapError> {
@@ -240,6 +245,7 @@ impl<G: Guest> Slot<G> {
         let displaced = self.previous.replace(old.filter(|old| old.instance.is_some()));
         self.engine.discard(displaced);
         self.after_switch(now_ms, With::Unknown);
+        self.is_previous_unwanted = toward == Toward::Earlier;
         self.write_due(now_ms, context);
         self.stats.rollbacks += 1;
         self.log.tell(now_ms, LogLevel::Info, format!("back to {}", in_words(report.new.as_ref())));
@@ -346,6 +352,7 @@ impl<G: Guest> Slot<G> {
     pub(super) fn after_switch(&mut self, now_ms: u64, with: With) {
         self.begin_notes(with);
         self.strikes.clear();
+        self.is_previous_unwanted = false;
         self.quarantine = None;
         self.probation = None;
         self.paused = false;

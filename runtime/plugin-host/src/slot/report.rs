@@ -37,6 +37,15 @@ pub enum Change {
     Nothing,
 }
 
+/// Where a slot goes among the revisions that it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Toward {
+    /// To one that was there before: what is there now is not wanted.
+    Earlier,
+    /// To one that a rollback has left.
+    Later,
+}
+
 /// What a swap, a rollback or a removal did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SwapReport {

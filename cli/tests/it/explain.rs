@@ -120,12 +120,15 @@ fn a_recording_is_refused_with_a_reason() {
 
     // Another build of the program has another revision of what is built in.
     let revision = format!("blake3:{}", "0".repeat(64));
-    let head = r#"{"trace":{"format":"meshctl.trace/v1","slot":"route","node":"","at":"2026-01-01T00:00:00.000Z","version":"0.1.0","with_payload":false}}"#;
+    let head = json!({ "trace": { "format": "meshctl.trace/v1", "slot": "route", "node": "",
+        "at": "2026-01-01T00:00:00.000Z", "version": "0.1.0", "with_payload": false } });
     let binding = json!({ "binding": { "binding": 1, "plugin": "built-in/latency", "version": "0.1.0",
         "revision": revision, "settings": {} } });
     let start = json!({ "entry": { "number": 1, "now_ms": 1, "binding": 1, "event": "start",
         "with": "anchor", "version": 1, "state": "0000000000000000" } });
-    fs::write(place.path().join("other.jsonl"), format!("{head}\n{binding}\n{start}\n")).unwrap();
+    let end = json!({ "end": { "entries": 1, "calls": 0, "decisions": 0, "missed": 0 } });
+    let lines = [head, binding, start, end].map(|line| format!("{line}\n"));
+    fs::write(place.path().join("other.jsonl"), lines.concat()).unwrap();
     let other = place.error(&["plugin", "replay", "other.jsonl"]);
     assert_eq!(other["code"], "MESH-P102", "{other}");
     assert!(other["help"].to_string().contains("--with built-in/latency"), "{other}");

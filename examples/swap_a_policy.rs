@@ -73,7 +73,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
                 allow_downgrade: false,
                 on_failure: None,
             }),
-            (1, 2..) => Request::PluginRollback { slot: "route".into(), dry_run: false },
+            (1, 2..) => Request::PluginRollback { slot: "route".into(), forward: false, dry_run: false },
             _ => continue,
         };
         let Reply::Swapped(report) = bob.call(request, Bytes::new()).await? else { return Err("?".into()) };

@@ -131,7 +131,7 @@ pub struct Globals {
     #[arg(long, global = true, env = "MESH_DRY_RUN", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), hide_env = true)]
     pub dry_run: bool,
 
-    /// Ask no plugin registry, not even whether it is there: only what was fetched before is used.
+    /// Ask no registry, neither of plugins nor, in a build, of packages: only what was fetched before is used.
     #[arg(long, global = true, env = "MESH_OFFLINE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new(), hide_env = true)]
     pub offline: bool,
 

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-const SHAPES: [(&str, &str); 6] = [
+const SHAPES: [(&str, &str); 7] = [
     ("routing", "Routing"),
     ("qos", "Qos"),
+    ("topology", "Topology"),
     ("admission", "Admission"),
     ("carry", "Carry"),
     ("handler", "Handler"),

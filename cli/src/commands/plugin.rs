@@ -152,17 +152,21 @@ decides for a share of the flows. When the gates hold, it takes over; if not, th
 and the exit code is 10. The node does that by itself: Ctrl-C ends the waiting, not the trial. 'meshctl plugin rollback
 SLOT' ends the trial.")]
     Swap(Box<swap::Swap>),
-    /// Return a slot to its previous revision, or end the trial that runs in it.
+    /// Return a slot to what was there before, step by step; or end the trial that runs in it.
     #[command(after_long_help = "\
 Examples:
   meshctl plugin rollback route
   meshctl plugin rollback route --dry-run
+  meshctl plugin rollback route --forward    take it back
 
-A second rollback undoes the first. While something stands in for a plugin in quarantine, a rollback lets that stay: the
+Each rollback goes a step further back, up to eight, also over a restart; 'meshctl plugin show SLOT' lists them. While something stands in for a plugin in quarantine, a rollback lets that stay: the
 plugin is not tried again. What a node starts with has nothing before it; 'meshctl plugin disable SLOT' takes it out.")]
     Rollback {
         #[arg(help = SLOT)]
         slot: String,
+        /// Take the last rollback back instead.
+        #[arg(long)]
+        forward: bool,
     },
     /// Delete a revision that no slot uses.
     #[command(
@@ -289,8 +293,8 @@ impl Plugin {
             Command::Publish(publish) => publish.run(context).await,
             Command::Search(search) => search.run(context).await,
             Command::Swap(swap) => swap.run(context).await,
-            Command::Rollback { slot } => {
-                ask::<SwapReport>(context, &Request::PluginRollback { slot, dry_run }).await
+            Command::Rollback { slot, forward } => {
+                ask::<SwapReport>(context, &Request::PluginRollback { slot, forward, dry_run }).await
             }
             Command::Remove { plugin, standby } => {
                 ask::<RemoveReport>(context, &Request::PluginRemove { plugin, standby, dry_run }).await

@@ -62,7 +62,7 @@ fn inserted(text: &str, option: &str, begins: impl Fn(Option<char>) -> bool) -> 
     let mut copied = 0;
     for (at, _) in text.match_indices(PROGRAM) {
         let behind = at + PROGRAM.len();
-        if begins(text[..at].chars().next_back()) && addresses_a_node(&text[behind..]) {
+        if begins(unstyled_end(&text[..at]).chars().next_back()) && addresses_a_node(&text[behind..]) {
             out.push_str(&text[copied..behind]);
             out.push_str(option);
             copied = behind;
@@ -70,6 +70,20 @@ fn inserted(text: &str, option: &str, begins: impl Fn(Option<char>) -> bool) -> 
     }
     out.push_str(&text[copied..]);
     out
+}
+
+/// Leaves out the styles that begin where a text ends: they are no part of a word.
+fn unstyled_end(mut text: &str) -> &str {
+    while let Some(at) = text.rfind("\x1b[") {
+        let is_style = text[at + 2..]
+            .strip_suffix('m')
+            .is_some_and(|codes| codes.bytes().all(|byte| byte.is_ascii_digit() || byte == b';'));
+        if !is_style {
+            break;
+        }
+        text = &text[..at];
+    }
+    text
 }
 
 fn addresses_a_node(arguments: &str) -> bool {
@@ -98,6 +112,8 @@ mod tests {
         for (text, want) in [
             ("undo  meshctl plugin rollback route\n", "undo  meshctl -N bob plugin rollback route\n"),
             ("'meshctl events', 'meshctl peers'", "'meshctl -N bob events', 'meshctl -N bob peers'"),
+            ("\x1b[1m\x1b[2mmeshctl plugin gc\x1b[0m", "\x1b[1m\x1b[2mmeshctl -N bob plugin gc\x1b[0m"),
+            ("[2mmeshctl plugin gc", "[2mmeshctl plugin gc"),
             ("meshctl -N carl down", "meshctl -N carl down"),
             ("meshctl plugin sign x.wasm", "meshctl plugin sign x.wasm"),
             ("meshctl up --detach", "meshctl up --detach"),

@@ -13,12 +13,14 @@ export function unsigned(number) {
  * types of the manifest already. Throws what the host reports: an unknown name, or a value that `isRight` does not
  * accept.
  */
-export function settings(given, defaults, isRight = () => true) {
+export function settings(all, defaults, isRight = () => true) {
   const out = { ...defaults };
-  for (const { name, value } of given) {
+  for (const { name, value } of all) {
     if (!(name in defaults)) throw { tag: "unknown-setting", val: name };
-    if (!isRight(name, value.val)) throw { tag: "bad-setting", val: name };
-    out[name] = value.val;
+    // Some engines hand out what has 64 bits as a BigInt, which does not mix with numbers.
+    const given = typeof value.val === "bigint" ? Number(value.val) : value.val;
+    if (!isRight(name, given)) throw { tag: "bad-setting", val: name };
+    out[name] = given;
   }
   return out;
 }

@@ -152,6 +152,20 @@ fn a_routing_project_is_built_checked_and_tested() {
     assert!(broken["facts"].to_string().contains("src/lib.rs"), "{broken}");
 }
 
+/// A crate whose needs were never fetched is not built without a network, and nothing is asked for them.
+#[test]
+fn a_crate_is_not_fetched_when_told_to_keep_off_the_network() {
+    let place = Place::with_toolchain();
+    place.json(&["plugin", "new", "acme/alone", "--slot", "qos"]);
+    let mut build = place.command(&["plugin", "build", "alone", "--offline", "--json"]);
+
+    let ran = Ran::of(build.env("CARGO_HOME", place.path().join("no-crates")).output().unwrap());
+
+    let error: Value = serde_json::from_str(&ran.stderr).unwrap();
+    assert_eq!(error["code"], "MESH-B112", "{error}");
+    assert!(error["facts"].to_string().contains("offline"), "{error}");
+}
+
 /// PM-152, H: an edit is swapped into the running node with its state; one that does not compile changes nothing.
 #[test]
 fn an_edit_goes_live_with_its_state_and_a_broken_one_changes_nothing() {
@@ -277,6 +291,20 @@ fn ready_made_files_are_taken_and_missing_tools_are_named() {
     assert!(help.contains("--out FILE"), "{help}");
     let made = place.json(&["plugin", "build", "tools"]);
     assert_eq!((&made["plugin"], &made["size_bytes"].is_u64()), (&built["plugin"], &true));
+
+    // Told to keep off the network, it tells its tools: here a shell, which shows what it was told.
+    let telling = "command = \"cp ../ready.wasm made.wasm && env > said\"";
+    edit(&place, "tools/plugin.toml", "command = \"cp ../ready.wasm made.wasm\"", telling);
+    for (args, want) in
+        [(&["plugin", "build", "tools"][..], false), (&["plugin", "build", "tools", "--offline"], true)]
+    {
+        place.json(args);
+        let said = fs::read_to_string(place.path().join("tools/said")).unwrap();
+        for told in ["CARGO_NET_OFFLINE=true", "npm_config_offline=true", "PIP_NO_INDEX=1", "UV_OFFLINE=1"] {
+            assert_eq!(said.lines().any(|line| line == told), want, "{args:?}: {told}");
+        }
+    }
+    let made = place.json(&["plugin", "check", "tools"]);
 
     // What the build needs beside its sources is gone, and what it left is still what they make.
     fs::remove_file(place.path().join("ready.wasm")).unwrap();

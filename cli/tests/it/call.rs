@@ -128,6 +128,17 @@ fn a_plugin_is_measured_with_as_many_rows_as_a_node_asks_about_at_once() {
     }
 }
 
+/// W08: what keeps a plugin from being measured is said.
+#[test]
+fn a_plugin_that_fails_while_it_is_measured_is_told_with_the_reason() {
+    let place = Place::new();
+
+    let error = place.error(&["plugin", "bench", "built-in/faulty", "--set", "works_for=0"]);
+
+    assert_eq!(error["code"], "MESH-A109", "{error}");
+    assert!(error["message"].as_str().unwrap().contains("faulty has done its work"), "{error}");
+}
+
 #[test]
 fn the_wit_of_a_slot_is_printed_and_written_where_build_tools_look() {
     let place = Place::new();

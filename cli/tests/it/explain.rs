@@ -3,7 +3,7 @@
 use std::fs;
 
 use mesh_plugin_host::builtin;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::Place;
 
@@ -101,7 +101,7 @@ fn what_a_node_decided_is_decided_again_to_the_bit_and_otherwise_by_another() {
     let ran = place.run(&["plugin", "replay", "trace.jsonl", "--json"]);
     let told: Value = serde_json::from_str(&ran.stdout).unwrap();
     let error: Value = serde_json::from_str(&ran.stderr).unwrap();
-    assert_eq!((ran.code, error["code"].as_str()), (Some(11), Some("MESH-P196")), "{error}");
+    assert_eq!((ran.code, error["code"].as_str()), (Some(1), Some("MESH-P196")), "{error}");
     let example = &told["data"]["examples"][0];
     assert_eq!(
         (number(&told["data"]["differing"]), example["recorded"].as_str()),
@@ -117,6 +117,21 @@ fn a_recording_is_refused_with_a_reason() {
     place.up("ada", &["--journal", "0"]);
     fs::write(place.path().join("cut.jsonl"), "{\"trace\":").unwrap();
     fs::write(place.path().join("there.jsonl"), "").unwrap();
+
+    // Another build of the program has another revision of what is built in.
+    let revision = format!("blake3:{}", "0".repeat(64));
+    let head = json!({ "trace": { "format": "meshctl.trace/v1", "slot": "route", "node": "",
+        "at": "2026-01-01T00:00:00.000Z", "version": "0.1.0", "with_payload": false } });
+    let binding = json!({ "binding": { "binding": 1, "plugin": "built-in/latency", "version": "0.1.0",
+        "revision": revision, "settings": {} } });
+    let start = json!({ "entry": { "number": 1, "now_ms": 1, "binding": 1, "event": "start",
+        "with": "anchor", "version": 1, "state": "0000000000000000" } });
+    let end = json!({ "end": { "entries": 1, "calls": 0, "decisions": 0, "missed": 0 } });
+    let lines = [head, binding, start, end].map(|line| format!("{line}\n"));
+    fs::write(place.path().join("other.jsonl"), lines.concat()).unwrap();
+    let other = place.error(&["plugin", "replay", "other.jsonl"]);
+    assert_eq!(other["code"], "MESH-P102", "{other}");
+    assert!(other["help"].to_string().contains("--with built-in/latency"), "{other}");
 
     for (args, code) in [
         (&["plugin", "record", "route", "--for", "1s"][..], "MESH-P194"),
@@ -250,7 +265,7 @@ fn what_a_handler_was_told_is_recorded_and_answered_again_to_the_bit() {
     fs::write(&path, lines.join("\n") + "\n").unwrap();
     let ran = place.run(&["plugin", "replay", "open.jsonl", "--json"]);
     let error: Value = serde_json::from_str(&ran.stderr).unwrap();
-    assert_eq!((ran.code, error["code"].as_str()), (Some(11), Some("MESH-P196")), "{error}");
+    assert_eq!((ran.code, error["code"].as_str()), (Some(1), Some("MESH-P196")), "{error}");
 }
 
 #[test]

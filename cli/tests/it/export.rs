@@ -123,6 +123,26 @@ fn an_exported_node_is_brought_onto_another_one_and_a_second_time_changes_nothin
     assert_eq!(state(&place, "bob")["slot"], before["slot"]);
 }
 
+/// A backup outlives the program: another one has other bytes of the same built-in plugins.
+#[test]
+fn built_in_plugins_of_another_build_are_those_of_the_node() {
+    let mut place = Place::new();
+    place.up("alice", &[]);
+    place.json(&["plugin", "swap", "topology", "built-in/steady"]);
+    let shown = place.json(&["plugin", "show", "topology"])["row"]["revision"].clone();
+    place.json(&["plugin", "export", "--all", "--out", "backup"]);
+    let path = place.path().join("backup/bindings.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let other = format!("blake3:{}", "0".repeat(64));
+    fs::write(&path, text.replace(shown.as_str().unwrap(), &other)).unwrap();
+    place.json(&["plugin", "disable", "topology"]);
+
+    let imported = place.json(&["plugin", "import", "backup"]);
+
+    assert_eq!(imported["changed"], true);
+    assert_eq!(place.json(&["plugin", "show", "topology"])["row"]["revision"], shown);
+}
+
 #[test]
 fn an_import_stops_at_what_fails_and_says_how_to_undo_what_was_done() {
     let mut place = Place::new();

@@ -13,6 +13,7 @@ mod explain;
 mod export;
 mod full_disk;
 mod harness;
+mod history;
 mod languages;
 mod members;
 mod node;

@@ -198,6 +198,12 @@ fn a_rollback_and_a_swap_do_nothing_where_there_is_nothing_to_do() {
     for args in [&["disable", "topology"][..], &["disable", "topology", "--dry-run"]] {
         assert_eq!(refusal(&place, &[&["plugin"], args].concat()), refused("MESH-P190", 3));
     }
+    for slot in ["topology", "beacon"] {
+        place.json(&["plugin", "swap", slot, "native"]);
+        let again = place.json(&["plugin", "swap", slot, "native"]);
+        assert_eq!((&again["change"], &again["undo"]), (&"nothing".into(), &Value::Null), "{again}");
+    }
+    place.json(&["plugin", "rollback", "beacon"]);
     write(&place, "fast.wasm", &component(builtin::LATENCY, "acme/fast", "1.0.0"));
     place.json(&["plugin", "swap", "route", "./fast.wasm"]);
     let settings = place.json(&["plugin", "show", "route"])["settings"].clone();

@@ -403,6 +403,10 @@ fn plugins_are_found_here_and_in_a_part_of_a_registry() {
         "{}",
         asked.stdout
     );
+    place.up("carl", &[]);
+    assert_eq!(found(&place, &["fast", "--in", &part]), [newest("acme/fast")], "neither node was meant");
+    let asked = place.run(&["plugin", "search", "fast", "--in", &part]);
+    assert!(asked.stderr.contains("-N says which one"), "{}", asked.stderr);
     let refused = place.error(&["plugin", "search", "--in", &registry.reference("acme/fast:1.0.0")]);
     assert_eq!((&refused["code"], &refused["exit"]), (&"MESH-P179".into(), &2.into()));
 }

@@ -219,3 +219,26 @@ fn a_plugin_from_a_file_runs_in_every_node() {
     assert_eq!(report["plugins"][0]["plugin"], "built-in/faulty");
     assert_eq!(report["plugins"][0]["nodes"], 6);
 }
+
+/// features.md part 4, number 5: a policy that loses messages is found before anybody installs it, a good one passes, and
+/// either comes out the same each time.
+#[test]
+fn a_policy_that_drops_everything_does_not_pass_where_a_good_one_does() {
+    let place = Place::new();
+    fs::write(place.path().join("hole.wasm"), mesh_hostile::Hostile::DropEverything.component()).unwrap();
+    fs::write(place.path().join("good.wasm"), mesh_plugin_host::builtin::LATENCY).unwrap();
+    let ran = |plugin: &str| {
+        let plugin = format!("route={plugin}");
+        let size = ["--nodes", "8", "--set", "scenario.duration=10s"];
+        let ran =
+            place.run(&[&["sim", "run", "unicast", "--json", "-q", "--plugin", &plugin][..], &size].concat());
+        let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        (ran.code, report["data"]["passed"].as_bool(), report["data"]["trace_hash"].to_string())
+    };
+
+    let [hole, good] = ["hole.wasm", "good.wasm"].map(ran);
+
+    assert_eq!((hole.0, hole.1), (Some(1), Some(false)));
+    assert_eq!((good.0, good.1), (Some(0), Some(true)));
+    assert_eq!([ran("hole.wasm"), ran("good.wasm")], [hole, good]);
+}

@@ -200,6 +200,7 @@ fn a_canary_decides_for_some_flows_and_can_be_ended() {
     assert_eq!(place.error(&[&canary[..], &["--no-wait"]].concat())["code"], "MESH-P150");
     assert_eq!(place.error(&["plugin", "pause", "qos"])["code"], "MESH-P150", "it would not last");
     assert_eq!(place.error(&["plugin", "remove", "acme/fair"])["code"], "MESH-P110");
+    assert_eq!(place.error(&["plugin", "rollback", "qos", "--forward"])["code"], "MESH-P150");
 
     let rehearsed = place.json(&["plugin", "rollback", "qos", "--dry-run"]);
     assert_eq!((&rehearsed["dry_run"], stage(&place, "qos")), (&true.into(), "canary".into()));

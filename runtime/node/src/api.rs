@@ -146,10 +146,14 @@ pub enum Request {
         /// The slot.
         slot: String,
     },
-    /// Returns a slot to its previous revision, or ends its trial; answered by [`Reply::Swapped`].
+    /// Returns a slot to what it was bound to before, or ends its trial; answered by [`Reply::Swapped`]. One after the
+    /// other they walk back, also over a restart.
     PluginRollback {
         /// The slot.
         slot: String,
+        /// Takes the last rollback back instead.
+        #[serde(default)]
+        forward: bool,
         /// Only say what would happen.
         dry_run: bool,
     },

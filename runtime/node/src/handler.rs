@@ -11,7 +11,7 @@ use mesh_plugin_host::handler::{Effect, Event, Failure, Handled, Outcome};
 use mesh_plugin_host::journal::Page;
 use mesh_plugin_host::{
     Change, Engine, HandlerSlot, Kv, LogLine, OperateError, PreparedHandler, Revision, Sentence, SlotEvent,
-    SlotStatus, StartWith, SwapError, SwapReport, Withdrawn,
+    SlotStatus, StartWith, SwapError, SwapReport, Toward, Withdrawn,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -53,6 +53,12 @@ pub(crate) enum Job {
         sentence: Sentence,
     },
     Rollback {
+        answer: Swapped,
+    },
+    /// A rollback to what is not warm any more.
+    BringBack {
+        prepared: Box<PreparedHandler>,
+        toward: Toward,
         answer: Swapped,
     },
     Remove {
@@ -230,6 +236,10 @@ impl Thread {
             Job::PutAside { prepared, sentence } => self.slot.put_aside(*prepared, unix_ms(), sentence),
             Job::Rollback { answer } => {
                 let done = self.slot.rollback(unix_ms());
+                self.switched(done, answer);
+            }
+            Job::BringBack { prepared, toward, answer } => {
+                let done = self.slot.bring_back(*prepared, toward, unix_ms());
                 self.switched(done, answer);
             }
             Job::Remove { answer } => {

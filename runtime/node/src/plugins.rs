@@ -25,11 +25,13 @@ mod act;
 mod binding;
 pub(crate) mod claims;
 pub(crate) mod granted;
+mod history;
 mod stored;
 mod trusted;
 
 pub(crate) use act::{Act, Lowering};
 pub(crate) use binding::Binding;
+pub(crate) use history::Step;
 use stored::{pack_revision, unpack_revision};
 #[cfg(feature = "oci")]
 pub(crate) use trusted::open;
@@ -303,7 +305,7 @@ impl Plugins {
     fn first_binding(&self, store: &Store, kind: Kind) -> Result<Binding, StartError> {
         if let Some(bytes) = store.get(Table::Bindings, kind.slot().as_bytes())? {
             match serde_json::from_slice(&bytes) {
-                Ok(binding) => return Ok(binding),
+                Ok(binding) => return Ok(self.with_built_in_of_now(binding)),
                 Err(error) => {
                     tracing::error!(slot = kind.slot(), %error, "what the slot was bound to cannot be read");
                     // It was something: the slot is left to whom its kind leaves it when that does not start.
@@ -331,7 +333,13 @@ impl Plugins {
         }
     }
 
-    fn source_of(&self, store: &Store, kind: Kind, binding: &Binding) -> Result<Option<Source>, StartError> {
+    /// Returns what makes ready what a slot is or was bound to; `None` when that is the native built-in, or gone.
+    pub(crate) fn source_of(
+        &self,
+        store: &Store,
+        kind: Kind,
+        binding: &Binding,
+    ) -> Result<Option<Source>, StartError> {
         let Some(digest) = &binding.digest else { return Ok(None) };
         let Some(digest) = self.installed.keys().find(|known| hex(known) == *digest).copied() else {
             tracing::error!(slot = kind.slot(), digest, "the bound plugin is not installed");
@@ -487,6 +495,7 @@ impl Plugins {
         let tables =
             if is_revoked { &[Table::Revisions][..] } else { &[Table::Revisions, Table::Signatures] };
         let mut writes = self.forget(digest);
+        writes.extend(self.forget_steps(digest));
         writes.extend(tables.iter().map(|table| Write::Delete { table: *table, key: digest.to_vec() }));
         writes
     }
@@ -512,6 +521,22 @@ impl Plugins {
                 .help("meshctl plugin install FILE")),
             _ => Err(ambiguous(text, found)),
         }
+    }
+
+    /// Returns the write that keeps the state that a policy has just left its slot with: it may not be warm any more when a
+    /// rollback comes back to it.
+    pub(crate) fn keep_left(&mut self, slot: PolicySlot, left: &Revision) -> Option<Write> {
+        let standby = self.set.status(slot).previous?;
+        let state = self.set.standby_state(slot).filter(|_| standby.digest == left.digest)?;
+        let key = history::left_key(slot.name(), &hex(&left.digest)).into_bytes();
+        Some(Write::Put { table: Table::Meta, key, value: pack_state(&left.digest, &state) })
+    }
+
+    /// Returns the state that a revision left a slot with, if it was kept.
+    pub(crate) fn left_state(&self, store: &Store, slot: PolicySlot, digest: &[u8; 32]) -> Option<State> {
+        let key = history::left_key(slot.name(), &hex(digest));
+        let (of, state) = unpack_state(&store.get(Table::Meta, key.as_bytes()).ok().flatten()?)?;
+        (of == *digest).then_some(state)
     }
 
     /// Returns the writes that keep what the policies would save now, for the next start.

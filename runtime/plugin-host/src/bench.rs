@@ -22,10 +22,11 @@ use mesh_proto::topology::hierarchy::MAX_CANDIDATES;
 use crate::builtin;
 use crate::call::CallError;
 use crate::engine::Engine;
+use crate::fault::Fault;
 use crate::load::{Grants, LoadError, load};
 use crate::set::{PolicySet, PolicySlot, prepare, prepare_routing};
 use crate::settings::Settings;
-use crate::slot::{PrepareError, StartWith, State, SwapError};
+use crate::slot::{FaultRecord, PrepareError, SlotStatus, StartWith, State, SwapError};
 
 /// Messages of a batch that are measured; candidates, visitors or runs, where those are decided on, and then as many
 /// as a node puts into one call at most.
@@ -88,11 +89,25 @@ pub enum BenchError {
     #[error(transparent)]
     Call(#[from] CallError),
     /// The component was not asked: the figures would be the native built-in's.
-    #[error("the plugin in slot {slot} failed during the measurement")]
+    #[error("the plugin in slot {slot} failed during the measurement: {why}")]
     FellBack {
         /// Which.
         slot: &'static str,
+        /// What it failed of.
+        why: Fault,
     },
+}
+
+/// Returns why a plugin was not what was measured. A call or two that were stopped at their deadline, because others had
+/// the processor, are lost in thousands; the third such call ends the plugin's time in its slot.
+fn failure(status: &SlotStatus) -> Option<Fault> {
+    let is_late = |record: &&FaultRecord| matches!(record.fault, Fault::Deadline { .. });
+    let mut faults = status.last_faults.iter();
+    let found = match status.quarantined {
+        Some(_) => faults.next(),
+        None => faults.find(|record| !is_late(record)),
+    };
+    found.map(|record| record.fault.clone())
 }
 
 /// A message as the node has it before it packs its columns.
@@ -130,8 +145,8 @@ pub fn policy(engine: &Engine) -> Result<Vec<BenchRow>, BenchError> {
             let native_ns_per_msg = Some(native_ns_per_msg);
             rows.push(BenchRow { slot, batch, wasm_ns_per_msg, native_ns_per_msg, journal_ratio });
         }
-        if wasm.status(slot).fallbacks + journalled.status(slot).fallbacks > 0 {
-            return Err(BenchError::FellBack { slot: slot.name() });
+        if let Some(why) = failure(&wasm.status(slot)).or_else(|| failure(&journalled.status(slot))) {
+            return Err(BenchError::FellBack { slot: slot.name(), why });
         }
     }
     rows.push(handler::journal(engine)?);
@@ -333,8 +348,8 @@ fn swap_with(engine: &Engine, state_bytes: usize) -> Result<SwapRow, BenchError>
         carried = report.state_bytes;
         pauses.push(report.pause.as_nanos() as f64 / 1e3);
     }
-    if set.status(PolicySlot::Route).fallbacks > 0 {
-        return Err(BenchError::FellBack { slot: "route" });
+    if let Some(why) = failure(&set.status(PolicySlot::Route)) {
+        return Err(BenchError::FellBack { slot: "route", why });
     }
     Ok(SwapRow {
         state_bytes: carried,

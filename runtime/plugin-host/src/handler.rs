@@ -20,14 +20,16 @@ use crate::sandbox::{self, Host, Kv};
 use crate::settings::{Refusal, Settings, clip, lend};
 use crate::slot::{
     Guest, PrepareError, Prepared, Sealed, Sentence, Slot, SlotEvent, SlotStatus, StartWith, State,
-    SwapError, SwapReport, Withdrawn,
+    SwapError, SwapReport, Toward, Withdrawn,
 };
 use crate::wit::handler::{self, calls};
 
 mod event;
 mod operate;
+mod pace;
 
 pub use event::{Effect, Event, Message};
+use pace::Pace;
 
 /// The least time of a timer.
 pub const MIN_TIMER_MS: u32 = 10;
@@ -137,6 +139,7 @@ pub fn prepare_handler(
 pub struct HandlerSlot {
     slot: Slot<Handler>,
     identity: Identity,
+    pace: Pace,
 }
 
 impl HandlerSlot {
@@ -144,7 +147,7 @@ impl HandlerSlot {
     /// before.
     pub fn new(engine: &Engine, node: [u8; 32], name: &str, kv: Kv) -> HandlerSlot {
         let identity = Identity::of(node, name.to_owned(), kv);
-        HandlerSlot { slot: Slot::new(engine, HANDLER_CALL), identity }
+        HandlerSlot { slot: Slot::new(engine, HANDLER_CALL), identity, pace: Pace::default() }
     }
 
     /// Returns what [`prepare_handler`] needs to know of this slot.
@@ -209,6 +212,20 @@ impl HandlerSlot {
         Ok((report, self.slot.take_configured().unwrap_or_default()))
     }
 
+    /// As [`HandlerSlot::rollback`], to a handler that is not warm any more.
+    ///
+    /// # Errors
+    /// The fault of the earlier handler; then nothing has changed.
+    pub fn bring_back(
+        &mut self,
+        old: PreparedHandler,
+        toward: Toward,
+        now_ms: u64,
+    ) -> Result<(SwapReport, Vec<Effect>), SwapError> {
+        let report = self.slot.bring_back(old, None, toward, now_ms, &())?;
+        Ok((report, self.slot.take_configured().unwrap_or_default()))
+    }
+
     /// Empties the slot; drop all subscriptions and timers. A rollback undoes it.
     ///
     /// # Errors
@@ -248,7 +265,15 @@ impl HandlerSlot {
             journal.handled(now_ms, told, seed, &event, answer.as_ref().ok());
         });
         let outcome = match answer {
-            Ok(Ok(effects)) => Outcome::Done(effects),
+            Ok(Ok(mut effects)) => {
+                // Behind the journal, which has the handler's own answer: a replay compares that.
+                let dropped = self.pace.hold(now_ms, &mut effects);
+                if dropped > 0 {
+                    self.slot
+                        .warn(now_ms, format!("{dropped} messages were more than it may publish a second"));
+                }
+                Outcome::Done(effects)
+            }
             Ok(Err(failure)) => Outcome::Declined(failure),
             // There is no native handler, so every failure mode is closed.
             Err(_) => Outcome::Failed,

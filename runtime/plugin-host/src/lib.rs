@@ -54,6 +54,6 @@ pub use set::{
 pub use settings::{Refusal, Settings, Value};
 pub use slot::{
     Change, Counted, FaultRecord, Guest, LogLevel, LogLine, OperateError, PrepareError, Prepared, Refused,
-    Sentence, SlotEvent, SlotState, SlotStatus, StartWith, State, SwapError, SwapReport, Withdrawn,
+    Sentence, SlotEvent, SlotState, SlotStatus, StartWith, State, SwapError, SwapReport, Toward, Withdrawn,
 };
 pub use terms::{BadLimit, Bounds, Lowered, NoSuchMode, OnFailure, Terms};

@@ -68,6 +68,10 @@ pub const EFFECT_BYTES: usize = 64 << 10;
 pub const EVENT_BYTES: usize = 1 << 20;
 /// Effects of one call of a handler.
 pub const EFFECTS: usize = 256;
+/// Messages that a handler may publish a second, four full answers; the others are dropped and counted; faults.md W11.
+pub const PUBLISHED_PER_S: u32 = 1_024;
+/// Bytes of the messages that a handler may publish a second.
+pub const PUBLISHED_BYTES_PER_S: usize = 1 << 20;
 /// Bytes of a topic, key, notice kind or command name; faults.md section 3, topic name.
 pub const NAME_BYTES: usize = 256;
 /// Keys of a handler's private store.

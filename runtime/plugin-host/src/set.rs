@@ -15,7 +15,7 @@ use crate::limits::{BATCH_ROWS, VIEW_ROWS};
 use crate::load::{Kind, Revision};
 use crate::policy::{Admission, Carry, HOT, Qos, Routing, Topology, is_small};
 use crate::slot::{
-    Sentence, Slot, SlotEvent, SlotStatus, StartWith, State, SwapError, SwapReport, Withdrawn,
+    Sentence, Slot, SlotEvent, SlotStatus, StartWith, State, SwapError, SwapReport, Toward, Withdrawn,
 };
 use crate::terms::OnFailure;
 use crate::trial::{Answer, Asked, Call};
@@ -264,6 +264,32 @@ impl PolicySet {
     /// [`SwapError::NoPrevious`], or the fault of the earlier revision; what decided before goes on.
     pub fn rollback(&mut self, slot: PolicySlot, now_ms: u64) -> Result<SwapReport, SwapError> {
         with!(self, slot, |slot, context| slot.rollback(now_ms, context))
+    }
+
+    /// As [`PolicySet::rollback`], to a revision that is not warm any more, with the state that it left with where that
+    /// is known.
+    ///
+    /// # Errors
+    /// The fault of the earlier revision; what decided before goes on.
+    pub fn bring_back(
+        &mut self,
+        old: impl Into<PreparedPolicy>,
+        own: Option<State>,
+        toward: Toward,
+        now_ms: u64,
+    ) -> Result<SwapReport, SwapError> {
+        match old.into() {
+            PreparedPolicy::Routing(old) => self.routing.bring_back(old, own, toward, now_ms, &self.view),
+            PreparedPolicy::Qos(old) => self.qos.bring_back(old, own, toward, now_ms, &()),
+            PreparedPolicy::Topology(old) => self.topology.bring_back(old, own, toward, now_ms, &()),
+            PreparedPolicy::Admission(old) => self.admission.bring_back(old, own, toward, now_ms, &()),
+            PreparedPolicy::Carry(old) => self.carry.bring_back(old, own, toward, now_ms, &()),
+        }
+    }
+
+    /// Returns the state of what a rollback would bring back; `None` when that has none, or is not warm.
+    pub fn standby_state(&mut self, slot: PolicySlot) -> Option<State> {
+        with!(self, slot, |slot, _context| slot.standby_state())
     }
 
     /// Gives the slot back to the native built-in, also when nobody answers in it. A rollback undoes it.

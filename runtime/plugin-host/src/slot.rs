@@ -38,7 +38,7 @@ pub use quarantine::Sentence;
 use quarantine::{Probation, Quarantine};
 pub use report::{
     Change, Counted, FaultRecord, PrepareError, SlotEvent, SlotState, SlotStatus, StartWith, SwapError,
-    SwapReport, Withdrawn,
+    SwapReport, Toward, Withdrawn,
 };
 use stats::Stats;
 pub(crate) use times::Times;
@@ -139,6 +139,8 @@ pub(crate) struct Slot<G: Guest> {
     active: Option<Bound<G>>,
     /// For a rollback, and warm but for what was quarantined; `Some(None)` is the native built-in.
     previous: Option<Option<Bound<G>>>,
+    /// An operator has gone back from `previous`: it is there to go forward again, and stands in for nobody.
+    is_previous_unwanted: bool,
     quarantine: Option<Quarantine<G>>,
     /// What came back from a quarantine by itself, until that is forgotten.
     probation: Option<Probation>,
@@ -164,6 +166,7 @@ impl<G: Guest> Slot<G> {
             hot,
             active: None,
             previous: None,
+            is_previous_unwanted: false,
             quarantine: None,
             probation: None,
             paused: false,

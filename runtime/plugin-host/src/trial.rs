@@ -336,6 +336,7 @@ impl Trial {
                 let is_over = self.status.plan.canary.is_none_or(|plan| since >= plan.for_ms);
                 let checked = if is_over { gates.check(figures) } else { gates.check_early(figures) };
                 match checked {
+                    Err(Breach::NoTraffic) => Some(Step::Over(Err(Breach::NoFlow.into()))),
                     Err(breach) => Some(Step::Over(Err(breach.into()))),
                     Ok(()) => is_over.then_some(Step::Over(Ok(()))),
                 }

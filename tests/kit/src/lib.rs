@@ -29,6 +29,8 @@ pub enum Shape {
     Routing,
     /// A QoS policy that answers class 0, and shares that are fair.
     Qos,
+    /// A topology policy to which every candidate is as bad.
+    Topology,
     /// An admission policy that lets nobody in.
     Admission,
     /// A carry policy that refuses everything.
@@ -45,6 +47,9 @@ impl Shape {
         match self {
             Shape::Routing => Some(("routing", include_str!("../../../wit/routing/routing.wit"), ROUTING)),
             Shape::Qos => Some(("qos", include_str!("../../../wit/qos/qos.wit"), QOS)),
+            Shape::Topology => {
+                Some(("topology", include_str!("../../../wit/topology/topology.wit"), TOPOLOGY))
+            }
             Shape::Admission => {
                 Some(("admission", include_str!("../../../wit/admission/admission.wit"), ADMISSION))
             }
@@ -58,6 +63,7 @@ impl Shape {
 const TYPES: &str = include_str!("../../../wit/types/types.wit");
 const ROUTING: &str = include_str!("base/routing.wat");
 const QOS: &str = include_str!("base/qos.wat");
+const TOPOLOGY: &str = include_str!("base/topology.wat");
 const ADMISSION: &str = include_str!("base/admission.wat");
 const CARRY: &str = include_str!("base/carry.wat");
 const HANDLER: &str = include_str!("base/handler.wat");

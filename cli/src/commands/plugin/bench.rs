@@ -7,7 +7,8 @@ use mesh_plugin_host::{Cache, Engine, inspect};
 use serde::Serialize;
 
 use super::{Context, local, setting};
-use crate::output::{Column, Pair, Rows, Show, View, human};
+use crate::output::human::{self, WARN, styled};
+use crate::output::{Column, Pair, Rows, Show, View};
 
 /// Measure a plugin.
 #[derive(Debug, Args)]
@@ -30,6 +31,15 @@ struct BenchReport {
     cached: bool,
     baseline: &'static str,
     calls: Vec<Row>,
+    /// Where it failed, when not all sizes of batch could be measured.
+    failed: Option<Failed>,
+}
+
+/// The size of batch that a plugin does not manage.
+#[derive(Debug, Serialize)]
+struct Failed {
+    batch: usize,
+    reason: String,
 }
 
 /// What one call costs.
@@ -71,6 +81,7 @@ impl Bench {
             cached: loaded.is_cached(),
             baseline: measured.baseline,
             calls: measured.rows.into_iter().map(Row::from).collect(),
+            failed: measured.failed.map(|(batch, why)| Failed { batch, reason: why.to_string() }),
         };
         context.out.print(None, &report)
     }
@@ -132,7 +143,12 @@ impl Show for BenchReport {
                 format!("{:.1}x", row.ratio),
             ]);
         }
-        View::Parts(vec![View::Pairs(pairs), View::Rows(rows)])
+        let failed = self.failed.as_ref().map(|failed| {
+            let text =
+                format!("not measured: {} a call, because {}", failed.batch, human::safe(&failed.reason));
+            View::Text(format!("{}\n", styled(WARN, text)))
+        });
+        View::Parts([View::Pairs(pairs), View::Rows(rows)].into_iter().chain(failed).collect())
     }
 
     fn names(&self) -> Vec<String> {

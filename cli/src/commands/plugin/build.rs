@@ -8,7 +8,7 @@ use mesh_node::api::{ApiError, ImportRow, code};
 use mesh_plugin_host::package::{self, EncodeError};
 use serde::Serialize;
 
-use super::source::{Source, read_manifest, read_text};
+use super::source::{Network, Source, read_manifest, read_text};
 use super::{Context, read_plugin, sign};
 use crate::output::human::{self, WARN, styled};
 use crate::output::{Pair, Show, View, undo};
@@ -82,7 +82,7 @@ impl Build {
         let (built, out) = match self.path.is_file() {
             true => (ready_made(&self.path, self.manifest.as_deref())?, self.beside_or_out()?),
             false => {
-                let source = Source::open(&self.path)?;
+                let source = Source::open(&self.path, Network::of(context))?;
                 let out = self.out.unwrap_or_else(|| source.component());
                 (build(&source, Narration::of(context)).await?, out)
             }

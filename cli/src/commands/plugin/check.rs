@@ -12,7 +12,7 @@ use mesh_plugin_host::{Grants, Inspection, Settings, inspect, limits};
 use serde::Serialize;
 
 use super::build::{Narration, built};
-use super::source::Source;
+use super::source::{Network, Source};
 use super::{Context, local};
 use crate::output::human::{self, BAD, GOOD, WARN, styled};
 use crate::output::{Pair, Show, View};
@@ -89,7 +89,10 @@ impl Check {
     /// `CHECK_FAILED` with the findings; what keeps the project from being built or the file from being read.
     pub async fn run(self, context: &Context) -> Result<(), ApiError> {
         let component = match self.path.is_dir() {
-            true => built(&Source::open(&self.path)?, Narration::of(context)).await?.component,
+            true => {
+                let source = Source::open(&self.path, Network::of(context))?;
+                built(&source, Narration::of(context)).await?.component
+            }
             false => local::component(&self.path.display().to_string())?,
         };
         let against = self.against.as_deref().unwrap_or(env!("CARGO_PKG_VERSION"));

@@ -89,12 +89,18 @@ struct Wanted {
 impl Import {
     /// Checks everything, then does it part by part.
     pub async fn run(self, context: &Context) -> Result<(), ApiError> {
-        let wanted = self.read()?;
+        let mut wanted = self.read()?;
         let mut node = context.connect().await?;
         if self.allow_large {
             node.extend(Duration::from_secs(mesh_plugin_host::limits::COMPILE_CPU_S_MOST));
         }
         let before: BindingReport = node.call(&Request::PluginBindings).await?;
+        for replaced in wanted.take_built_in_of(&before) {
+            context.out.note(format_args!(
+                "{} came with another program; the node's own takes its place",
+                human::safe(&replaced)
+            ));
+        }
         wanted.check(&before)?;
         let report = ImportReport { dry_run: context.globals.dry_run, ..ImportReport::default() };
         let id = node.node;
@@ -157,6 +163,22 @@ impl Parcel {
 }
 
 impl Wanted {
+    /// Lets built-in plugins mean those that the node came with: each build of the program has other digests of them.
+    /// Returns which ones were other ones.
+    fn take_built_in_of(&mut self, before: &BindingReport) -> Vec<String> {
+        let mut replaced = Vec::new();
+        let is_there = |revision: &str| before.installed.iter().any(|row| row.plugin.revision == revision);
+        for part in self.slots.iter_mut().filter(|part| !part.is_native() && !is_there(&part.revision)) {
+            let is_it = |row: &&InstalledRow| row.built_in && row.plugin.plugin == part.plugin;
+            if let Some(row) = before.installed.iter().find(is_it) {
+                replaced.push(part.reference().to_string());
+                part.version.clone_from(&row.plugin.version);
+                part.revision.clone_from(&row.plugin.revision);
+            }
+        }
+        replaced
+    }
+
     /// Every slot is there, every slot's plugin comes along or is there, and so does every plugin without a package.
     fn check(&self, before: &BindingReport) -> Result<(), ApiError> {
         let is_slot = |part: &&SlotPart| before.slots.iter().any(|row| row.slot == part.slot);
@@ -307,7 +329,7 @@ impl Importing<'_> {
         let ran = self.run_as(want, limits, paused).await;
         if ran.is_err() && !is_bound {
             // Bound, but not held to its limits: the slot is to be as it was. If that fails too, the undo says how.
-            let request = Request::PluginRollback { slot: want.slot.clone(), dry_run: false };
+            let request = Request::PluginRollback { slot: want.slot.clone(), forward: false, dry_run: false };
             if self.node.call::<SwapReport>(&request).await.is_ok() {
                 self.report.undo.truncate(undone);
             }

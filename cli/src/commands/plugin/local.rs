@@ -10,7 +10,7 @@ use mesh_plugin_host::{
 };
 
 use super::read_plugin;
-use super::source::Source;
+use super::source::{Network, Source};
 
 /// Where plugins that come with the program are named.
 const BUILT_IN: &str = "built-in/";
@@ -67,7 +67,7 @@ pub fn component(plugin: &str) -> Result<Vec<u8>, ApiError> {
 /// # Errors
 /// `NO_PROJECT` when there is none, `NO_SUCH_PLUGIN` when it has not been built.
 pub fn built_here() -> Result<PathBuf, ApiError> {
-    let source = Source::open(Path::new("."))?;
+    let source = Source::open(Path::new("."), Network::Forbidden)?;
     let name = source.component().file_name().map(PathBuf::from).unwrap_or_default();
     match name.is_file() {
         true => Ok(name),

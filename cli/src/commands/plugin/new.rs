@@ -157,7 +157,10 @@ impl Show for NewReport {
         if let Some(undo) = &self.undo {
             pairs.push(Pair::new("undo", "undo", human::safe(undo)));
         }
-        let next = format!("next: cd {dir} && meshctl plugin run\n");
+        let next = match self.dry_run {
+            true => "nothing was written\n".to_owned(),
+            false => format!("next: cd {dir} && meshctl plugin run\n"),
+        };
         View::Parts(vec![View::Pairs(pairs), View::Text(next)])
     }
 

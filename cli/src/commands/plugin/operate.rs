@@ -2,8 +2,8 @@
 
 use clap::Subcommand;
 use mesh_node::api::{
-    ApiError, CollectReport, OldState, OnFailure, OperateReport, Operation, Request, Setting, Settings,
-    SwapReport, SwapRequest,
+    ApiError, Change, CollectReport, OldState, OnFailure, OperateReport, Operation, Request, Setting,
+    Settings, SwapReport, SwapRequest, code,
 };
 
 use super::{Context, diff, export, grants, import, limits, logs, setting, stats, traps};
@@ -145,7 +145,7 @@ impl Operate {
                     allow_downgrade: false,
                     on_failure: None,
                 };
-                return swapped(context, swap).await;
+                return disabled(context, swap).await;
             }
             Operate::Gc { keep } => return collect(context, keep).await,
             Operate::Diff(diff) => return diff.run(context).await,
@@ -172,6 +172,19 @@ pub async fn operate(context: &Context, operation: Operation) -> Result<(), ApiE
 async fn swapped(context: &Context, swap: SwapRequest) -> Result<(), ApiError> {
     let mut node = context.connect().await?;
     let report: SwapReport = node.call(&Request::PluginSwap(swap)).await?;
+    context.out.print(node.node, &report)
+}
+
+/// A swap to what is there already is fine; who takes a plugin out of a slot believes that there is one.
+async fn disabled(context: &Context, swap: SwapRequest) -> Result<(), ApiError> {
+    let slot = swap.slot.clone();
+    let mut node = context.connect().await?;
+    let report: SwapReport = node.call(&Request::PluginSwap(swap)).await?;
+    if report.change == Change::Nothing {
+        let message = format!("no plugin is in the slot {slot}: the native built-in has it already");
+        return Err(ApiError::new(&code::NO_PLUGIN_IN_SLOT, message)
+            .help(format!("meshctl plugin enable {slot} PLUGIN")));
+    }
     context.out.print(node.node, &report)
 }
 

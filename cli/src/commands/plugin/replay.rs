@@ -124,9 +124,16 @@ pub(super) fn made(kind: Kind, trace: &Trace, against: Against<'_>) -> Result<re
         };
         let told = ApiError::new(code, &error);
         match error {
-            ReplayError::Missing(_) => told
-                .help("meshctl -N NODE plugin replay TRACE    with a node that has it installed")
-                .help("meshctl plugin replay TRACE --with FILE"),
+            ReplayError::Missing(binding) => {
+                let told =
+                    told.help("meshctl -N NODE plugin replay TRACE    with a node that has it installed");
+                // Each build of the program has a revision of its own of what is built in.
+                if binding.plugin.starts_with("built-in/") && local::component(&binding.plugin).is_ok() {
+                    let own = format!("meshctl plugin replay TRACE --with {}", binding.plugin);
+                    return told.help(format!("{own}    as it comes with this program"));
+                }
+                told.help("meshctl plugin replay TRACE --with FILE")
+            }
             ReplayError::Hidden(_) => {
                 told.help(format!("meshctl plugin record {} --for 30s --with-payload", kind.slot()))
             }

@@ -9,7 +9,7 @@ use mesh_plugin_host::Kind;
 use tokio::time::sleep;
 
 use super::build::{Narration, built};
-use super::source::Source;
+use super::source::{Network, Source};
 use super::stop::Stop;
 use super::{Context, setting};
 
@@ -64,7 +64,7 @@ impl Run {
     /// What keeps the node from starting; with `--once` what keeps the plugin from being live.
     pub async fn run(self, context: &Context) -> Result<(), ApiError> {
         let begun = Instant::now();
-        let source = Source::open(&self.dir)?;
+        let source = Source::open(&self.dir, Network::of(context))?;
         let slot = slot_of(&source)?;
         if context.globals.dry_run {
             context.out.note(format_args!("{} would be built and bound to {}", source.name(), slot.slot()));
@@ -119,7 +119,7 @@ impl Run {
             }
             loop {
                 (changed, noticed) = self.next_change(&mut watch, stage, say).await?;
-                match Source::open(&self.dir) {
+                match Source::open(&self.dir, source.network) {
                     Ok(read) => {
                         source = read;
                         break;

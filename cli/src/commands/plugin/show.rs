@@ -2,7 +2,7 @@
 
 use mesh_node::api::{
     Change, Claims, InspectReport, InstallReport, OnFailure, PluginDetail, PluginRef, PluginRow, PluginState,
-    RemoveReport, SectionRow, Setting, SettingRow, SignerRow, SignerState, SwapReport,
+    RemoveReport, SectionRow, Setting, SettingRow, Settings, SignerRow, SignerState, SwapReport,
 };
 
 use super::bindings::NATIVE;
@@ -99,15 +99,17 @@ impl Show for PluginDetail {
 
     fn view(&self) -> View {
         let row = &self.row;
-        let settings = self.settings.iter().map(|(name, value)| format!("{name}={}", setting(value)));
-        let settings = settings.collect::<Vec<_>>().join("  ");
+        let settings = settings_text(&self.settings);
         let mut head = vec![
             Pair::plugin(&row.plugin, &row.version),
             Pair::new("slot", "slot", human::or_dash(row.slot.as_deref())),
             Pair::new(
                 "state",
                 "state",
-                format!("{} for {}  {}", state_word(row.state), human::duration(row.since_s), note(row)),
+                [format!("{} for {}", state_word(row.state), human::duration(row.since_s)), note(row)]
+                    .join("  ")
+                    .trim_end()
+                    .to_owned(),
             ),
             Pair::new("revision", "revision", &row.revision),
             Pair::new("kind", "world", format!("{} ({})", self.world, self.kind)),
@@ -241,23 +243,34 @@ fn traps(traps: &[String]) -> View {
     View::Text(lines.collect())
 }
 
+fn settings_text(settings: &Settings) -> String {
+    let texts = settings.iter().map(|(name, value)| format!("{name}={}", setting(value)));
+    texts.collect::<Vec<_>>().join("  ")
+}
+
 fn history(detail: &PluginDetail) -> View {
     if detail.history.is_empty() {
         return View::Text(String::new());
     }
     let columns = [
-        Column::text("at", "ACTIVE SINCE", 0),
+        Column::text("rollbacks", "COMES BACK BY", 0),
         Column::text("plugin", "PLUGIN", 0),
         Column::text("revision", "REVISION", 1),
-        Column::text("left", "LEFT BY", 0),
+        Column::text("settings", "SET", 3),
+        Column::text("at", "LEFT AT", 2),
+        Column::text("left", "LEFT BY", 2),
     ];
     let mut rows = Rows::new(&columns, "");
     for one in &detail.history {
         let revision = human::revision(&one.plugin.revision);
+        let command = if one.forward { "rollback --forward" } else { "rollback" };
+        let times = if one.rollbacks > 1 { format!("{} x ", one.rollbacks) } else { String::new() };
         rows.push([
-            one.at.to_string(),
+            format!("{times}{command}"),
             human::safe(&one.plugin.to_string()),
             revision,
+            human::or_dash(Some(settings_text(&one.settings)).filter(|text| !text.is_empty())),
+            one.at.to_string(),
             human::or_dash(one.left.as_deref()),
         ]);
     }
@@ -379,6 +392,7 @@ impl Show for SwapReport {
 
 fn switched(report: &SwapReport) -> View {
     let state = match (report.state_bytes, report.state_carried) {
+        _ if report.state_restored => "its own, as it was when it left".to_owned(),
         (bytes, true) if report.dry_run => format!("{} would be carried over", human::bytes(bytes)),
         (bytes, true) => format!("{} carried over", human::bytes(bytes)),
         (0, false) => "none".to_owned(),

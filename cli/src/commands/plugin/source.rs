@@ -7,6 +7,24 @@ use std::path::{Path, PathBuf};
 use mesh_node::api::{ApiError, code};
 use mesh_plugin_host::manifest::{MAX_BYTES, Manifest};
 
+use crate::commands::Context;
+
+/// Whether the tools of a build may ask for what they lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// They fetch it.
+    Open,
+    /// They go by what was fetched before, or fail.
+    Forbidden,
+}
+
+impl Network {
+    /// What the command line says.
+    pub fn of(context: &Context) -> Network {
+        if context.globals.offline { Network::Forbidden } else { Network::Open }
+    }
+}
+
 /// A directory with a `plugin.toml`.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -16,6 +34,8 @@ pub struct Source {
     pub manifest: Manifest,
     /// The text of the manifest, which travels in the component.
     pub manifest_text: String,
+    /// Whether its build may fetch what it lacks.
+    pub network: Network,
 }
 
 impl Source {
@@ -23,7 +43,7 @@ impl Source {
     ///
     /// # Errors
     /// `NO_PROJECT`, `BAD_MANIFEST`, or `FILE_FAILED`.
-    pub fn open(dir: &Path) -> Result<Source, ApiError> {
+    pub fn open(dir: &Path, network: Network) -> Result<Source, ApiError> {
         let path = dir.join("plugin.toml");
         let text = match read_text(&path, MAX_BYTES as u64) {
             Ok(text) => text,
@@ -31,7 +51,7 @@ impl Source {
             Err(error) => return Err(ApiError::new(&code::FILE_FAILED, error).fact("file", path.display())),
         };
         let manifest = read_manifest(&text, &path)?;
-        Ok(Source { dir: dir.to_owned(), manifest, manifest_text: text })
+        Ok(Source { dir: dir.to_owned(), manifest, manifest_text: text, network })
     }
 
     /// Returns the last part of the plugin's name, which its files are called after.

@@ -11,7 +11,7 @@ use mesh_plugin_host::Loaded;
 use serde::Serialize;
 
 use super::build::{Narration, built, cargo, no_cargo, output};
-use super::source::{Source, read_text};
+use super::source::{Network, Source, read_text};
 use super::trial::share;
 use super::{Context, local};
 use crate::output::human::{self, GOOD, styled};
@@ -101,7 +101,7 @@ impl Test {
     /// # Errors
     /// `TESTS_FAILED` with the failures, `BAD_CASES`, or what keeps the project from being built.
     pub async fn run(self, context: &Context) -> Result<(), ApiError> {
-        let source = Source::open(&self.dir)?;
+        let source = Source::open(&self.dir, Network::of(context))?;
         let narration = Narration::of(context);
         let begun = Instant::now();
         let units = self.units(&source, narration).await?;
@@ -141,7 +141,7 @@ impl Test {
         if !source.has_crate() {
             return Ok(Units::None);
         }
-        let mut command = cargo(&source.dir);
+        let mut command = cargo(source);
         command.args(["test", "--quiet"]);
         let finished = output(command, narration).await.map_err(no_cargo)?;
         if finished.status.success() {

@@ -230,8 +230,9 @@ Rebuild it with the SDK of this node's version, or use another node version."
 To start the new one afresh: meshctl plugin swap SLOT PLUGIN --reset-state"
 
     NO_PREVIOUS "MESH-P109" 3 "there is nothing to roll back to"
-"Since the node began, nothing was in the slot before what is in it now, or that has been removed. To give the slot to the
-native built-in: meshctl plugin disable SLOT"
+"Nothing was in the slot before what is in it now, or that has been removed; eight steps are remembered, also over a
+restart. To give the slot to the native built-in: meshctl plugin disable SLOT. With --forward, no rollback has come since
+the last swap."
 
     PLUGIN_IN_USE "MESH-P110" 1 "the plugin is in use"
 "A slot uses this revision, so it cannot be removed. Swap the slot to another plugin first."
@@ -438,7 +439,7 @@ or move this one with --replace."
 "The file was not written by 'meshctl plugin record', is damaged, was cut off, or is of a version that this program does
 not read. The message names the line."
 
-    DECISIONS_DIFFER "MESH-P196" 11 "the same revision decided differently"
+    DECISIONS_DIFFER "MESH-P196" 1 "the same revision decided differently"
 "A revision must give equal answers to equal calls, and in this replay it did not: it keeps something that it does not
 save, or takes time or randomness from elsewhere than its calls; or the record was changed. The table names the
 decisions."

@@ -147,6 +147,9 @@ pub struct PluginRow {
     pub revision: String,
     /// Who took over, for a quarantined one; or the last trap.
     pub note: Option<String>,
+    /// How many rollbacks of its slot bring it back; `None` when none do.
+    #[serde(default)]
+    pub rollbacks: Option<u32>,
 }
 
 /// What a plugin does in a slot.
@@ -198,16 +201,25 @@ pub struct PluginDetail {
     pub trial: Option<Box<TrialReport>>,
 }
 
-/// One earlier revision of a slot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a slot was bound to before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RevisionRow {
     /// Which.
     #[serde(flatten)]
     pub plugin: PluginRef,
-    /// When it became active.
+    /// When it left.
     pub at: Time,
     /// Why it left: `swap`, `rollback`, `quarantine`; `None` while it is active.
     pub left: Option<String>,
+    /// The settings that it had, and has again.
+    #[serde(default)]
+    pub settings: Settings,
+    /// How many rollbacks bring it back; where `forward` says so, how many that are taken back.
+    #[serde(default)]
+    pub rollbacks: u32,
+    /// Whether a rollback left it.
+    #[serde(default)]
+    pub forward: bool,
 }
 
 /// The answer to an installation.
@@ -393,6 +405,9 @@ pub struct SwapReport {
     pub state_bytes: u64,
     /// Whether the new one took the state over.
     pub state_carried: bool,
+    /// Whether it has the state instead that it had when it left the slot before.
+    #[serde(default)]
+    pub state_restored: bool,
     /// How long the hand-over kept decisions waiting.
     pub pause_us: f64,
     /// The number of the first decision that the new one makes; the old one made all before it.

@@ -21,6 +21,7 @@ use crate::api::{
 use crate::builder::scheme_of;
 use crate::handler::Job;
 use crate::mesh::{Answer, Call, resolve};
+use crate::plugins::Step;
 
 /// How long the handler's thread is waited for before an answer leaves it out.
 const HANDLER_WITHIN: Duration = Duration::from_secs(1);
@@ -71,7 +72,10 @@ impl Driver {
             Request::PluginSwap(request) => return self.swap(request, answer),
             Request::PluginTry { swap, trial } => return self.begin_trial(swap, trial, answer),
             Request::PluginTrial { slot } => return self.show_trial(&slot, answer),
-            Request::PluginRollback { slot, dry_run } => return self.roll_back(&slot, dry_run, answer),
+            Request::PluginRollback { slot, forward, dry_run } => {
+                let step = if forward { Step::Forward } else { Step::Back };
+                return self.roll_back(&slot, step, dry_run, answer);
+            }
             Request::PluginRemove { plugin, standby, dry_run } => {
                 return self.with_handler(answer, move |driver, status| {
                     driver.remove_plugin(&plugin, standby, dry_run, status)
@@ -132,14 +136,23 @@ impl Driver {
         answer: Answer<Reply>,
         finish: impl FnOnce(&mut Driver, Option<&SlotStatus>) -> Result<Reply, ApiError> + Send + 'static,
     ) {
+        let finish: Finish = Box::new(finish);
+        self.ask_handler(answer, |status, answer| Done::HandlerStatus { status, finish, answer });
+    }
+
+    /// Asks the handler's thread how its slot is, and goes on with that.
+    pub(super) fn ask_handler(
+        &mut self,
+        answer: Answer<Reply>,
+        then: impl FnOnce(Option<Box<SlotStatus>>, Answer<Reply>) -> Done + Send + 'static,
+    ) {
         let (reply, status) = oneshot::channel();
         self.parts.plugins.handler.hand(Job::Status { answer: reply });
         let done = self.done_sender.clone();
         tokio::spawn(async move {
             // A handler that hangs is interrupted in less; a node without one still answers.
             let status = tokio::time::timeout(HANDLER_WITHIN, status).await.ok().and_then(Result::ok);
-            let finish: Finish = Box::new(finish);
-            let _ = done.send(Done::HandlerStatus { status, finish, answer }).await;
+            let _ = done.send(then(status, answer)).await;
         });
     }
 

@@ -42,7 +42,7 @@ fn handler_failed(declined: &Declined) -> ApiError {
         _ => ApiError::new(&code::HANDLER_FAILED, declined),
     };
     match declined {
-        Declined::Failure(Failure::Unavailable(_)) => error.help("meshctl beacon set --lat LAT --lon LON"),
+        Declined::Failure(Failure::Unavailable(_)) => error.help("meshctl beacon set LAT,LON"),
         _ => error.help("meshctl plugin show beacon"),
     }
 }

@@ -93,7 +93,8 @@ impl Driver {
         if self.is_on_trial(digest) {
             return Some(Use::Trial);
         }
-        slots.iter().find(|status| is_it(&status.previous)).map(|status| Use::Standby(status.slot))
+        let warm = slots.iter().find(|status| is_it(&status.previous)).map(|status| status.slot);
+        warm.or_else(|| self.parts.plugins.next_to(digest)).map(Use::Standby)
     }
 
     pub(super) fn remove_plugin(
@@ -273,7 +274,7 @@ impl Driver {
         if !missing.is_empty() {
             let message = format!("{revision} does not ask for {}", missing.join(", "));
             return Err(ApiError::new(&code::BAD_VALUE, message)
-                .fact("asks for", names(asked).join(", "))
+                .fact("asks for", listed(&names(asked)))
                 .help("meshctl plugin grants show"));
         }
         let after = without(union(before, give), take);
@@ -304,16 +305,19 @@ fn collect_code(engine: &Engine, report: CollectReport, stays: &BTreeSet<String>
 
 /// Says what was given and taken, and what holds now.
 fn said(given: &[String], taken: &[String], now: &[String]) -> String {
-    let list = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
     let mut parts = Vec::new();
     if !given.is_empty() {
-        parts.push(format!("granted {}", list(given)));
+        parts.push(format!("granted {}", listed(given)));
     }
     if !taken.is_empty() {
-        parts.push(format!("revoked {}", list(taken)));
+        parts.push(format!("revoked {}", listed(taken)));
     }
     let change = if parts.is_empty() { "unchanged".to_owned() } else { parts.join(", ") };
-    format!("{change}; it has {} now", list(now))
+    format!("{change}; it has {} now", listed(now))
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }
 
 fn grants_of(installed: &Installed) -> Vec<GrantRow> {

@@ -55,6 +55,7 @@ mod pings;
 mod plugin_rows;
 mod reach;
 mod refusals;
+mod rollback;
 mod slots;
 mod trials;
 mod trust;

@@ -17,7 +17,7 @@ use crate::api::{
 };
 use crate::handler::Job;
 use crate::mesh::Answer;
-use crate::plugins::{Act, Lowering, hex, plugin_ref};
+use crate::plugins::{Act, Lowering, Step, hex, plugin_ref};
 
 impl Driver {
     pub(super) fn operate(&mut self, operation: Operation, dry_run: bool, answer: Answer<Reply>) {
@@ -114,7 +114,7 @@ impl Driver {
         let plugin =
             plugin_ref(before.slot, if matches!(act, Act::Resume) { of } else { before.active.as_ref() });
         if !dry_run {
-            self.note_binding(&after);
+            self.note_binding(&after, Step::Onward);
             if matches!(act, Act::Pause) {
                 let slot = before.slot.to_owned();
                 self.tell(EventKind::PluginPaused { slot, plugin: plugin.clone() });
@@ -139,9 +139,9 @@ impl Driver {
     }
 
     /// Keeps how a slot is bound now, and lets the core ask anew.
-    pub(super) fn note_binding(&mut self, status: &SlotStatus) {
-        let write = self.parts.plugins.bind(status);
-        self.writes.push(write);
+    pub(super) fn note_binding(&mut self, status: &SlotStatus, step: Step) {
+        let writes = self.parts.plugins.bind(status, step);
+        self.writes.extend(writes);
         self.inputs.push(Input::PoliciesChanged);
         if status.slot == PolicySlot::Admission.name() {
             self.inputs.push(Input::AdmissionChanged);

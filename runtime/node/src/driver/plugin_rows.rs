@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use mesh_plugin_host::{Counted, FaultRecord, PolicySlot, Revision, SlotStatus};
+use mesh_plugin_host::{Counted, FaultRecord, Kind, PolicySlot, Revision, SlotStatus};
 
 use super::Driver;
 use super::answers::age_s;
@@ -15,7 +15,7 @@ use crate::api::{
 };
 use crate::plugins::claims;
 use crate::plugins::granted::names;
-use crate::plugins::{Installed, newest_first, plugin_ref};
+use crate::plugins::{Binding, Installed, Step, newest_first, plugin_ref};
 
 /// Calls per second of the slots, over the last looks.
 #[derive(Default)]
@@ -72,6 +72,7 @@ impl Driver {
             // What was never switched has been there since the node began.
             since_s: age_s(status.since_ms).min(self.parts.began.elapsed().as_secs_f64()),
             revision: plugin.revision,
+            rollbacks: None,
             note: self
                 .trial_note(status.slot)
                 .or(note)
@@ -107,6 +108,14 @@ impl Driver {
                         retry_s: retry_s(status).filter(|_| state == PluginState::Quarantined),
                         ..self.idle_row(Some(status.slot), revision, state, status.since_ms, &statuses)
                     });
+                }
+            }
+            // After a restart, nothing is warm, and the next step is no further away for that.
+            for (revision, left_ms) in self.next_steps(status) {
+                if !shown.contains(&revision.digest) {
+                    shown.push(revision.digest);
+                    let (slot, state) = (Some(status.slot), PluginState::Standby);
+                    rows.push(self.idle_row(slot, revision, state, left_ms, &statuses));
                 }
             }
         }
@@ -153,6 +162,12 @@ impl Driver {
             since_s: age_s(since_ms),
             revision: revision.digest_text(),
             note: None,
+            rollbacks: self
+                .parts
+                .plugins
+                .installed
+                .get(&revision.digest)
+                .and_then(|installed| self.rollbacks_to(&revision.digest, installed.kind)),
         }
     }
 
@@ -200,18 +215,46 @@ impl Driver {
                 };
                 status.last_faults.iter().filter(is_shown).map(line).collect()
             }),
-            history: own
-                .and_then(|status| status.previous.as_ref().map(|previous| (status, previous)))
-                .map_or_else(Vec::new, |(status, previous)| {
-                    let plugin = plugin_ref(status.slot, Some(previous));
-                    vec![RevisionRow { plugin, at: Time(status.since_ms), left: Some("swap".to_owned()) }]
-                }),
+            history: own.map_or_else(Vec::new, |_| self.history(kind)),
             trial: self
                 .trial_report(kind.slot())
                 .filter(|trial| row.slot.is_some() || trial.candidate.revision == row.revision)
                 .map(Box::new),
             row,
         })))
+    }
+
+    /// Returns where rollbacks of a slot lead, the nearest first, then where taking them back does.
+    fn history(&self, kind: Kind) -> Vec<RevisionRow> {
+        let plugins = &self.parts.plugins;
+        let side = |step| plugins.steps(kind, step).zip(1..).map(move |(left, at)| (step, left, at));
+        let rows = side(Step::Back).chain(side(Step::Forward));
+        rows.map(|(step, left, rollbacks)| RevisionRow {
+            plugin: plugin_ref(kind.slot(), plugins.revision_of(&left.binding)),
+            at: Time(left.at_ms),
+            left: Some(left.by.clone()),
+            settings: left.binding.settings().clone(),
+            rollbacks,
+            forward: step == Step::Forward,
+        })
+        .collect()
+    }
+
+    /// Returns where a rollback of a slot leads, and taking one back, with the time when each left.
+    fn next_steps(&self, status: &SlotStatus) -> impl Iterator<Item = (&Revision, u64)> {
+        let plugins = &self.parts.plugins;
+        let kind = slot_named(status.slot).ok().into_iter();
+        let steps =
+            kind.flat_map(|kind| [Step::Back, Step::Forward].map(|step| plugins.steps(kind, step).next()));
+        steps.flatten().filter_map(|left| Some((plugins.revision_of(&left.binding)?, left.at_ms)))
+    }
+
+    /// Says how many rollbacks of its slot bring a revision back.
+    fn rollbacks_to(&self, digest: &[u8; 32], kind: Kind) -> Option<u32> {
+        let plugins = &self.parts.plugins;
+        let leads = |binding: &Binding| plugins.revision_of(binding).is_some_and(|r| r.digest == *digest);
+        let mut steps = plugins.steps(kind, Step::Back).zip(1..);
+        steps.find(|(left, _)| leads(&left.binding)).map(|(_, at)| at)
     }
 
     pub(super) fn policy_state(&mut self, text: &str) -> Result<Reply, ApiError> {

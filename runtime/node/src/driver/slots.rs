@@ -16,11 +16,12 @@ use super::answers::Finish;
 use super::clock::unix_ms;
 use super::install::load_failed;
 use super::operate::silent;
+use super::rollback;
 use super::trials;
 use crate::api::{ApiError, Code, EventKind, OldState, Reply, SwapRequest, code};
 use crate::handler::{Job, Told};
 use crate::mesh::Answer;
-use crate::plugins::{Act, Candidate, Ready, ReadyError, Source, kv_key, plugin_ref};
+use crate::plugins::{Act, Candidate, Ready, ReadyError, Source, Step, kv_key, plugin_ref};
 use crate::store::{Table, Write};
 
 /// Off-thread work that came to its end.
@@ -49,7 +50,22 @@ pub(super) enum Done {
         outcome: Result<(SwapReport, Box<SlotStatus>), SwapError>,
         /// What was asked for by name; `None` for a return to what was there before.
         plugin: Option<String>,
+        step: Step,
         kept: bool,
+        answer: Answer<Reply>,
+    },
+    /// How the handler's slot is, for a rollback of it.
+    HandlerRollback {
+        status: Option<Box<SlotStatus>>,
+        step: Step,
+        dry_run: bool,
+        answer: Answer<Reply>,
+    },
+    /// What was in a slot before and is not warm any more.
+    Back {
+        outcome: Result<(Ready, Loaded), ReadyError>,
+        slot: Kind,
+        step: Step,
         answer: Answer<Reply>,
     },
     Acted {
@@ -69,7 +85,7 @@ impl Driver {
             return drop(answer.send(Err(error)));
         }
         if request.plugin.starts_with("native") {
-            return self.empty_slot(slot, request.dry_run, answer);
+            return self.empty_slot(slot, Step::Onward, request.dry_run, answer);
         }
         let source = match self.source_for(&request) {
             Ok(source) => source,
@@ -149,14 +165,22 @@ impl Driver {
                     false => self.answer_when_kept(reply, answer),
                 }
             }
-            Done::HandlerSwapped { outcome, plugin, kept, answer } => {
+            Done::HandlerSwapped { outcome, plugin, step, kept, answer } => {
                 let plugin = plugin.as_deref().unwrap_or("PLUGIN");
                 let slot = Kind::Handler.slot();
+                if let (Err(SwapError::NoPlugin), Step::Onward) = (&outcome, step) {
+                    return drop(answer.send(Ok(native_already(slot, false))));
+                }
                 let reply = outcome
                     .map_err(|error| swap_failed(&error, slot).filled("SLOT", slot).filled("PLUGIN", plugin))
-                    .map(|(report, status)| self.switched(&report, Some(&status), kept));
+                    .map(|(report, status)| self.switched(&report, Some(&status), step, kept));
                 self.answer_when_kept(reply, answer);
             }
+            Done::HandlerRollback { status, step, dry_run, answer } => match status {
+                Some(status) => self.roll_back_from(Kind::Handler, &status, step, dry_run, answer),
+                None => drop(answer.send(Err(silent()))),
+            },
+            Done::Back { outcome, slot, step, answer } => self.on_back_ready(outcome, slot, step, answer),
             Done::Acted { act, outcome, answer } => {
                 let reply = self.acted(act, outcome.map(|statuses| *statuses), false, Kind::Handler);
                 self.answer_when_kept(reply, answer);
@@ -171,14 +195,17 @@ impl Driver {
                 let dry_run = request.dry_run;
                 let (swapped, outcome) = oneshot::channel();
                 self.parts.plugins.handler.hand(Job::Swap { prepared, start_with, dry_run, answer: swapped });
-                return self.await_handler(outcome, Some(request.plugin), !dry_run, answer);
+                let plugin = Some(request.plugin);
+                return self.await_handler(outcome, plugin, Step::Onward, !dry_run, answer);
             }
             policy => self.swap_policy(policy, &request),
         };
         let failed = |error: SwapError| {
             swap_failed(&error, &request.slot).filled("SLOT", &request.slot).filled("PLUGIN", &request.plugin)
         };
-        let reply = outcome.map_err(failed).map(|report| self.switched(&report, None, !request.dry_run));
+        let reply = outcome
+            .map_err(failed)
+            .map(|report| self.switched(&report, None, Step::Onward, !request.dry_run));
         self.answer_when_kept(reply, answer);
     }
 
@@ -197,57 +224,33 @@ impl Driver {
         }
     }
 
-    pub(super) fn roll_back(&mut self, slot: &str, dry_run: bool, answer: Answer<Reply>) {
-        let slot = match slot_named(slot) {
-            Ok(slot) => slot,
-            Err(error) => return drop(answer.send(Err(error))),
-        };
-        let Some(policy) = policy_slot(slot) else {
-            if dry_run {
-                return self.with_handler(answer, |_, status| rehearsed_rollback(status.ok_or_else(silent)?));
-            }
-            let (swapped, outcome) = oneshot::channel();
-            self.parts.plugins.handler.hand(Job::Rollback { answer: swapped });
-            return self.await_handler(outcome, None, true, answer);
-        };
-        if let Some(aborted) = self.abort_trial(policy, dry_run) {
-            return drop(answer.send(Ok(aborted)));
-        }
-        if dry_run {
-            let status = self.parts.plugins.set.status(policy);
-            return drop(answer.send(rehearsed_rollback(&status)));
-        }
-        let outcome = self.parts.plugins.set.rollback(policy, unix_ms());
-        let reply = outcome
-            .map_err(|error| swap_failed(&error, policy.name()))
-            .map(|report| self.switched(&report, None, true));
-        self.answer_when_kept(reply, answer);
-    }
-
-    fn empty_slot(&mut self, slot: Kind, dry_run: bool, answer: Answer<Reply>) {
+    pub(super) fn empty_slot(&mut self, slot: Kind, step: Step, dry_run: bool, answer: Answer<Reply>) {
         let Some(policy) = policy_slot(slot) else {
             if dry_run {
                 return self.with_handler(answer, |_, status| rehearsed_removal(status.ok_or_else(silent)?));
             }
             let (swapped, outcome) = oneshot::channel();
             self.parts.plugins.handler.hand(Job::Remove { answer: swapped });
-            return self.await_handler(outcome, None, true, answer);
+            return self.await_handler(outcome, None, step, true, answer);
         };
         if dry_run {
             let status = self.parts.plugins.set.status(policy);
             return drop(answer.send(rehearsed_removal(&status)));
         }
-        let outcome = self.parts.plugins.set.remove(policy, unix_ms());
-        let reply = outcome
-            .map_err(|error| swap_failed(&error, policy.name()))
-            .map(|report| self.switched(&report, None, true));
+        let reply = match self.parts.plugins.set.remove(policy, unix_ms()) {
+            Err(SwapError::NoPlugin) if step == Step::Onward => Ok(native_already(policy.name(), false)),
+            outcome => outcome
+                .map_err(|error| swap_failed(&error, policy.name()))
+                .map(|report| self.switched(&report, None, step, true)),
+        };
         self.answer_when_kept(reply, answer);
     }
 
-    fn await_handler(
+    pub(super) fn await_handler(
         &self,
         outcome: oneshot::Receiver<Result<(SwapReport, Box<SlotStatus>), SwapError>>,
         plugin: Option<String>,
+        step: Step,
         kept: bool,
         answer: Answer<Reply>,
     ) {
@@ -255,7 +258,7 @@ impl Driver {
         tokio::spawn(async move {
             match outcome.await {
                 Ok(outcome) => {
-                    drop(done.send(Done::HandlerSwapped { outcome, plugin, kept, answer }).await);
+                    drop(done.send(Done::HandlerSwapped { outcome, plugin, step, kept, answer }).await);
                 }
                 Err(_) => {
                     drop(answer.send(Err(ApiError::new(&code::HANDLER_FAILED, "the handler is overloaded"))))
@@ -266,11 +269,21 @@ impl Driver {
 
     /// A slot was switched, or the switch rehearsed: notes it for the next start and says so. `told` is how the
     /// handler's slot is now.
-    pub(super) fn switched(&mut self, report: &SwapReport, told: Option<&SlotStatus>, kept: bool) -> Reply {
+    pub(super) fn switched(
+        &mut self,
+        report: &SwapReport,
+        told: Option<&SlotStatus>,
+        step: Step,
+        kept: bool,
+    ) -> Reply {
         let is_changed = kept && report.change != Change::Nothing;
         if is_changed {
             if let Some(status) = self.status_of(report.slot, told) {
-                self.note_binding(&status);
+                self.note_binding(&status, step);
+            }
+            if let (Some(policy), Some(old)) = (PolicySlot::from_name(report.slot), &report.old) {
+                let left = self.parts.plugins.keep_left(policy, old);
+                self.writes.extend(left);
             }
             let version = report.new.as_ref().and_then(|new| self.parts.plugins.note_bound(new));
             self.writes.extend(version);
@@ -284,10 +297,11 @@ impl Driver {
             new: plugin_ref(report.slot, report.new.as_ref()),
             state_bytes: report.state_bytes as u64,
             state_carried: report.state_carried,
+            state_restored: report.state_restored,
             pause_us: report.pause.as_nanos() as f64 / 1000.0,
             at_decision: report.at_decision,
             dry_run: !kept,
-            undo: has_undo.then(|| format!("meshctl plugin rollback {}", report.slot)),
+            undo: has_undo.then(|| rollback::undo_of(report.slot, step)),
         })
     }
 
@@ -346,7 +360,7 @@ impl Driver {
                 let plugin = plugin_ref(slot, Some(&revision));
                 self.tell(EventKind::PluginResumed { slot: slot.to_owned(), plugin, automatic });
                 if let Some(status) = self.status_of(slot, told) {
-                    self.note_binding(&status);
+                    self.note_binding(&status, Step::Onward);
                 }
             }
             SlotEvent::Quarantined { slot, revision, successor, mode, .. } => {
@@ -364,7 +378,7 @@ impl Driver {
                 }
                 // After a restart the good one runs, not the one that failed.
                 if let Some(status) = self.status_of(slot, told) {
-                    self.note_binding(&status);
+                    self.note_binding(&status, Step::Onward);
                 }
             }
         }
@@ -433,27 +447,38 @@ impl Driver {
     }
 }
 
-/// Says what a rollback would do to a slot.
-fn rehearsed_rollback(status: &SlotStatus) -> Result<Reply, ApiError> {
-    if !status.can_roll_back {
-        return Err(swap_failed(&SwapError::NoPrevious, status.slot));
-    }
-    if status.has_stand_in() {
-        return Ok(rehearsed(status, Change::Settled, status.quarantined.as_ref(), status.active.as_ref()));
-    }
-    Ok(rehearsed(status, Change::Switched, status.active.as_ref(), status.previous.as_ref()))
-}
-
 /// Says what giving a slot back to the native built-in would do.
 fn rehearsed_removal(status: &SlotStatus) -> Result<Reply, ApiError> {
     let is_native = status.active.is_none() && status.quarantined.is_none();
     if is_native && status.on_failure == OnFailure::Fallback {
-        return Err(swap_failed(&SwapError::NoPlugin, status.slot));
+        return Ok(native_already(status.slot, true));
     }
     Ok(rehearsed(status, Change::Switched, status.active.as_ref(), None))
 }
 
-fn rehearsed(status: &SlotStatus, change: Change, old: Option<&Revision>, new: Option<&Revision>) -> Reply {
+/// Says that the native built-in has a slot already.
+fn native_already(slot: &str, dry_run: bool) -> Reply {
+    Reply::Swapped(crate::api::SwapReport {
+        slot: slot.to_owned(),
+        change: Change::Nothing.into(),
+        old: plugin_ref(slot, None),
+        new: plugin_ref(slot, None),
+        state_bytes: 0,
+        state_carried: false,
+        state_restored: false,
+        pause_us: 0.0,
+        at_decision: 0,
+        dry_run,
+        undo: None,
+    })
+}
+
+pub(super) fn rehearsed(
+    status: &SlotStatus,
+    change: Change,
+    old: Option<&Revision>,
+    new: Option<&Revision>,
+) -> Reply {
     Reply::Swapped(crate::api::SwapReport {
         slot: status.slot.to_owned(),
         change: change.into(),
@@ -461,6 +486,7 @@ fn rehearsed(status: &SlotStatus, change: Change, old: Option<&Revision>, new: O
         new: plugin_ref(status.slot, new),
         state_bytes: 0,
         state_carried: false,
+        state_restored: false,
         pause_us: 0.0,
         at_decision: status.messages,
         dry_run: true,
@@ -526,7 +552,7 @@ pub(super) fn swap_failed(error: &SwapError, slot: &str) -> ApiError {
     }
 }
 
-fn gone() -> ApiError {
+pub(super) fn gone() -> ApiError {
     unreadable(&"its bytes are gone")
 }
 

@@ -20,7 +20,7 @@ use crate::api::{
     TrialExample, TrialFigures, TrialReport, TrialSpec, TrialStage, code,
 };
 use crate::mesh::Answer;
-use crate::plugins::{Ready, ReadyError, plugin_ref};
+use crate::plugins::{Ready, ReadyError, Step, plugin_ref};
 
 /// Calls that a shadow run may be asked to compare.
 const MAX_CALLS: u64 = 1_000_000_000;
@@ -176,7 +176,7 @@ impl Driver {
     }
 
     fn cut_over(&mut self, report: &mut TrialReport, swapped: &SwapReport, dry_run: bool) {
-        self.switched(swapped, None, !dry_run);
+        self.switched(swapped, None, Step::Onward, !dry_run);
         report.stage = if dry_run { TrialStage::Rehearsed } else { TrialStage::CutOver };
         report.at_decision = Some(swapped.at_decision);
         report.pause_us = Some(swapped.pause.as_nanos() as f64 / 1000.0);
@@ -209,6 +209,7 @@ impl Driver {
             new: plugin_ref(slot.name(), status.active.as_ref()),
             state_bytes: 0,
             state_carried: false,
+            state_restored: false,
             pause_us: 0.0,
             at_decision: self.parts.plugins.set.decisions(slot),
             dry_run,

@@ -9,7 +9,7 @@ use super::clock::unix_ms;
 use crate::api::{ApiError, EventKind, PluginRef, Reply, Time, TrustChange, TrustReport, TrustRow, code};
 use crate::handler::Job;
 use crate::mesh::Answer;
-use crate::plugins::{SLOTS, plugin_ref};
+use crate::plugins::{SLOTS, Step, plugin_ref};
 
 impl Driver {
     pub(super) fn trust_rows(&self) -> Reply {
@@ -95,7 +95,7 @@ impl Driver {
             });
         }
         if let Some(status) = status {
-            self.note_binding(&status);
+            self.note_binding(&status, Step::Withdrawn);
         }
     }
 

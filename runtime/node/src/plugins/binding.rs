@@ -5,15 +5,18 @@ use std::time::Duration;
 use mesh_plugin_host::{Kind, Lowered, Revision, Sentence, Settings, SlotStatus, Terms};
 use serde::{Deserialize, Serialize};
 
+use super::history::{History, Step};
 use super::{Plugins, hex, plugin_ref};
 use crate::api::{self, BindingRow, OnFailure};
-use crate::store::{Table, Write};
 
 /// One slot's binding.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Binding {
     /// The digest in hex; `None` for the native built-in.
     pub(super) digest: Option<String>,
+    /// Its name. Another build of the program has another digest of the same built-in plugin.
+    #[serde(default)]
+    pub(super) plugin: Option<String>,
     pub(super) settings: api::Settings,
     #[serde(default)]
     on_failure: OnFailure,
@@ -28,6 +31,9 @@ pub(crate) struct Binding {
     /// What is in quarantine, which a restart does not end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) aside: Option<Box<Aside>>,
+    /// What the slot was bound to before.
+    #[serde(default, skip_serializing_if = "History::is_empty")]
+    pub(super) history: History,
 }
 
 /// A revision in quarantine.
@@ -59,7 +65,11 @@ impl Aside {
 impl Binding {
     /// Returns the first binding of a slot.
     pub(super) fn first(revision: Option<&Revision>) -> Binding {
-        Binding { digest: revision.map(|revision| hex(&revision.digest)), ..Binding::default() }
+        Binding {
+            digest: revision.map(|revision| hex(&revision.digest)),
+            plugin: revision.map(|revision| revision.name.clone()),
+            ..Binding::default()
+        }
     }
 
     /// Stands for one that is damaged: the slot is left to whom its kind leaves it.
@@ -69,7 +79,7 @@ impl Binding {
 
     /// A plugin in quarantine that is to have no fallback stays bound: the native built-in must not answer in its place
     /// after a restart either.
-    fn of(status: &SlotStatus) -> Binding {
+    pub(super) fn of(status: &SlotStatus) -> Binding {
         let aside = Aside::of(status).map(Box::new);
         let terms = Terms { on_failure: status.on_failure, lowered: status.lowered };
         let bound = match &aside {
@@ -83,6 +93,7 @@ impl Binding {
         let Lowered { deadline, memory, log_lines } = terms.lowered;
         Binding {
             digest: revision.map(|revision| hex(&revision.digest)),
+            plugin: revision.map(|revision| revision.name.clone()),
             settings: settings_of(settings),
             on_failure: terms.on_failure.into(),
             deadline_ms: deadline.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
@@ -90,12 +101,27 @@ impl Binding {
             log_lines,
             paused: false,
             aside: None,
+            history: History::default(),
         }
+    }
+
+    /// Returns what is bound and on which terms, as a slot can have it again.
+    pub(super) fn alone(&self) -> Binding {
+        Binding { paused: false, aside: None, history: History::default(), ..self.clone() }
+    }
+
+    /// Says whether the same is bound with the same settings. Limits are set at a plugin that runs and are no step.
+    pub(super) fn is_as(&self, other: &Binding) -> bool {
+        self.digest == other.digest && self.settings == other.settings && self.on_failure == other.on_failure
     }
 
     /// Says whether what is bound is what is in quarantine: without a fallback nobody else is.
     pub(super) fn is_closed(&self) -> bool {
         self.aside.as_ref().is_some_and(|aside| aside.binding.on_failure != OnFailure::Fallback)
+    }
+
+    pub(crate) fn settings(&self) -> &api::Settings {
+        &self.settings
     }
 
     /// Returns how the plugin is to be run.
@@ -110,14 +136,6 @@ impl Binding {
 }
 
 impl Plugins {
-    /// Notes what a slot is bound to now, and returns the write that keeps it.
-    pub(crate) fn bind(&mut self, status: &SlotStatus) -> Write {
-        let binding = Binding::of(status);
-        let value = serde_json::to_vec(&binding).expect("a binding has string keys only");
-        self.bindings.insert(status.slot, binding);
-        Write::Put { table: Table::Bindings, key: status.slot.as_bytes().to_vec(), value: value.into() }
-    }
-
     /// Returns the settings that a slot was bound with.
     pub(crate) fn settings(&self, slot: &str) -> api::Settings {
         self.bindings.get(slot).map(|binding| binding.settings.clone()).unwrap_or_default()
@@ -128,6 +146,10 @@ impl Plugins {
         let binding = Binding::of(status);
         let mut is_it = self.installed.values().map(|installed| &installed.revision);
         let revision = binding.digest.and_then(|digest| is_it.find(|r| hex(&r.digest) == digest));
+        let back = Kind::ALL.into_iter().find(|kind| kind.slot() == status.slot);
+        let back = back.and_then(|kind| self.steps(kind, Step::Back).next()).map(|left| &left.binding);
+        let previous = back
+            .and_then(|back| Some((&self.installed_as(back.digest.as_deref()?)?.revision, &back.settings)));
         BindingRow {
             slot: status.slot.to_owned(),
             plugin: plugin_ref(status.slot, revision),
@@ -137,8 +159,8 @@ impl Plugins {
             memory_bytes: binding.memory_bytes,
             log_rate: binding.log_lines.map(u64::from),
             paused: binding.paused,
-            previous: status.previous.as_ref().map(|previous| plugin_ref(status.slot, Some(previous))),
-            previous_settings: settings_of(&status.previous_settings),
+            previous: previous.map(|(revision, _)| plugin_ref(status.slot, Some(revision))),
+            previous_settings: previous.map(|(_, settings)| settings.clone()).unwrap_or_default(),
         }
     }
 
@@ -149,6 +171,29 @@ impl Plugins {
         binding.map(|binding| binding.terms().lowered).unwrap_or_default()
     }
 
+    /// Lets a binding to a built-in plugin that came with an earlier program mean the one that came with this: what a
+    /// node does must not change because the program was built anew.
+    pub(super) fn with_built_in_of_now(&self, mut binding: Binding) -> Binding {
+        let is_here = |digest: &String| self.installed_as(digest).is_some();
+        if !binding.digest.as_ref().is_none_or(is_here)
+            && let Some(name) = &binding.plugin
+            && let Some(successor) =
+                self.installed.values().find(|i| i.is_built_in && i.revision.name == *name)
+        {
+            tracing::info!(
+                plugin = name,
+                "the built-in plugin of this program is bound in place of an earlier one"
+            );
+            binding.digest = Some(hex(&successor.revision.digest));
+        }
+        binding.aside = binding.aside.map(|mut aside| {
+            aside.binding = self.with_built_in_of_now(aside.binding);
+            aside
+        });
+        binding.history = binding.history.map(|earlier| self.with_built_in_of_now(earlier));
+        binding
+    }
+
     /// Returns what a slot is bound to; `None` is the native built-in.
     pub(crate) fn bound(&self, slot: &str) -> Option<&Revision> {
         let digest = self.bindings.get(slot)?.digest.as_ref()?;
@@ -156,7 +201,7 @@ impl Plugins {
     }
 }
 
-fn settings_of(settings: &Settings) -> api::Settings {
+pub(super) fn settings_of(settings: &Settings) -> api::Settings {
     let setting = |value: &mesh_plugin_host::Value| match value {
         mesh_plugin_host::Value::Flag(flag) => api::Setting::Flag(*flag),
         mesh_plugin_host::Value::Integer(integer) => api::Setting::Integer(*integer),

@@ -89,7 +89,7 @@ async fn next(inbox: &mut Subscription) -> Vec<u8> {
     messages[0].payload.to_vec()
 }
 
-/// W01, W02, W05, W06, W07, W08, W09 between real nodes.
+/// W01, W02, W05, W06, W07, W08, W09 between real nodes; features.md 3.4 and part 4, number 7.
 #[tokio::test]
 async fn whatever_decides_in_the_middle_every_message_arrives_once() {
     let [a, b, c] = chain().await;

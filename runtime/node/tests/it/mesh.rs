@@ -216,7 +216,10 @@ async fn an_unknown_peer_or_plugin_is_refused_with_its_code() {
     for (request, expected) in [
         (Request::Ping { peer: "nobody".into(), count: 1 }, &code::NO_SUCH_NODE),
         (swap("nobody/nothing"), &code::NO_SUCH_PLUGIN),
-        (Request::PluginRollback { slot: "rout".into(), dry_run: false }, &code::NO_SUCH_SLOT),
+        (
+            Request::PluginRollback { slot: "rout".into(), forward: false, dry_run: false },
+            &code::NO_SUCH_SLOT,
+        ),
     ] {
         let error = a.call(request.clone(), Bytes::new()).await.expect_err("refused");
         assert!(error.is(expected), "{request:?}: {error}");

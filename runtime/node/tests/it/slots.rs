@@ -80,7 +80,7 @@ async fn install(mesh: &Mesh, plugin: Hostile) -> String {
 
 async fn roll_back(mesh: &Mesh, slot: &str) {
     let Reply::Swapped(_) =
-        call(mesh, Request::PluginRollback { slot: slot.to_owned(), dry_run: false }).await
+        call(mesh, Request::PluginRollback { slot: slot.to_owned(), forward: false, dry_run: false }).await
     else {
         panic!("rolled back")
     };

@@ -4,11 +4,11 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use super::one::{CallRow, PluginBench, instructions, times};
-use super::{BenchError, BenchRow, in_turns};
+use super::{BenchError, BenchRow, failure, in_turns};
 use crate::builtin;
 use crate::call::Call;
 use crate::engine::Engine;
-use crate::handler::{Event, HandlerSlot, Message, Outcome, prepare_handler};
+use crate::handler::{Event, HandlerSlot, Message, prepare_handler};
 use crate::load::{Grants, Loaded, load};
 use crate::sandbox::Kv;
 use crate::settings::Settings;
@@ -29,8 +29,8 @@ pub(super) fn journal(engine: &Engine) -> Result<BenchRow, BenchError> {
     let mut journalled = slot_with_journal(engine, &beacon, &none, crate::limits::JOURNAL_BYTES)?;
     let mut plain = slot(engine, &beacon, &none)?;
     let [on, off] = in_turns(|| round(&mut journalled), || round(&mut plain));
-    if journalled.status().fallbacks + plain.status().fallbacks > 0 {
-        return Err(BenchError::FellBack { slot: "beacon" });
+    if let Some(why) = failure(&journalled.status()).or_else(|| failure(&plain.status())) {
+        return Err(BenchError::FellBack { slot: "beacon", why });
     }
     Ok(BenchRow {
         slot: "beacon",
@@ -61,14 +61,13 @@ pub(super) fn events(
     let mut beacon = slot(engine, &load(engine, builtin::BEACON, Grants::ALL)?, &Settings::new())?;
     let mut rows = Vec::new();
     for call in EVENTS {
-        let mut failed = false;
-        let mut ask = |slot: &mut HandlerSlot| {
-            failed |= matches!(slot.handle(1, 1, event(call)).outcome, Outcome::Failed);
+        let ask = |slot: &mut HandlerSlot| {
+            black_box(slot.handle(1, 1, event(call)));
         };
         let [p50_ns, p99_ns] = times(|| ask(&mut own));
         let [baseline_ns, _] = times(|| ask(&mut beacon));
-        if failed {
-            return Err(BenchError::FellBack { slot: "beacon" });
+        if let Some(why) = failure(&own.status()) {
+            return Err(BenchError::FellBack { slot: "beacon", why });
         }
         let fuel = fuel(counted, settings, call)?;
         rows.push(CallRow {
@@ -81,7 +80,7 @@ pub(super) fn events(
             baseline_ns,
         });
     }
-    Ok(PluginBench { baseline: "built-in/beacon", rows })
+    Ok(PluginBench { baseline: "built-in/beacon", rows, failed: None })
 }
 
 fn slot(engine: &Engine, loaded: &Loaded, settings: &Settings) -> Result<HandlerSlot, BenchError> {

@@ -9,11 +9,12 @@ use mesh_proto::policy::native::Native;
 use mesh_proto::policy::{Policies, View, Visitor};
 
 use super::{
-    ASKER, BenchError, Message, PLACE, ROOM, candidates, compare, handler, messages, runs, sizes, view,
-    visitors,
+    ASKER, BenchError, Message, PLACE, ROOM, candidates, compare, failure, handler, messages, runs, sizes,
+    view, visitors,
 };
 use crate::call::{Call, call_within};
 use crate::engine::Engine;
+use crate::fault::Fault;
 use crate::limits::SETUP;
 use crate::load::{Grants, Loaded, load};
 use crate::set::{PolicySet, PolicySlot, prepare};
@@ -36,6 +37,8 @@ pub struct PluginBench {
     pub baseline: &'static str,
     /// A row for each call and size of batch.
     pub rows: Vec<CallRow>,
+    /// The size of batch that it failed on, and of what: larger ones are not measured.
+    pub failed: Option<(usize, Fault)>,
 }
 
 /// What one call costs.
@@ -95,10 +98,14 @@ fn policy(
     let mut native = Native::default();
     set.observe(0, &view);
     native.observe(0, &view);
-    let mut rows = Vec::new();
+    let (mut rows, mut failed) = (Vec::new(), None);
     for batch in sizes(slot, &BATCHES) {
         let [own_ns, native_ns] = compare(slot, batch, &messages, &mut set, &mut native);
         let [p50_ns, p99_ns] = times(|| ask(slot, &messages[..batch], &mut set));
+        if let Some(why) = failure(&set.status(slot)) {
+            failed = Some((batch, why));
+            break;
+        }
         let fuel = fuel(counted, settings, slot, &messages[..batch], &view)?;
         rows.push(CallRow {
             call: function(slot),
@@ -110,9 +117,9 @@ fn policy(
             baseline_ns: native_ns * batch as f64,
         });
     }
-    match set.status(slot).fallbacks {
-        0 => Ok(PluginBench { baseline: slot.native_name(), rows }),
-        _ => Err(BenchError::FellBack { slot: slot.name() }),
+    match failed {
+        Some((_, why)) if rows.is_empty() => Err(BenchError::FellBack { slot: slot.name(), why }),
+        failed => Ok(PluginBench { baseline: slot.native_name(), rows, failed }),
     }
 }
 

@@ -86,6 +86,17 @@ impl<G: Guest> Bound<G> {
         }
     }
 
+    /// Gives a new instance the state that its revision left with, and says whether that was taken; else it begins afresh.
+    pub(super) fn begin_with(&mut self, limit: Duration, state: State) -> Result<bool, Fault> {
+        let Some(instance) = &mut self.instance else { return Ok(false) };
+        let blank = State { version: self.version, bytes: instance.save(limit)? };
+        match instance.load(limit, &state) {
+            Ok(()) => Ok(true),
+            Err(Refused::Fault(fault)) => Err(fault),
+            Err(Refused::Refusal(_)) => instance.load(limit, &blank).map(|()| false).map_err(Fault::from),
+        }
+    }
+
     /// Says whether the state was taken; when not, the revision's own stays. After a fault the instance is of no
     /// use.
     pub(super) fn take_over(

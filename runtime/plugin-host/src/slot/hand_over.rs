@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::bound::{Bound, Checkpoint};
 use super::quarantine::Quarantine;
 use super::{
-    Change, Guest, LogLevel, Prepared, Slot, SlotEvent, StartWith, State, SwapError, SwapReport, Withdrawn,
+    Change, Guest, LogLevel, Prepared, Slot, SlotEvent, StartWith, State, SwapError, SwapReport, Toward,
+    Withdrawn,
 };
 use crate::journal::With;
 use crate::load::Revision;
@@ -112,6 +113,7 @@ impl<G: Guest> Slot<G> {
             new: new.cloned(),
             state_bytes: 0,
             state_carried: false,
+            state_restored: false,
             pause: Duration::ZERO,
             at_decision: self.stats.messages,
         }
@@ -179,9 +181,45 @@ impl<G: Guest> Slot<G> {
         {
             return Ok(self.settle(bad.into_bound(), now_ms));
         }
+        let back = self.previous.take().ok_or(SwapError::NoPrevious)?;
+        // What failed left without a state that could be trusted, and what has no version never had any.
+        let is_kept = |bound: &Bound<G>| bound.instance.is_some() || bound.checkpoint.is_some();
+        let has_own = back.as_ref().is_some_and(|bound| bound.version > 0 && is_kept(bound));
+        // What an operator has gone back from is what he goes forward to.
+        let toward = if self.is_previous_unwanted { Toward::Later } else { Toward::Earlier };
+        self.come_back(back, has_own, toward, now_ms, context)
+    }
+
+    /// As [`Slot::rollback`], to what is not warm any more: `own` is the state that it left with, if that is known.
+    pub(crate) fn bring_back(
+        &mut self,
+        prepared: Prepared<G>,
+        own: Option<State>,
+        toward: Toward,
+        now_ms: u64,
+        context: &G::Context,
+    ) -> Result<SwapReport, SwapError> {
+        let mut back = prepared.into_bound(now_ms);
+        let limit = back.limit(self.hot);
+        match own.map_or(Ok(false), |state| back.begin_with(limit, state)) {
+            Ok(has_own) => self.come_back(Some(back), has_own, toward, now_ms, context),
+            Err(fault) => {
+                self.engine.discard(back);
+                Err(SwapError::Failed(fault))
+            }
+        }
+    }
+
+    fn come_back(
+        &mut self,
+        mut back: Option<Bound<G>>,
+        has_own: bool,
+        toward: Toward,
+        now_ms: u64,
+        context: &G::Context,
+    ) -> Result<SwapReport, SwapError> {
         let begun = Instant::now();
         let hot = self.hot;
-        let Some(mut back) = self.previous.take() else { return Err(SwapError::NoPrevious) };
         let carried = self.active.as_mut().and_then(|bound| bound.state(hot).ok()).flatten();
         let mut is_carried = false;
         let state_bytes = carried.as_ref().map_or(0, |(state, _)| state.bytes.len());
@@ -199,17 +237,27 @@ impl<G: Guest> Slot<G> {
         let report = SwapReport {
             state_bytes,
             state_carried: is_carried,
+            state_restored: has_own && !is_carried,
             pause: begun.elapsed(),
             ..self.report(back.as_ref().map(Bound::revision))
         };
         let old = std::mem::replace(&mut self.active, back);
-        self.previous = Some(old.filter(|old| old.instance.is_some()));
+        let displaced = self.previous.replace(old.filter(|old| old.instance.is_some()));
+        self.engine.discard(displaced);
         self.after_switch(now_ms, With::Unknown);
+        self.is_previous_unwanted = toward == Toward::Earlier;
         self.write_due(now_ms, context);
         self.stats.rollbacks += 1;
         self.log.tell(now_ms, LogLevel::Info, format!("back to {}", in_words(report.new.as_ref())));
         self.tell(SlotEvent::RolledBack(report.clone()));
         Ok(report)
+    }
+
+    /// Returns the state of what a rollback would bring back; `None` when that has none, or is not warm.
+    pub(crate) fn standby_state(&mut self) -> Option<State> {
+        let hot = self.hot;
+        let bound = self.previous.as_mut()?.as_mut()?;
+        bound.state(hot).ok()?.map(|(state, _)| state)
     }
 
     /// Lets what stands in for a revision in quarantine stay. The other one is kept for a rollback, as what it is made
@@ -304,6 +352,7 @@ impl<G: Guest> Slot<G> {
     pub(super) fn after_switch(&mut self, now_ms: u64, with: With) {
         self.begin_notes(with);
         self.strikes.clear();
+        self.is_previous_unwanted = false;
         self.quarantine = None;
         self.probation = None;
         self.paused = false;

@@ -96,6 +96,11 @@ impl<G: Guest> Slot<G> {
         self.vacant = mode;
     }
 
+    /// Tells the operator what the host has done in the slot's plugin's place.
+    pub(crate) fn warn(&mut self, now_ms: u64, text: String) {
+        self.log.tell(now_ms, LogLevel::Warn, text);
+    }
+
     /// Returns the log's lines after this number, oldest first.
     pub(crate) fn log_after(&self, number: u64) -> Vec<LogLine> {
         self.log.after(number)

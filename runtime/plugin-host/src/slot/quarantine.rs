@@ -64,7 +64,8 @@ impl<G: Guest> Slot<G> {
         self.strikes.clear();
         self.since_ms = now_ms;
         self.stats.quarantines += 1;
-        let mut back = if mode == OnFailure::Fallback { self.previous.take().flatten() } else { None };
+        let has_fallback = mode == OnFailure::Fallback && !self.is_previous_unwanted;
+        let mut back = if has_fallback { self.previous.take().flatten() } else { None };
         if let Some(bound) = &mut back {
             // It decides with the state it left with: what the bad one made of it is not trusted.
             if bound.resume(hot, now_ms, context).is_err() {
@@ -141,11 +142,14 @@ impl<G: Guest> Slot<G> {
         let round = if automatic { bad.round } else { 0 };
         let left = self.active.replace(bad.bound);
         // Where nobody stood in for it, what a rollback brings back is what it was before.
-        if left.is_some() || self.previous.is_none() {
+        let is_replaced = left.is_some() || self.previous.is_none();
+        let is_unwanted = self.is_previous_unwanted && !is_replaced;
+        if is_replaced {
             let displaced = self.previous.replace(left.filter(|left| left.instance.is_some()));
             self.engine.discard(displaced);
         }
         self.after_switch(now_ms, With::State);
+        self.is_previous_unwanted = is_unwanted;
         self.write_due(now_ms, context);
         let until_ms = now_ms.saturating_add(limits::QUARANTINE_FORGOTTEN_MS);
         self.probation = Some(Probation { digest: revision.digest, round, until_ms });

@@ -37,6 +37,15 @@ pub enum Change {
     Nothing,
 }
 
+/// Where a slot goes among the revisions that it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Toward {
+    /// To one that was there before: what is there now is not wanted.
+    Earlier,
+    /// To one that a rollback has left.
+    Later,
+}
+
 /// What a swap, a rollback or a removal did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SwapReport {
@@ -52,6 +61,8 @@ pub struct SwapReport {
     pub state_bytes: usize,
     /// Whether the new one took it over.
     pub state_carried: bool,
+    /// Whether it has the state instead that it had when it left the slot before.
+    pub state_restored: bool,
     /// How long decisions had to wait: save, load, observe, switch.
     pub pause: Duration,
     /// The number of the first message that the new one decides on, counted from 0; the old one decided on
@@ -310,7 +321,7 @@ pub enum SwapError {
     #[error("the old plugin failed to save its state: {0}")]
     OldFailed(Fault),
     /// There is nothing to go back to.
-    #[error("there is nothing to roll back to: nothing was in the slot before, since the node began")]
+    #[error("there is nothing to roll back to: nothing was in the slot before")]
     NoPrevious,
     /// There is nothing to remove.
     #[error("no plugin is in the slot: the native built-in has it already")]

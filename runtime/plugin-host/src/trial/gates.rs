@@ -55,6 +55,9 @@ pub enum Breach {
     /// Nothing came to decide on.
     #[error("no call was compared, because no traffic came")]
     NoTraffic,
+    /// Nothing came in the flows that are its share.
+    #[error("no call was compared: no flow of its share had traffic, and a larger share has more flows")]
+    NoFlow,
 }
 
 impl Gates {

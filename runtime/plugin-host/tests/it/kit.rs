@@ -1,11 +1,12 @@
 //! The kit of hostile plugins: what comes of each, and that its slot goes on answering. A plugin of the kit without
-//! an expectation does not compile.
+//! an expectation does not compile. features.md 3.2, 3.4 and part 4, number 7.
 
 use mesh_hostile::{Hostile, Shape};
 use mesh_plugin_host::handler::{Effect, Event, Outcome};
 use mesh_plugin_host::{
     Fault, Grants, HandlerSlot, Kv, Loaded, PolicySet, PolicySlot, SlotState, SlotStatus, StartWith, builtin,
     limits, load, prepare_admission, prepare_carry, prepare_handler, prepare_qos, prepare_routing,
+    prepare_topology,
 };
 use mesh_proto::NodeId;
 use mesh_proto::policy::{
@@ -14,6 +15,7 @@ use mesh_proto::policy::{
 };
 
 use crate::guests::{engine, settings, view};
+use crate::topology::{ASKER, candidates};
 
 /// Calls within which a plugin that fails at all has failed three times.
 const CALLS: u64 = 60;
@@ -36,6 +38,8 @@ enum Expected {
     Routes([u32; 4]),
     /// It classifies so; what it says of shares is clamped.
     Classifies([u8; 2]),
+    /// It says that candidates are as good.
+    Scores([u32; 2]),
     /// It answers so whether there may be links.
     Admits([bool; 2]),
     /// It says that waiting runs are worth so much.
@@ -70,7 +74,7 @@ fn effect(fault: &Fault) -> bool {
 
 /// No wildcard: what joins the kit must be decided on here.
 fn expected(plugin: Hostile) -> Expected {
-    use Expected::{Admits, Carries, Classifies, Does, Refused, Routes, Struck, Unready};
+    use Expected::{Admits, Carries, Classifies, Does, Refused, Routes, Scores, Struck, Unready};
     use Hostile::*;
     match plugin {
         // Not WebAssembly that this host runs.
@@ -128,6 +132,11 @@ fn expected(plugin: Hostile) -> Expected {
         AnswerNothing | AnswerOneRowLess | AnswerOneRowMore | ClassesTooFew => Struck(rows),
         // W09, W10: who and what does not exist.
         AnswerLargestNeighbour | AnswerUnknownNeighbour | UnknownClass => Struck(unknown),
+        // W10: what is above the highest counts as the highest; that is whose question it was.
+        ScoreAboveTheHighest => Scores([u32::MAX; 2]),
+        ScoreOneRowLess => Struck(rows),
+        ScoreBehindMemory | ScoreTwoGigabytes | TrapInScore => Struck(trap),
+        LoopInScore => Struck(late),
         // A bool is what is not 0.
         AdmitEverybody => Admits([true; 2]),
         AdmitNobody => Admits([false; 2]),
@@ -150,6 +159,8 @@ fn expected(plugin: Hostile) -> Expected {
         AllCritical | SharesOfEverything | SharesOfNothing | StarvesCritical => Classifies([0; 2]),
         DropsCritical => Classifies([255; 2]),
         KvKeyOfAMegabyte | LogAMegabyte | LogFlood | LogForgesALine => Does(<[Effect]>::is_empty),
+        // W11: the host's pace is what bounds it, and each call is within what one may say.
+        PublishToEveryoneNow => Does(|effects| effects.len() == limits::EFFECTS),
         PutAPath => {
             Does(|effects| matches!(effects, [Effect::Put { key, .. }] if key == "../../../etc/passwd"))
         }
@@ -164,6 +175,11 @@ fn every_hostile_routing_policy_comes_to_its_end_and_messages_go_on() {
 #[test]
 fn every_hostile_qos_policy_comes_to_its_end_and_messages_go_on() {
     of_shape(Shape::Qos);
+}
+
+#[test]
+fn every_hostile_topology_policy_comes_to_its_end_and_parents_are_found() {
+    of_shape(Shape::Topology);
 }
 
 #[test]
@@ -207,6 +223,7 @@ fn check(plugin: Hostile) {
     match plugin.shape() {
         Shape::Routing | Shape::Component => check_routing(plugin, &loaded),
         Shape::Qos => check_qos(plugin, &loaded),
+        Shape::Topology => check_topology(plugin, &loaded),
         Shape::Admission => check_admission(plugin, &loaded),
         Shape::Carry => check_carry(plugin, &loaded),
         Shape::Handler => check_handler(plugin, &loaded),
@@ -320,6 +337,26 @@ fn check_qos(plugin: Hostile, loaded: &Loaded) {
     }
 }
 
+fn check_topology(plugin: Hostile, loaded: &Loaded) {
+    let name = plugin.name();
+    let Some(prepared) = check_unready(plugin, prepare_topology(loaded, &settings([]))) else { return };
+    let mut set = PolicySet::new(&engine());
+    set.swap(prepared, 0, StartWith::Reset).unwrap();
+    let mut scores = Vec::new();
+    for turn in 1..=CALLS {
+        set.score(turn * STEP_MS, &ASKER, &candidates(), &mut scores);
+    }
+    let status = set.status(PolicySlot::Topology);
+    match expected(plugin) {
+        Expected::Struck(is) => {
+            check_struck(plugin, &status, is);
+            assert_eq!(scores, [900, 900], "{name}: the native built-in scores");
+        }
+        Expected::Scores(want) => assert_eq!((scores, status.faults), (want.to_vec(), 0), "{name}"),
+        _ => panic!("{name} is a topology policy"),
+    }
+}
+
 fn check_admission(plugin: Hostile, loaded: &Loaded) {
     let name = plugin.name();
     let Some(prepared) = check_unready(plugin, prepare_admission(loaded, &settings([]))) else { return };
@@ -412,6 +449,30 @@ fn check_handler(plugin: Hostile, loaded: &Loaded) {
         matches!(command(&mut slot, 10 * STEP_MS, "list"), Outcome::Done(_)),
         "{name}: the next one handles"
     );
+}
+
+/// W11: a handler that tells everyone everything at once is held to the host's pace, loses nothing else by it, and its
+/// operator reads of it. No image is offered this way yet: there are no updates of devices.
+#[test]
+fn a_handler_publishes_no_faster_than_the_host_lets_it() {
+    let loaded = load(&engine(), &Hostile::PublishToEveryoneNow.component(), Grants::ALL).unwrap();
+    let mut slot = HandlerSlot::new(&engine(), [1; 32], "ada", Kv::new());
+    let prepared = prepare_handler(&loaded, slot.identity(), &settings([])).unwrap();
+    slot.swap(prepared, 0, StartWith::Keep).unwrap();
+    let published = |slot: &mut HandlerSlot, now_ms| match command(slot, now_ms, "act") {
+        Outcome::Done(effects) => effects.len(),
+        outcome => panic!("{outcome:?}"),
+    };
+
+    let first: usize = (0..10).map(|turn| published(&mut slot, 1_000 + turn)).sum();
+    let next: usize = (0..10).map(|turn| published(&mut slot, 2_000 + turn)).sum();
+
+    let most = limits::PUBLISHED_PER_S as usize;
+    assert_eq!((first, next), (most, most));
+    let said: Vec<String> = slot.log_after(0).into_iter().map(|line| line.text).collect();
+    let dropped = format!("{} messages were more than it may publish a second", 2_560 - most);
+    assert_eq!(said.iter().filter(|line| **line == dropped).count(), 1, "{said:?}");
+    assert_eq!(slot.status().faults, 0);
 }
 
 /// W14: what one plugin leaves in its memory is never in that of another.

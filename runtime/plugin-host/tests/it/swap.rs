@@ -2,7 +2,7 @@
 
 use mesh_plugin_host::{
     Change, Grants, Loaded, OnFailure, PolicySet, PolicySlot, Refusal, SlotState, StartWith, State,
-    SwapError, Terms, builtin, load, prepare_routing,
+    SwapError, Terms, Toward, builtin, load, prepare_routing,
 };
 use mesh_proto::policy::Policies;
 
@@ -120,6 +120,64 @@ fn a_rehearsed_swap_switches_nothing() {
     assert_eq!(name(status.active.as_ref()), Some("built-in/latency 0.1.0".into()));
     assert_eq!(status.swaps, 1);
     assert!(story(&mut set).is_empty());
+}
+
+/// H04: what is not warm any more begins with the state of the active one, else with its own, else afresh.
+#[test]
+fn what_comes_back_cold_has_the_best_state_that_it_takes() {
+    let versions = versions();
+    let own = |count: u64| Some(State { version: 1, bytes: count.to_le_bytes().to_vec() });
+    let damaged = Some(State { version: 1, bytes: b"no counter".to_vec() });
+    for (before, own, want) in
+        [(true, own(77), 3), (false, own(77), 77), (false, damaged, 0), (false, None, 0)]
+    {
+        let mut set = PolicySet::new(&engine());
+        if before {
+            set.swap(fresh(&versions[1]), 0, StartWith::Reset).unwrap();
+            ask(&mut set, 0, 3);
+        }
+
+        let report = set.bring_back(fresh(&versions[0]), own, Toward::Earlier, 0).unwrap();
+
+        assert_eq!((report.state_carried, counter(&mut set)), (before, want));
+        assert_eq!(report.state_restored, want == 77, "its own");
+        assert_eq!(name(report.new.as_ref()), Some("built-in/latency 0.1.0".into()));
+    }
+}
+
+/// W08: what an operator has gone back from does not come back by itself; what was before it does.
+#[test]
+fn a_quarantine_after_a_rollback_does_not_bring_back_what_was_left() {
+    for (forward, want) in [(false, "quarantined, built-in"), (true, "quarantined, last good one back")] {
+        let mut set = set_with(if forward { good() } else { prepared("trap-decide", 0) });
+        let later = if forward { prepared("trap-decide", 0) } else { good() };
+        set.swap(later, 0, StartWith::Reset).unwrap();
+        set.rollback(PolicySlot::Route, 0).unwrap();
+        if forward {
+            set.rollback(PolicySlot::Route, 0).unwrap();
+        }
+        story(&mut set);
+
+        for turn in 1..=20 {
+            ask(&mut set, turn, 1);
+        }
+
+        assert_eq!(story(&mut set).last(), Some(&want));
+    }
+}
+
+/// H03: what fails on its way back never decides.
+#[test]
+fn what_fails_when_it_comes_back_cold_leaves_the_active_one_untouched() {
+    for mode in ["trap-load", "loop-load"] {
+        let mut set = set_with(good());
+        ask(&mut set, 0, 5);
+
+        let failed = set.bring_back(prepared(mode, 0), None, Toward::Earlier, 0);
+
+        assert!(matches!(failed, Err(SwapError::Failed(_))), "{mode}: {failed:?}");
+        assert_eq!((ask(&mut set, 0, 1), counter(&mut set)), (0, 6), "{mode}");
+    }
 }
 
 #[test]

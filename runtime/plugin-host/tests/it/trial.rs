@@ -334,6 +334,19 @@ fn a_canary_that_disagrees_too_often_is_given_up_before_its_time() {
     assert_eq!(ask(&mut set, 3, 5), 0);
 }
 
+/// Other flows than its own are no comparison, and that is said as what it is.
+#[test]
+fn a_canary_without_a_flow_of_its_own_does_not_take_over() {
+    let mut set = set_with(good());
+    set.begin_trial(ROUTE, vec![latency()], canary_of(1), 0).unwrap();
+    let others: Vec<u32> = spread(1_000).into_iter().filter(|flow| *flow > u32::MAX / 2).take(4).collect();
+    assert_eq!(ask_flows(&mut set, 1, &others), [0; 4]);
+
+    let (outcome, _) = over(&mut set, 1_000);
+
+    assert_eq!(outcome, Err(End::Gate(Breach::NoFlow)));
+}
+
 #[test]
 fn a_canary_follows_a_shadow_run_that_passed() {
     let mut set = set_with(good());

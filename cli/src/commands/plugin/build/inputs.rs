@@ -78,7 +78,8 @@ mod tests {
         let text = "[plugin]\nname = \"acme/fast\"\nversion = \"1.0.0\"\n[build]\ncommand = \"true\"\n\
                     artifact = \"build/plugin.wasm\"\nwatch = [\"src/**\"]\n";
         let manifest = Manifest::parse(text.as_bytes()).unwrap();
-        let source = Source { dir: dir.path().to_owned(), manifest, manifest_text: text.to_owned() };
+        let network = crate::commands::plugin::source::Network::Forbidden;
+        let source = Source { dir: dir.path().to_owned(), manifest, manifest_text: text.to_owned(), network };
         let write = |path: &str, text: &str| {
             let path = dir.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();

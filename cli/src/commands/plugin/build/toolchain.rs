@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::process::{Finished, Narration, output};
 use crate::commands::plugin::new::installs;
-use crate::commands::plugin::source::Source;
+use crate::commands::plugin::source::{Network, Source};
 
 /// What a crate is built for unless its manifest says otherwise.
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -31,10 +31,11 @@ pub async fn compile(source: &Source, narration: Narration) -> Result<PathBuf, A
     }
 }
 
-/// Returns cargo, to be run in this directory with flags that are right for WebAssembly and for tests of guests.
-pub fn cargo(dir: &Path) -> Command {
+/// Returns cargo, to be run in the project's directory with flags that are right for WebAssembly and for tests of guests.
+pub fn cargo(source: &Source) -> Command {
     let mut cargo = Command::new("cargo");
-    cargo.current_dir(dir);
+    cargo.current_dir(&source.dir);
+    keep_from_network(&mut cargo, source.network);
     // What is meant for another build: flags for this machine's processor, another target.
     for variable in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "CARGO_BUILD_TARGET", "RUSTC_WORKSPACE_WRAPPER"]
     {
@@ -44,6 +45,19 @@ pub fn cargo(dir: &Path) -> Command {
         cargo.env("CARGO_BUILD_BUILD_DIR", shared);
     }
     cargo
+}
+
+// In the environment, because what a shell runs in the end is the project's affair. Each tool goes by its own: cargo,
+// npm and npx, pip, uv.
+fn keep_from_network(command: &mut Command, network: Network) {
+    if network == Network::Forbidden {
+        command.envs([
+            ("CARGO_NET_OFFLINE", "true"),
+            ("npm_config_offline", "true"),
+            ("PIP_NO_INDEX", "1"),
+            ("UV_OFFLINE", "1"),
+        ]);
+    }
 }
 
 // What all projects need is compiled once for all of them, unless the author has a place for it.
@@ -59,7 +73,7 @@ fn shared_build_dir() -> Option<PathBuf> {
 async fn compile_crate(source: &Source, args: &str, narration: Narration) -> Result<PathBuf, ApiError> {
     let args: Vec<&str> = args.split_whitespace().collect();
     let target = target_of(&args);
-    let mut command = cargo(&source.dir);
+    let mut command = cargo(source);
     command.args(&args);
     if !args.iter().any(|arg| arg.starts_with("--target")) {
         command.args(["--target", target]);
@@ -115,6 +129,7 @@ async fn compile_by(
 ) -> Result<PathBuf, ApiError> {
     let mut shell = Command::new("sh");
     shell.current_dir(&source.dir).args(["-c", command]);
+    keep_from_network(&mut shell, source.network);
     let finished = output(shell, narration).await.map_err(|error| {
         ApiError::new(&code::NO_TOOL, format!("the shell that runs the build cannot be started: {error}"))
     })?;
@@ -169,7 +184,13 @@ async fn explain(source: &Source, target: &str, finished: &Finished, narration: 
         return no_target(&source.dir, target).await;
     }
     let said = &finished.said;
-    let unfetched = ["--offline was specified", "failed to download", "failed to get `", "network failure"];
+    let unfetched = [
+        "--offline was specified",
+        "using offline mode (--offline)",
+        "failed to download",
+        "failed to get `",
+        "network failure",
+    ];
     if unfetched.iter().any(|sign| said.contains(sign)) {
         let error = ApiError::new(&code::NO_CRATES, "cargo cannot fetch a crate that the plugin needs");
         return with_output(error, finished, narration)

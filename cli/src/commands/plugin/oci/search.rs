@@ -52,6 +52,10 @@ impl Search {
                 node.node
             }
             Err(error) if namespace.is_some() && error.is(&code::NOT_RUNNING) => None,
+            Err(error) if namespace.is_some() && error.is(&code::SEVERAL_NODES) => {
+                warnings.push("no node was asked: several run here, and -N says which one".to_owned());
+                None
+            }
             Err(error) => return Err(error),
         };
         if let Some(namespace) = &namespace {

@@ -192,7 +192,8 @@ mod tests {
         fs::write(dir.path().join("plugin.toml"), text).unwrap();
         fs::write(dir.path().join("src/lib.rs"), "1").unwrap();
         let manifest = Manifest::parse(text.as_bytes()).unwrap();
-        let source = Source { dir: dir.path().to_owned(), manifest, manifest_text: text.to_owned() };
+        let network = crate::commands::plugin::source::Network::Forbidden;
+        let source = Source { dir: dir.path().to_owned(), manifest, manifest_text: text.to_owned(), network };
         (dir, source)
     }
 

@@ -1,0 +1,18 @@
+;; Publishes 256 messages in each call, to everyone and at once.
+(data (i32.const 2048) "x")
+(func $misbehave (local $i i32) (local $at i32)
+    (local.set $i (i32.const 256))
+    (local.set $at (i32.const 4096))
+    (loop $next
+        (i32.store8 (local.get $at) (i32.const 1))
+        (i32.store offset=4 (local.get $at) (i32.const 2048))
+        (i32.store offset=8 (local.get $at) (i32.const 1))
+        (i32.store offset=12 (local.get $at) (i32.const 2))
+        (i32.store offset=16 (local.get $at) (i32.const 1000))
+        (i32.store offset=20 (local.get $at) (i32.const 2048))
+        (i32.store offset=24 (local.get $at) (i32.const 1))
+        (local.set $at (i32.add (local.get $at) (i32.const 28)))
+        (local.set $i (i32.sub (local.get $i) (i32.const 1)))
+        (br_if $next (local.get $i)))
+    (i32.store (i32.const 100) (i32.const 4096))
+    (i32.store (i32.const 104) (i32.const 256)))

@@ -159,8 +159,9 @@ Examples:
   meshctl plugin rollback route --dry-run
   meshctl plugin rollback route --forward    take it back
 
-Each rollback goes a step further back, up to eight, also over a restart; 'meshctl plugin show SLOT' lists them. While something stands in for a plugin in quarantine, a rollback lets that stay: the
-plugin is not tried again. What a node starts with has nothing before it; 'meshctl plugin disable SLOT' takes it out.")]
+Each rollback goes a step further back, up to eight, also over a restart; 'meshctl plugin show SLOT' lists them. While
+something stands in for a plugin in quarantine, a rollback lets that stay: the plugin is not tried again. What a node starts
+with has nothing before it; 'meshctl plugin disable SLOT' takes it out.")]
     Rollback {
         #[arg(help = SLOT)]
         slot: String,

@@ -321,11 +321,10 @@ impl Node {
         self.samples() && count >= MANY_LOST && now.instant.since(since) < SHAKEN
     }
 
-    /// Tries as many of those that it knows as it can, to find out who of them is still there; the fewer, the more
-    /// links come of it.
+    /// Tries those that it knows, to find out who of them is still there; as many at a time as it has room for links.
     fn feel_for_survivors(&mut self, now: Now) {
-        let (min, _) = self.bounds();
-        for _ in self.by_node.len()..min + MAX_DIALS {
+        let (_, max) = self.bounds();
+        for _ in self.by_node.len() + self.directory.under_way()..max {
             let (linked, members) = (&self.by_node, &self.members);
             let dial =
                 self.directory.stranger(now.instant, linked, members, MemberState::Alive, &mut self.rng);

@@ -164,7 +164,7 @@ fn w20_the_door_stays_shut_while_its_guard_fails_and_opens_when_it_is_back() {
         ("long-answer", |fault| *fault == Fault::Rows { asked: 5, got: 6 }),
         ("no-answer", |fault| *fault == Fault::Rows { asked: 5, got: 0 }),
         ("huge-answer", |fault| matches!(fault, Fault::TooMuch { .. } | Fault::Deadline { .. })),
-        ("huge-state", |fault| matches!(fault, Fault::StateTooLarge { .. })),
+        ("huge-state", |fault| matches!(fault, Fault::StateTooLarge { .. } | Fault::Deadline { .. })),
     ];
     for (mode, is_expected) in table {
         let mut set = set_with(prepared(&bad(), mode));

@@ -137,7 +137,7 @@ fn every_way_to_fail_costs_an_answer_and_the_third_the_slot() {
         ("long-answer", |fault| *fault == Fault::Rows { asked: 5, got: 6 }),
         ("no-answer", |fault| *fault == Fault::Rows { asked: 5, got: 0 }),
         ("huge-answer", |fault| matches!(fault, Fault::TooMuch { .. } | Fault::Deadline { .. })),
-        ("huge-state", |fault| matches!(fault, Fault::StateTooLarge { .. })),
+        ("huge-state", |fault| matches!(fault, Fault::StateTooLarge { .. } | Fault::Deadline { .. })),
     ];
     let modes =
         [(OnFailure::Fallback, NATIVE), (OnFailure::FailOpen, NATIVE), (OnFailure::FailClosed, [0; 5])];

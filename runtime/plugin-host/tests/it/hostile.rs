@@ -43,7 +43,7 @@ fn every_way_to_fail_in_a_call_costs_a_fallback_and_the_third_brings_the_last_go
         ("long-answer", |fault| *fault == Fault::Rows { asked: 4, got: 5 }),
         ("no-answer", |fault| *fault == Fault::Rows { asked: 4, got: 0 }),
         ("unknown-neighbour", |fault| *fault == Fault::UnknownNeighbour { row: 0, answer: 1_000, links: 2 }),
-        ("huge-state", |fault| matches!(fault, Fault::StateTooLarge { .. })),
+        ("huge-state", |fault| matches!(fault, Fault::StateTooLarge { .. } | Fault::Deadline { .. })),
     ];
     for (mode, is_expected) in table {
         let mut set = set_with(good());

@@ -41,6 +41,8 @@ fn who_is_not_on_the_list_has_no_link_and_is_reached_by_way_of_others() {
     assert_eq!(swapped["new"]["plugin"], "acme/guests", "{swapped}");
     let row = &place.json(&["-N", "hq", "plugin", "show", "admission"])["row"];
     assert_eq!((&row["state"], &row["on_failure"]), (&"active".into(), &"fail-closed".into()), "{row}");
+    let by_last_part = place.json(&["-N", "hq", "plugin", "show", "guests"]);
+    assert_eq!(by_last_part["row"]["revision"], row["revision"]);
 
     place.up("stranger", &["--join", &hq, "--join", &relay]);
 

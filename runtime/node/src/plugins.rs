@@ -500,7 +500,7 @@ impl Plugins {
         writes
     }
 
-    /// Finds an installed revision by name, `NAME@VERSION` or digest prefix.
+    /// Finds an installed revision by name, `NAME@VERSION` or digest prefix. Of a name the last part will do.
     pub(crate) fn find(&self, text: &str) -> Result<&Installed, ApiError> {
         let (name, version) = match text.split_once('@') {
             Some((name, version)) => (name, Some(version)),
@@ -513,6 +513,12 @@ impl Plugins {
         let digits = text.strip_prefix("blake3:").unwrap_or(text);
         if found.is_empty() && digits.len() >= MIN_DIGEST {
             found = self.installed.values().filter(|i| hex(&i.revision.digest).starts_with(digits)).collect();
+        }
+        if found.is_empty() {
+            let ends =
+                |revision: &Revision| revision.name.rsplit_once('/').is_some_and(|(_, last)| last == name);
+            let fits = |revision: &Revision| ends(revision) && version.is_none_or(|v| revision.version == v);
+            found = self.installed.values().filter(|installed| fits(&installed.revision)).collect();
         }
         match found[..] {
             [one] => Ok(one),

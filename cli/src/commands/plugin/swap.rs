@@ -14,7 +14,7 @@ use super::{Context, oci, operate, setting, trial};
 pub struct Swap {
     #[arg(help = super::SLOT)]
     slot: String,
-    /// A name, NAME@VERSION, the first digits of a digest, built-in/NAME, or a file.
+    /// A name or the last part of one, NAME@VERSION, the first digits of a digest, built-in/NAME, or a file.
     plugin: String,
     /// A setting of the plugin.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]

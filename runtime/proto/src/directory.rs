@@ -26,14 +26,18 @@ pub const MAX_DIALS: usize = 8;
 pub const MAX_KEPT: usize = 16;
 /// Up to this many nodes a mesh is small.
 pub const SMALL_MESH: usize = 16;
+/// Up to this many nodes of which all are known, four links a node do.
+pub const MIDDLE_MESH: usize = 64;
 /// How often a node that has enough links tries one that it has none to, on average.
 pub const FEELER: Duration = Duration::from_secs(30);
 
 /// Whom a node links to by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LinkPolicy {
-    /// Two to three links in a mesh of up to [`SMALL_MESH`] nodes (MN-01), four to eight in a larger one, six on average. HyParView paper, section 5.1, has an active view of
-    /// log10(n) + 1, 5 for 10 000 nodes.
+    /// Two to three links in a mesh of up to [`SMALL_MESH`] nodes (MN-01), four to eight in a larger one, six on
+    /// average. HyParView paper, section 5.1, has an active view of log10(n) + 1, 5 for 10 000 nodes. At least five
+    /// in a mesh of more than [`MIDDLE_MESH`] that is known as a whole: there nobody tries others once it has links,
+    /// and the first ones must not all be to nodes that mean it ill (faults.md G01).
     #[default]
     Adaptive,
     /// At least `min` links, and at most `max` when it has settled.
@@ -48,11 +52,13 @@ pub enum LinkPolicy {
 }
 
 impl LinkPolicy {
-    /// Returns the least and the greatest number of links in a mesh of this size.
+    /// Returns the least and the greatest number of links in a mesh of this size, [`usize::MAX`] for one that is known
+    /// by a sample.
     pub fn bounds(&self, nodes: usize) -> (usize, usize) {
         match *self {
             LinkPolicy::Adaptive if nodes <= SMALL_MESH => (2, 3),
-            LinkPolicy::Adaptive => (4, 8),
+            LinkPolicy::Adaptive if nodes <= MIDDLE_MESH || nodes == usize::MAX => (4, 8),
+            LinkPolicy::Adaptive => (5, 8),
             LinkPolicy::Auto { min, max } => {
                 let max = max.clamp(1, crate::node::MAX_LINKS / 2);
                 (min.clamp(1, max), max)

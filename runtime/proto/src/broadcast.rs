@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::frame::{MAX_ROWS, Offer};
 use crate::id::{Peer, TopicId};
-use crate::run::{Dest, Flow, Run};
+use crate::run::{Dest, Flow, Head, Run};
 use crate::time::Instant;
 
 /// Topics with a tree, at most; beyond it every neighbour is eager.
@@ -37,6 +37,12 @@ const CATCH_UP_PHASE: Duration = Duration::from_secs(2);
 const CATCH_UP: Duration = Duration::from_secs(30);
 /// How long after the first copy of a message another one still tells something of the tree.
 const LATE: Duration = Duration::from_secs(2);
+/// How long what was sent before a message may take to come after it, by a slower way.
+const GAP_AFTER: Duration = Duration::from_secs(3);
+/// Numbers in a gap that is asked for, at most.
+const MAX_GAP: u64 = 1024;
+/// A gap after so long a silence is none.
+const LONG_AWAY: Duration = Duration::from_secs(60);
 /// So many late copies one after the other do tell something: that the link lags behind.
 const MANY_LATE: u32 = 64;
 /// How often each neighbour that offered a message is asked for it.
@@ -81,8 +87,10 @@ struct Missing {
     due: Instant,
     offered_by: VecDeque<Peer>,
     asked: usize,
-    /// It was sent before the neighbour came that offers it: nothing is wrong with the tree.
+    /// It was sent before the neighbour came that offers it, or is a gap: nothing is wrong with the tree.
     is_late: bool,
+    /// Nobody has offered it: it is a gap, and who could have it is guessed.
+    is_guess: bool,
 }
 
 /// The ways that a tree does not take, each by itself: a message that is handed on late tells that it was not needed
@@ -341,9 +349,8 @@ impl Trees {
         let mut offered_by = Vec::new();
         for key in came.map(|(key, _)| *key).collect::<Vec<_>>() {
             let missing = self.missing.remove(&key);
-            if let Some(all) =
-                missing.filter(|missing| key.1 == seqs.start && missing.count as usize == run.len())
-            {
+            let is_all = |missing: &Missing| key.1 == seqs.start && missing.count as usize == run.len();
+            if let Some(all) = missing.filter(|missing| is_all(missing) && !missing.is_guess) {
                 offered_by.extend(all.offered_by);
             }
         }
@@ -426,6 +433,34 @@ impl Trees {
         }
     }
 
+    /// A message with this head has come from the first of `neighbours`, and those right before it have not: they are
+    /// lost on the way unless they come soon, and offers of them as well. The neighbours are asked in turn.
+    pub fn on_gap(
+        &mut self,
+        now: Instant,
+        head: &Head,
+        gap: &Range<u64>,
+        neighbours: impl IntoIterator<Item = Peer>,
+    ) {
+        let flow = head.flow;
+        let last = self.cache.get(&flow).and_then(|flow| flow.range(..gap.start).next_back());
+        // Else this node was away, or has just been told what is older: it is offered what it missed, and at a pace.
+        let was_there = last.is_some_and(|(_, last)| {
+            let (came, sent) = (now.since(last.since), head.sent_ms.saturating_sub(last.run.head().sent_ms));
+            came < LONG_AWAY && Duration::from_millis(sent) < came + LATE
+        });
+        let is_known = self.missing.contains_key(&(flow, gap.start));
+        if !was_there || is_known || gap.end - gap.start > MAX_GAP {
+            return;
+        }
+        for peer in neighbours {
+            self.note_missing(now + GAP_AFTER, peer, flow, gap, true);
+        }
+        if let Some(missing) = self.missing.get_mut(&(flow, gap.start)) {
+            missing.is_guess = true;
+        }
+    }
+
     fn note_missing(&mut self, now: Instant, from: Peer, flow: Flow, part: &Range<u64>, is_late: bool) {
         let key = (flow, part.start);
         if self.missing.len() >= MAX_MISSING && !self.missing.contains_key(&key) {
@@ -439,7 +474,11 @@ impl Trees {
             offered_by: VecDeque::new(),
             asked: 0,
             is_late,
+            is_guess: false,
         });
+        if std::mem::take(&mut missing.is_guess) {
+            missing.offered_by.clear();
+        }
         missing.count = missing.count.max(count);
         missing.is_late &= is_late;
         missing.due = missing.due.min(due);
@@ -602,7 +641,7 @@ mod tests {
     use super::*;
     use crate::id::NodeId;
     use crate::policy::Class;
-    use crate::run::{Draft, Head, seal};
+    use crate::run::{Draft, seal};
 
     const A: Peer = Peer(1);
     const B: Peer = Peer(2);
@@ -660,6 +699,22 @@ mod tests {
 
         let all = [(500, A, 0, false), (750, B, 0, false), (1750, A, 0, false), (2750, B, 0, false)];
         assert_eq!(asked(&mut trees, 4000), all, "the other one soon, the same ones late");
+    }
+
+    #[test]
+    fn a_gap_is_asked_for_where_the_next_came_from_and_elsewhere_unless_it_closes() {
+        let mut trees = trees();
+        let head = *run(0).head();
+        trees.on_gap(at(0), &head, &(0..1), [A, B]);
+        trees.on_fresh(at(0), Some(A), &run(0), 1, [A, B]);
+        trees.on_gap(at(0), &head, &(1..2), [A, B]);
+        trees.on_gap(at(0), &head, &(5..6), [B, A]);
+        trees.on_gap(at(0), &head, &(10..10 + MAX_GAP + 1), [A, B]);
+        trees.on_gap(at(0), &Head { sent_ms: 5_000, ..head }, &(20..21), [A, B]);
+        trees.on_gap(at(70_000), &head, &(30..31), [A, B]);
+
+        assert_eq!(trees.on_fresh(at(100), Some(B), &run(5), 1, [A, B]), [A], "nobody has offered it");
+        assert_eq!(asked(&mut trees, 4000), [(3500, A, 1, true), (3750, B, 1, true)]);
     }
 
     // N08

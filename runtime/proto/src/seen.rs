@@ -39,25 +39,29 @@ impl Window {
         out
     }
 
-    /// Takes `range` as seen.
-    pub fn insert(&mut self, range: Range<u64>, expiry_ms: u64) {
+    /// Takes `range` as seen. Returns what is missing right before it, if earlier numbers were seen.
+    pub fn insert(&mut self, range: Range<u64>, expiry_ms: u64) -> Option<Range<u64>> {
         self.expiry_ms = self.expiry_ms.max(expiry_ms);
         if let Some(last) = self.ranges.back_mut().filter(|last| last.end == range.start) {
             last.end = range.end; // the next in order: nearly always
-            return;
+            return None;
         }
         let first = self.ranges.partition_point(|seen| seen.end < range.start);
         let after = self.ranges.partition_point(|seen| seen.start <= range.end);
+        let start = range.start;
         let mut merged = range;
         for seen in self.ranges.range(first..after) {
             merged = merged.start.min(seen.start)..merged.end.max(seen.end);
         }
+        let before = first.checked_sub(1).and_then(|before| self.ranges.get(before));
+        let gap = before.filter(|_| merged.start == start).map(|before| before.end..start);
         self.ranges.drain(first..after);
         self.ranges.insert(first, merged);
         if self.ranges.len() > MAX_GAPS {
             let oldest = self.ranges.pop_front().expect("more than one range is there");
             self.ranges[0].start = oldest.start;
         }
+        gap
     }
 
     /// Returns the bytes that a store keeps: expiry, then start and end of each range, `u64` little-endian.
@@ -103,15 +107,15 @@ impl Seen {
         }
     }
 
-    /// Takes `range` as seen.
-    pub fn insert(&mut self, flow: Flow, range: Range<u64>, expiry_ms: u64) {
+    /// Takes `range` as seen. Returns what is missing right before it, if earlier numbers were seen.
+    pub fn insert(&mut self, flow: Flow, range: Range<u64>, expiry_ms: u64) -> Option<Range<u64>> {
         if self.flows.len() >= MAX_FLOWS && !self.flows.contains_key(&flow) {
             let first = self.flows.iter().min_by_key(|(_, window)| window.expiry_ms).map(|(flow, _)| *flow);
             if let Some(first) = first {
                 self.flows.remove(&first);
             }
         }
-        self.flows.entry(flow).or_default().insert(range, expiry_ms);
+        self.flows.entry(flow).or_default().insert(range, expiry_ms)
     }
 
     /// Puts back a window that a store kept.
@@ -184,6 +188,15 @@ mod tests {
         assert_eq!(window.missing(5..35), [5..10, 20..30]);
         window.insert(5..35, 0);
         assert_eq!(window.ranges, [5..40]);
+    }
+
+    #[test]
+    fn a_range_behind_a_gap_tells_of_it() {
+        let mut window = Window::default();
+
+        let gaps = [5..6, 6..7, 9..10, 2..3, 7..8, 8..9].map(|range| window.insert(range, 0));
+
+        assert_eq!(gaps, [None, None, Some(7..9), None, None, None]);
     }
 
     // D01, D05: memory per producer is bounded, and what falls out of it counts as seen.

@@ -1,15 +1,17 @@
 //! What comes in: from the socket's frame to a delivery or a pending decision.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::{Node, Output, Pending, Then, Write};
+use crate::broadcast::tree_of;
 use crate::frame::{self, Violation};
 use crate::id::Peer;
 use crate::policy::Class;
 use crate::queue::Owed;
-use crate::run::{Dest, MAX_SKEW_MS, Run, Unverified};
+use crate::run::{Dest, Head, MAX_SKEW_MS, Run, Unverified};
 use crate::time::Now;
 
 /// Lowest frame type that a node may skip without knowing it.
@@ -83,8 +85,8 @@ impl Node {
             return Ok(());
         }
         let run = run.verify(&mut self.verified)?;
-        if !in_transit {
-            self.seen.insert(head.flow, seqs.clone(), head.expiry_ms);
+        if !in_transit && let Some(gap) = self.seen.insert(head.flow, seqs.clone(), head.expiry_ms) {
+            self.on_gap(now, peer, &head, &gap);
         }
         self.counters.received += fresh;
         for part in &missing {
@@ -94,6 +96,14 @@ impl Node {
             self.take_over(now, run, Some(peer), hops, last.then_some(owed));
         }
         Ok(())
+    }
+
+    /// Messages before one that has come from this neighbour have not: the others may have them, too.
+    fn on_gap(&mut self, now: Now, from: Peer, head: &Head, gap: &Range<u64>) {
+        if tree_of(&head.flow.dest).is_some() {
+            let others: Vec<Peer> = self.greeted().filter(|peer| *peer != from).collect();
+            self.trees.on_gap(now.instant, head, gap, std::iter::once(from).chain(others));
+        }
     }
 
     /// A durable duplicate may be acknowledged only when its first copy is on disk, which the newest ticket

@@ -236,11 +236,16 @@ impl Builder {
         let cache_dir = self.cache_dir.clone().or_else(|| Some(dir.as_ref()?.path().join("cache")));
         let plugins = Plugins::open(&self.engine(cache_dir)?, &key.id(), &name, &store, self.terms)?;
 
+        let (events, transport_events) = transport::events();
+        let transports = self.transports(&key, events)?;
+        let addrs: Vec<String> = transports.iter().flat_map(|transport| transport.local_addrs()).collect();
+        let dialable: Vec<String> = addrs.iter().flat_map(|addr| dialable(addr)).collect();
         let clock = Clock::start();
         let seed = getrandom::u64().unwrap_or(epoch);
         let config = Config {
             key: key.signing().clone(),
             name: name.clone(),
+            addrs: dialable.clone(),
             epoch,
             seed,
             links: self.links,
@@ -250,11 +255,7 @@ impl Builder {
         if self.terms.journal_bytes != Some(0) {
             node.keep_decided();
         }
-        let (events, transport_events) = transport::events();
-        let transports = self.transports(&key, events)?;
-        let addrs: Vec<String> = transports.iter().flat_map(|transport| transport.local_addrs()).collect();
-        let dialable: Vec<String> = addrs.iter().flat_map(|addr| dialable(addr)).collect();
-        let inputs = self.first_inputs(&store, &dialable)?;
+        let inputs = self.first_inputs(&store)?;
         let inbox = Inbox::open(&store, epoch)?;
         let place = self.place(&store)?;
 
@@ -365,8 +366,8 @@ impl Builder {
         Ok(out)
     }
 
-    fn first_inputs(&self, store: &Store, addrs: &[String]) -> Result<Vec<Input>, StartError> {
-        let mut inputs = vec![Input::Listening(addrs.to_vec())];
+    fn first_inputs(&self, store: &Store) -> Result<Vec<Input>, StartError> {
+        let mut inputs = Vec::new();
         let known = |table| store.load(table, KNOWN_BYTES).map(|scan| scan.rows);
         inputs.extend(known(Table::Peers)?.into_iter().map(|(_, bytes)| Input::RestoreRecord(bytes)));
         let seen = known(Table::Seen)?.into_iter();

@@ -187,6 +187,11 @@ impl Network {
         self
     }
 
+    /// Makes room for so many nodes, so that they need not move as more are added.
+    pub fn reserve(&mut self, nodes: usize) {
+        self.hosts.reserve_exact(nodes);
+    }
+
     /// Adds a node that links to its seeds only, and starts it.
     pub fn add(&mut self) -> usize {
         self.add_spec(Spec::default())

@@ -29,6 +29,8 @@ pub struct Config {
     pub key: SigningKey,
     /// What people call it.
     pub name: String,
+    /// The addresses that it can be dialed at.
+    pub addrs: Vec<String>,
     /// This start, ms since 1970; must be above that of every earlier start of the same key.
     pub epoch: u64,
     /// Where randomness comes from; the same seed and inputs give the same outputs.
@@ -85,8 +87,6 @@ pub enum Input {
     DialFailed(Dial),
     /// Keep a link to this address.
     Seed(String),
-    /// The addresses that this node can be dialed at.
-    Listening(Vec<String>),
     /// Messages from an application.
     Publish(Publish),
     /// An application wants a topic's messages.

@@ -6,6 +6,11 @@ use crate::id::Peer;
 use crate::run::Verified;
 
 impl Node {
+    /// Notes in a shared memo that this node has signed what it says of itself.
+    pub(crate) fn vouch(&self, memo: &mut Verified) {
+        self.record.note_signed(memo);
+    }
+
     /// Exchanges the memo of good signatures with one that many nodes share, before and after
     /// [`Node::handle`]: a simulator verifies each signature once instead of once a node.
     pub(crate) fn share_verified(&mut self, memo: &mut Verified) {

@@ -89,7 +89,7 @@ enum Then {
 ///
 /// let key = SigningKey::from_bytes(&[7; 32]);
 /// let (links, tuning) = Default::default();
-/// let config = Config { key, name: "ada".into(), epoch: 1, seed: 1, links, tuning };
+/// let config = Config { key, name: "ada".into(), addrs: Vec::new(), epoch: 1, seed: 1, links, tuning };
 /// let mut node = Node::new(Now::default(), config);
 ///
 /// node.handle(Now::default(), [Input::Seed("mem:bob".into())], &mut Native::default());
@@ -185,7 +185,7 @@ impl Node {
         // Above every counter of an earlier start: seconds, which no node outruns by announcing itself.
         let seqno = (config.epoch / 1000) as u32;
         let tuning = config.tuning.clamped();
-        let facts = Facts { epoch: config.epoch, name: config.name, ..Facts::default() };
+        let facts = Facts { epoch: config.epoch, name: config.name, addrs: config.addrs, ..Facts::default() };
         let record = Arc::new(Record::sign(&config.key, config.epoch, facts.clone()));
         let mut members = Members::new(id, tuning.members);
         members.note_own(config.epoch);
@@ -480,10 +480,6 @@ impl Node {
             Input::Seed(addr) => {
                 self.directory.add_seed(addr);
                 self.due.dial_now(now.instant);
-            }
-            Input::Listening(addrs) => {
-                self.facts.addrs = addrs;
-                self.renew_record(now);
             }
             Input::Publish(publish) => self.on_publish(now, publish),
             Input::Subscribe(topic) => {

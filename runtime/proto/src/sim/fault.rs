@@ -59,7 +59,7 @@ impl Network {
             return;
         }
         let seed = self.rng.u64(..);
-        self.hosts[index].boot(index, self.now, seed);
+        self.hosts[index].boot(index, self.now, seed, &mut self.verified);
         self.call(index);
     }
 

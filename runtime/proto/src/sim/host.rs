@@ -16,6 +16,7 @@ use crate::id::{NodeId, Peer, TopicId};
 use crate::node::{Config, Disconnect, Input, Node, PublishError};
 use crate::policy::Policies;
 use crate::queue::HeldKey;
+use crate::run::Verified;
 use crate::time::Instant;
 use crate::tuning::Tuning;
 
@@ -143,7 +144,7 @@ impl Host {
         self.villain.is_none()
     }
 
-    pub(super) fn boot(&mut self, index: usize, now: Instant, seed: u64) {
+    pub(super) fn boot(&mut self, index: usize, now: Instant, seed: u64, memo: &mut Verified) {
         self.start += 1;
         self.since = now;
         (self.is_dark, self.is_frozen) = (false, false);
@@ -155,13 +156,15 @@ impl Host {
         let config = Config {
             key: self.key.clone(),
             name: format!("n{index}"),
+            addrs: vec![addr(index)],
             epoch: self.epoch,
             seed,
             links: self.links_by,
             tuning: self.tuning,
         };
-        self.node = Some(Node::new(clocks, config));
-        self.inputs = vec![Input::Listening(vec![addr(index)])];
+        let node = self.node.insert(Node::new(clocks, config));
+        node.vouch(memo);
+        self.inputs.clear();
         self.inputs.extend(self.disk.restore());
         self.inputs.extend(self.seeds.iter().map(|seed| Input::Seed(addr(*seed))));
         self.inputs.extend(self.subscriptions.iter().map(|topic| Input::Subscribe(*topic)));

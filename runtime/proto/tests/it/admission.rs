@@ -202,7 +202,10 @@ fn knocked(policies: &mut dyn Policies) -> (usize, Vec<Output>) {
     let (links, tuning) = (LinkPolicy::Adaptive, Default::default());
     let now = Now { instant: Instant(0), unix_ms: 1 };
     let key = SigningKey::from_bytes(&[7; 32]);
-    let mut node = Node::new(now, Config { key, name: "ada".into(), epoch: 1, seed: 1, links, tuning });
+    let mut node = Node::new(
+        now,
+        Config { key, name: "ada".into(), addrs: Vec::new(), epoch: 1, seed: 1, links, tuning },
+    );
     let stranger = NodeId(SigningKey::from_bytes(&[8; 32]).verifying_key().to_bytes());
     let peer = Peer(1);
 
@@ -244,7 +247,10 @@ fn a_node_that_may_dial_nobody_neither_dials_nor_spins() {
     let key = SigningKey::from_bytes(&[7; 32]);
     let (links, tuning) = (LinkPolicy::Adaptive, Default::default());
     let mut now = Now { instant: Instant(0), unix_ms: 1 };
-    let mut node = Node::new(now, Config { key, name: "ada".into(), epoch: 1, seed: 1, links, tuning });
+    let mut node = Node::new(
+        now,
+        Config { key, name: "ada".into(), addrs: Vec::new(), epoch: 1, seed: 1, links, tuning },
+    );
     let mut nobody = porter(|_| false);
     let records = (100..200).map(|n| {
         let facts = Facts { addrs: vec![format!("mem:{n}")], ..Facts::default() };

@@ -53,6 +53,7 @@ pub(super) struct Stage<'a> {
 impl<'a> Stage<'a> {
     pub(super) fn new(scenario: &Scenario, plugins: &'a Plugins) -> Result<Stage<'a>, PluginError> {
         let mut net = Network::seeded(scenario.seed).model(model(&scenario.links)).keep_deliveries(false);
+        net.reserve(scenario.nodes);
         let mut slots = Vec::with_capacity(scenario.nodes);
         for _ in 0..scenario.nodes {
             let own = plugins.node(scenario, START_MS)?;

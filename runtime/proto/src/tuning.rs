@@ -62,8 +62,9 @@ impl Tuning {
             heartbeat: Duration::from_secs(5),
             gossip: Duration::from_secs(10),
             rebalance: Duration::from_secs(10),
-            // Most turns of a large mesh are for offers.
-            offer: Duration::from_millis(400),
+            // Most turns of a large mesh are for offers. What was offered late need not be awaited for long.
+            graft: Duration::from_millis(200),
+            offer: Duration::from_secs(1),
             // HyParView paper, section 5.1: a passive view of 30 for 10 000 nodes; twice that survives 90 % of
             // them crashing at once.
             members: 64,

@@ -196,8 +196,11 @@ fn shipped_scenarios_are_listed_shown_and_run_as_files() {
     let names = place.run(&["sim", "list", "-o", "name"]).stdout;
     let shown = place.run(&["sim", "show", "idle"]).stdout;
     fs::write(place.path().join("mine.toml"), shown).unwrap();
+    fs::write(place.path().join("steady"), "what lies in the directory is not meant").unwrap();
     let checked = place.run(&["sim", "run", "mine.toml", "--dry-run"]);
+    let by_name = place.run(&["sim", "run", "steady", "--dry-run"]);
 
+    assert_eq!(by_name.code, Some(0), "{}", by_name.stderr);
     assert!(list.as_array().unwrap().len() >= 14);
     assert_eq!(names.lines().count(), list.as_array().unwrap().len());
     assert_eq!((checked.code, checked.stdout.as_str()), (Some(0), ""));

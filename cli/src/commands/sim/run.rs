@@ -146,10 +146,15 @@ impl Choice {
 /// Returns name, text and directory of a scenario.
 fn read(wanted: &str) -> Result<(String, String, PathBuf), ApiError> {
     let path = Path::new(wanted);
-    let looks_like_a_path = wanted.contains(['/', '.']) || path.exists();
-    if !looks_like_a_path {
-        let shipped = list::find(wanted)?;
-        return Ok((format!("{}.toml", shipped.name), shipped.text.to_owned(), PathBuf::from(".")));
+    if !wanted.contains(['/', '.']) {
+        // The name of a shipped one means that one, whatever lies in this directory.
+        match list::find(wanted) {
+            Ok(shipped) => {
+                return Ok((format!("{}.toml", shipped.name), shipped.text.to_owned(), PathBuf::from(".")));
+            }
+            Err(error) if !path.exists() => return Err(error),
+            Err(_) => {}
+        }
     }
     let text = read_bounded(path, scenario::MAX_TEXT)?;
     let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -49,9 +49,9 @@ const MANY_LATE: u32 = 64;
 const ASK_ROUNDS: usize = 3;
 /// So many of the newest messages say who else could have sent them.
 const REMEMBERED: usize = 64;
-/// How much later the one of two neighbours offers that is not the first to: what it has been offered
-/// meanwhile it need not offer.
-const OFFER_LATER: Duration = Duration::from_millis(200);
+/// How much later the one of two neighbours offers that is not the first to: a round, within these bounds. What it has
+/// been offered meanwhile it need not offer.
+const OFFER_LATER: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(400));
 
 /// The topic under which messages to the whole mesh travel.
 pub const MESH: TopicId = TopicId([0; 32]);
@@ -257,7 +257,8 @@ impl Trees {
             let next = u32::try_from(missed + 1).ok().filter(|_| self.offer_round > Instant(0));
             self.offer_round = next.map_or(now + every, |rounds| self.offer_round + every * rounds);
         }
-        let later = if self.second_to.contains(&peer) { OFFER_LATER } else { Duration::ZERO };
+        let (least, most) = OFFER_LATER;
+        let later = if self.second_to.contains(&peer) { every.clamp(least, most) } else { Duration::ZERO };
         self.offer_round + later
     }
 

@@ -384,7 +384,7 @@ impl Directory {
     }
 
     /// Returns how many of them may still be expected to lead to a link.
-    fn promising(&self, now: Instant) -> usize {
+    pub(crate) fn promising(&self, now: Instant) -> usize {
         self.begun().filter(|begun| now.since(*begun) < PROMISING).count()
     }
 

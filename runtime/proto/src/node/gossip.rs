@@ -101,8 +101,9 @@ impl Node {
         let samples = self.samples();
         self.table.set_size((!samples).then(|| self.members.len() + 1));
         if samples && !std::mem::replace(&mut self.is_sampling, samples) {
-            let greeted = self.neighbours.iter().filter(|(_, neighbour)| neighbour.is_greeted());
-            let others: Vec<Peer> = greeted.filter(|(_, n)| !n.samples).map(|(peer, _)| *peer).collect();
+            // Those too that have not said anything yet: they were greeted before this node knew.
+            let others = self.neighbours.iter().filter(|(_, neighbour)| !neighbour.samples);
+            let others: Vec<Peer> = others.map(|(peer, _)| *peer).collect();
             others.into_iter().for_each(|peer| self.shuffle_to(peer));
         }
         self.is_sampling = samples;
@@ -290,6 +291,10 @@ impl Node {
             // A neighbour that is heard right now lives, whatever is said; but it has to hear of it.
             if let Some(peer) = self.by_node.get(&accusation.subject).copied() {
                 self.note_accused(peer, accusation);
+                continue;
+            }
+            // Of a sample each watches its own neighbours, and nobody tells on: the accused would not hear of it.
+            if self.samples() {
                 continue;
             }
             if !self.members.is_accusation_news(now.instant, &accusation) {

@@ -321,6 +321,26 @@ impl Node {
         self.samples() && count >= MANY_LOST && now.instant.since(since) < SHAKEN
     }
 
+    /// Tries others once too many neighbours are silent, before any of them is taken for dead.
+    pub(super) fn reach_out(&mut self, now: Now) {
+        if self.due.reach_out.is_none_or(|due| due > now.instant) {
+            return;
+        }
+        self.watch_silence(now.instant);
+        let silent = self.too_many_silent().filter(|(at, _)| *at <= now.instant);
+        let Some(left) = silent.map(|(_, left)| left).min() else { return };
+        let (min, _) = self.bounds();
+        // In a mass failure most dials are in vain: who is as good as alone tries with all hands.
+        let wanted = if left <= 1 { MAX_DIALS } else { min - left };
+        for _ in self.directory.promising(now.instant)..wanted {
+            let (linked, members) = (&self.by_node, &self.members);
+            let dial =
+                self.directory.stranger(now.instant, linked, members, MemberState::Alive, &mut self.rng);
+            let Some(dial) = dial else { return };
+            self.outputs.push_back(Output::Dial(dial));
+        }
+    }
+
     /// Tries those that it knows, to find out who of them is still there; as many at a time as it has room for links.
     fn feel_for_survivors(&mut self, now: Now) {
         let (_, max) = self.bounds();
@@ -435,9 +455,29 @@ impl Node {
     }
 
     /// Notes when the next neighbour will have been silent for too long.
-    pub(super) fn watch_silence(&mut self, _now: Instant) {
+    pub(super) fn watch_silence(&mut self, now: Instant) {
         let phi = self.tuning.phi;
         self.due.silence = self.neighbours.values().map(|n| n.detector.deadline(phi)).min();
+        // As long as too many are silent, others are tried with every beat.
+        let again = now + self.tuning.heartbeat;
+        let due = self.too_many_silent().map(|(at, _)| if at > now { at } else { again });
+        self.due.reach_out = due.min();
+    }
+
+    /// Returns when two neighbours will be as good as surely gone together, when three, and so on, and how many are left
+    /// then; those numbers that leave too few. One that is silent may merely be late; that several are is as unlikely as
+    /// their phi add up to. Nothing where all are known: there the members tell how many are left.
+    fn too_many_silent(&self) -> impl Iterator<Item = (Instant, usize)> {
+        let all = self.neighbours.len();
+        let (min, _) = self.bounds();
+        let fewest = if self.samples() { all.saturating_sub(min).max(1) + 1 } else { all + 1 };
+        (fewest..=all).map(move |silent| {
+            let share = self.tuning.phi / silent as f64;
+            let detectors = self.neighbours.values().map(|neighbour| &neighbour.detector);
+            let mut deadlines: Vec<Instant> = detectors.map(|detector| detector.deadline(share)).collect();
+            let (_, at, _) = deadlines.select_nth_unstable(silent - 1);
+            (*at, all - silent)
+        })
     }
 
     /// Lets neighbours go that were silent for too long, and says so.

@@ -37,6 +37,7 @@ pub(super) struct Due {
     pub(super) spread: Option<Instant>,
     pub(super) probe: Option<Instant>,
     pub(super) silence: Option<Instant>,
+    pub(super) reach_out: Option<Instant>,
 }
 
 impl Due {
@@ -61,12 +62,13 @@ impl Due {
             spread: None,
             probe: None,
             silence: None,
+            reach_out: None,
         }
     }
 
     pub(super) fn first(&self) -> Instant {
         let always = [self.heartbeat, self.sweep, self.refresh, self.divide, self.gossip, self.rebalance];
-        let sometimes = [self.dial, self.renew, self.spread, self.probe, self.silence];
+        let sometimes = [self.dial, self.renew, self.spread, self.probe, self.silence, self.reach_out];
         let always = always.into_iter().min().expect("there are six");
         sometimes.into_iter().flatten().fold(always, Instant::min)
     }
@@ -108,6 +110,7 @@ impl Node {
     }
 
     pub(super) fn on_time(&mut self, now: Now, policies: &mut dyn Policies) {
+        self.reach_out(now);
         if is_due(&mut self.due.heartbeat, now.instant, self.tuning.heartbeat) {
             self.beat(now);
         }

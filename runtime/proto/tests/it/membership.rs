@@ -1,10 +1,12 @@
 //! Who finds whom.
 
+use std::time::Duration;
+
 use mesh_proto::directory::LinkPolicy;
 use mesh_proto::members::MemberState;
 use mesh_proto::node::{Disconnect, Input};
 use mesh_proto::policy::native::Native;
-use mesh_proto::sim::{Network, Spec};
+use mesh_proto::sim::{Malice, Network, Sighting, Spec};
 use mesh_proto::tuning::Tuning;
 
 use crate::{millis, secs};
@@ -146,21 +148,27 @@ fn a_silent_node_is_dead_for_all_within_five_seconds() {
     }
 }
 
+/// Nodes that join one after the other a mesh that each of them knows by a sample of 32.
+fn known_by_a_sample(seed: u64, nodes: usize, heartbeat: Duration, rng: &mut fastrand::Rng) -> Network {
+    let tuning = Tuning { heartbeat, members: 32, ..Tuning::large() };
+    let mut net = Network::seeded(seed).keep_deliveries(false);
+    for node in 0..nodes {
+        net.add_spec(Spec { links: LinkPolicy::Adaptive, tuning, is_up: false, ..Spec::default() });
+        if node > 0 {
+            net.join(node, rng.usize(0..node));
+        }
+        net.restart(node);
+        net.run(millis(10));
+    }
+    net
+}
+
 // G09, MN-13: in a mesh that each knows by a sample, whoever has just come may know none but those that go.
 #[test]
 fn who_has_just_joined_a_large_mesh_survives_the_loss_of_most_of_it() {
     for seed in 1..=3 {
-        let tuning = Tuning { heartbeat: millis(500), members: 32, ..Tuning::large() };
         let mut rng = fastrand::Rng::with_seed(seed);
-        let mut net = Network::seeded(seed).keep_deliveries(false);
-        for node in 0..300 {
-            net.add_spec(Spec { links: LinkPolicy::Adaptive, tuning, is_up: false, ..Spec::default() });
-            if node > 0 {
-                net.join(node, rng.usize(0..node));
-            }
-            net.restart(node);
-            net.run(millis(10));
-        }
+        let mut net = known_by_a_sample(seed, 300, millis(500), &mut rng);
         net.run(secs(7));
 
         let mut nodes: Vec<usize> = (0..300).collect();
@@ -171,6 +179,41 @@ fn who_has_just_joined_a_large_mesh_survives_the_loss_of_most_of_it() {
         let sizes: Vec<usize> = net.connected_components().iter().map(Vec::len).collect();
         assert_eq!(sizes, [60], "seed {seed}");
     }
+}
+
+// G09, MN-06: one silent neighbour may be late, all of them are not. A phi of 8 takes 3.8 beats for one of them.
+#[test]
+fn whose_neighbours_all_fall_silent_has_others_before_it_takes_any_for_dead() {
+    for seed in 1..=5 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut net = known_by_a_sample(seed, 150, secs(1), &mut rng);
+        net.run(secs(30));
+        let node = rng.usize(1..150);
+        let lost = net.neighbours(node);
+
+        lost.iter().for_each(|other| net.crash_silently(*other));
+        net.run(millis(2700));
+
+        let found = net.neighbours(node);
+        assert!(lost.iter().all(|other| found.contains(other)), "seed {seed}: some were taken for dead");
+        assert!(found.iter().any(|other| !lost.contains(other)), "seed {seed}: no other was found");
+    }
+}
+
+// G05: where nobody tells an accusation on, the accused cannot answer one that comes from afar.
+#[test]
+fn in_a_large_mesh_nobody_is_taken_for_dead_because_others_say_so() {
+    let mut rng = fastrand::Rng::with_seed(7);
+    let mut net = known_by_a_sample(7, 150, secs(1), &mut rng);
+    net.run(secs(5));
+    (1..150).step_by(10).for_each(|node| net.corrupt(node, Malice::Accuser { per_second: 20 }));
+
+    net.run(secs(60));
+
+    let honest =
+        |sighting: &&Sighting| net.is_honest(sighting.by as usize) && net.is_honest(sighting.of as usize);
+    let gone = |sighting: &&Sighting| sighting.state == MemberState::Dead;
+    assert_eq!(net.sightings().iter().filter(honest).filter(gone).count(), 0);
 }
 
 // G8, PM-95: beyond 64 nodes ways are found when there is something to send, and found again when one breaks.

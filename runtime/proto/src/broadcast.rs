@@ -213,11 +213,13 @@ impl Trees {
         self.remember(now, run, hops, from);
         let offered_by = if self.missing.is_empty() { Vec::new() } else { self.forget_missing(run) };
         let closed = self.closed.get(&tree);
-        // Whoever has it needs no copy, and would close the way: those who offered it, and who is so much nearer.
-        let has_it = |peer: &Peer| offered_by.contains(peer) || self.heirs.contains(&(tree, *peer));
-        let others = neighbours.into_iter().filter(|peer| Some(*peer) != from && !has_it(peer));
-        let (lazy, eager): (Vec<Peer>, Vec<Peer>) =
-            others.partition(|p| closed.is_some_and(|closed| closed.to.contains(p)));
+        // Whoever has it needs no copy, and would close the way.
+        let others = neighbours.into_iter().filter(|peer| Some(*peer) != from && !offered_by.contains(peer));
+        // Nor does an heir, who is so much nearer; but it is nearer to one sender only, and hears what it may lack.
+        let is_lazy = |peer: &Peer| {
+            closed.is_some_and(|closed| closed.to.contains(peer)) || self.heirs.contains(&(tree, *peer))
+        };
+        let (lazy, eager): (Vec<Peer>, Vec<Peer>) = others.partition(is_lazy);
         for peer in lazy {
             self.offer(now, peer, run, hops);
         }
@@ -803,6 +805,21 @@ mod tests {
         let mut trees = shortened();
         trees.on_fresh(at(100), Some(B), &run(1), 3, [A, B]);
         assert_eq!(trees.on_duplicate(at(110), A, &flow, 1), Some(A), "the second copy was the other one's");
+    }
+
+    // I11: it is near to one sender, and may be the last to hear of another's message.
+    #[test]
+    fn who_was_grafted_for_being_nearer_hears_of_what_it_may_lack() {
+        let mut trees = trees();
+        trees.on_fresh(at(0), Some(A), &run(0), 9, [A, B]);
+        trees.on_duplicate(at(0), B, &run(0).head().flow, 0);
+        assert!(trees.shortcut(B, MESH, &offer(0, 2)));
+
+        let pushed_to = trees.on_fresh(at(100), Some(A), &run(1), 9, [A, B]);
+
+        assert_eq!(pushed_to, [], "it has most of them sooner");
+        let offered: Vec<Peer> = trees.take_offers(at(1000)).keys().map(|(peer, _)| *peer).collect();
+        assert_eq!(offered, [B]);
     }
 
     // MN-13: those behind this node need not find out by themselves.

@@ -1,6 +1,7 @@
 //! A place of its own for each test, and the program run in it.
 
 use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -130,7 +131,9 @@ impl Place {
         let mut line = vec!["up", "--name", name, "--listen", listen, "--data-dir", data_dir];
         line.extend(args);
         line.extend(["--until-stdin-closes", "--json"]);
-        let mut child = self.command(&line).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut command = self.command(&line);
+        command.env("MESHWORK_FAIL_POINT", self.fail_point());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
         self.nodes.push((name.to_owned(), child));
         let (told, first_line) = mpsc::channel();
@@ -149,6 +152,27 @@ impl Place {
         let (_, mut node) = self.nodes.remove(at);
         node.kill().unwrap();
         node.wait().unwrap();
+    }
+
+    /// The file that says at which place of its code a node is to be killed, once it is written.
+    pub fn fail_point(&self) -> PathBuf {
+        self.path().join("fail-point")
+    }
+
+    /// Waits until a node has ended as by SIGKILL.
+    #[track_caller]
+    pub fn killed(&mut self, name: &str) {
+        let at = self.nodes.iter().rposition(|(node, _)| node == name).unwrap();
+        let (_, mut node) = self.nodes.remove(at);
+        let deadline = Instant::now() + DEADLINE;
+        let status = loop {
+            if let Some(status) = node.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "{name} is still there");
+            std::thread::yield_now();
+        };
+        assert_eq!(status.signal(), Some(9), "{status}");
     }
 
     /// Returns the process of the node that was started last.

@@ -84,6 +84,66 @@ fn two_operators_at_once_are_served_one_after_the_other() {
     assert_eq!(Some(&active), before.last(), "the last one that was answered is the one that runs");
 }
 
+/// The places of a swap at which a node is killed, in their order, and whether the swap is on disk there.
+const FAIL_POINTS: [(&str, bool); 12] = [
+    ("swap-asked", false),
+    ("swap-made-ready", false),
+    ("swap-allowed", false),
+    ("swap-switched", false),
+    ("swap-noted", false),
+    ("binding-submitted", false),
+    ("binding-begun", false),
+    ("binding-written", false),
+    ("binding-committed", true),
+    ("reply-kept", true),
+    ("reply-sent", true),
+    ("swap-answered", true),
+];
+
+/// Kills a node at each place of a swap, and looks what runs after the next start.
+fn swapped_and_killed(place: &mut Place, slot: &str, [mut was, mut next]: [&str; 2]) {
+    place.json(&["plugin", "swap", slot, was, "--reset-state"]);
+    for (point, is_kept) in FAIL_POINTS {
+        std::fs::write(place.fail_point(), point).unwrap();
+
+        let ran = place.run(&["plugin", "swap", slot, next, "--reset-state"]);
+
+        place.killed("bob");
+        std::fs::remove_file(place.fail_point()).unwrap();
+        place.up("bob", &[]);
+        let active = place.json(&["plugin", "show", slot])["row"]["plugin"].clone();
+        assert_eq!(active, if is_kept { next } else { was }, "{slot}, {point}");
+        assert!(is_kept || ran.code != Some(0), "{slot}, {point}: an answer to what was not kept");
+        if is_kept {
+            (was, next) = (next, was);
+        }
+    }
+}
+
+/// H05: killed at each place of a swap, a node starts with the revision that was committed last.
+#[test]
+fn a_node_that_is_killed_at_a_place_of_a_swap_starts_with_what_was_committed() {
+    let mut place = with_two_plugins();
+
+    swapped_and_killed(&mut place, "route", ["acme/a", "acme/b"]);
+}
+
+/// H05, for the slot that is served by a thread of its own.
+#[test]
+fn a_node_that_is_killed_at_a_place_of_a_handlers_swap_starts_with_what_was_committed() {
+    let mut place = Place::new();
+    for name in ["acme/c", "acme/d"] {
+        let file = name.replace('/', "-") + ".wasm";
+        write(&place, &file, &component(builtin::BEACON, name, "1.0.0"));
+    }
+    place.up("bob", &[]);
+    for file in ["acme-c.wasm", "acme-d.wasm"] {
+        place.json(&["plugin", "install", file, "--yes"]);
+    }
+
+    swapped_and_killed(&mut place, "beacon", ["acme/c", "acme/d"]);
+}
+
 /// H05: killed at any moment of a swap, a node starts with the revision that was committed last, or with the one whose
 /// commit was under way, and with nothing else.
 #[test]

@@ -27,6 +27,7 @@ mod builder;
 mod checks;
 pub mod control;
 mod driver;
+mod fail_point;
 mod handler;
 mod hierarchy;
 pub mod keys;

@@ -25,6 +25,7 @@ use super::frame::{
     Wanted, batch_len, pack, split,
 };
 use crate::api::{ApiError, Reply, Request, code};
+use crate::fail_point::fail_point;
 use crate::mesh::Mesh;
 use crate::message::{Delivery, Filter, Message, Receipt, SendOptions};
 
@@ -180,8 +181,12 @@ impl Connection {
                 Ok(self.writer.write(&FromNode::Component(fetched), &[&bytes]).await?)
             }
             Ok(reply) => {
-                let reply = serde_json::to_vec(&reply).map_err(FrameError::from)?;
-                Ok(self.writer.write(&FromNode::Reply, &[&reply]).await?)
+                let body = serde_json::to_vec(&reply).map_err(FrameError::from)?;
+                self.writer.write(&FromNode::Reply, &[&body]).await?;
+                if matches!(reply, Reply::Swapped(_)) {
+                    fail_point("swap-answered");
+                }
+                Ok(())
             }
             Err(error) => Ok(self.writer.write(&FromNode::Error(error), &[]).await?),
         }

@@ -9,6 +9,7 @@ use mesh_proto::queue::HeldKey;
 use super::Driver;
 use super::inbox::{Entry, Inbox};
 use crate::api::EventKind;
+use crate::fail_point::fail_point_of;
 use crate::store::{StoreEvent, SubmitError, Table, Write, held_key, held_of};
 
 /// Bytes of stored messages that are given back to the core at a time.
@@ -104,6 +105,7 @@ impl Driver {
 
     fn submit_waiting(&mut self) {
         while let Some((ticket, writes)) = self.unsubmitted.pop_front() {
+            fail_point_of(&writes, "binding-submitted");
             match self.parts.store.submit(ticket, writes) {
                 Ok(()) => {}
                 Err(SubmitError::Full { batch }) => {

@@ -19,6 +19,7 @@ use super::operate::silent;
 use super::rollback;
 use super::trials;
 use crate::api::{ApiError, Code, EventKind, OldState, Reply, SwapRequest, code};
+use crate::fail_point::fail_point;
 use crate::handler::{Job, Told};
 use crate::mesh::Answer;
 use crate::plugins::{Act, Candidate, Ready, ReadyError, Source, Step, kv_key, plugin_ref};
@@ -77,6 +78,7 @@ pub(super) enum Done {
 
 impl Driver {
     pub(super) fn swap(&mut self, request: SwapRequest, answer: Answer<Reply>) {
+        fail_point("swap-asked");
         let slot = match slot_named(&request.slot) {
             Ok(slot) => slot,
             Err(error) => return drop(answer.send(Err(error))),
@@ -94,6 +96,7 @@ impl Driver {
         let done = self.done_sender.clone();
         tokio::task::spawn_blocking(move || {
             let outcome = source.make_ready();
+            fail_point("swap-made-ready");
             let _ = done.blocking_send(Done::Ready { outcome, request, answer });
         });
     }
@@ -189,6 +192,7 @@ impl Driver {
     }
 
     fn switch(&mut self, ready: Ready, request: SwapRequest, answer: Answer<Reply>) {
+        fail_point("swap-allowed");
         let start_with = start_with(&request);
         let outcome = match ready {
             Ready::Handler(prepared) => {
@@ -276,6 +280,7 @@ impl Driver {
         step: Step,
         kept: bool,
     ) -> Reply {
+        fail_point("swap-switched");
         let is_changed = kept && report.change != Change::Nothing;
         if is_changed {
             if let Some(status) = self.status_of(report.slot, told) {
@@ -287,6 +292,7 @@ impl Driver {
             }
             let version = report.new.as_ref().and_then(|new| self.parts.plugins.note_bound(new));
             self.writes.extend(version);
+            fail_point("swap-noted");
         }
         // What was there before a new instance of the same is gone.
         let has_undo = is_changed && report.change != Change::Restarted;
@@ -310,7 +316,11 @@ impl Driver {
         let is_kept = self.writes.is_empty() && self.submitted.is_empty();
         match reply {
             Ok(reply) if is_kept => drop(answer.send(Ok(reply))),
-            Ok(reply) => self.then.push(Box::new(move || drop(answer.send(Ok(reply))))),
+            Ok(reply) => self.then.push(Box::new(move || {
+                fail_point("reply-kept");
+                drop(answer.send(Ok(reply)));
+                fail_point("reply-sent");
+            })),
             Err(error) => drop(answer.send(Err(error))),
         }
     }

@@ -14,6 +14,7 @@ use tracing::info;
 
 use super::tables::is_empty;
 use super::{Backend, KeyRange, OpenError, Scan, StoreError, Table, Write};
+use crate::fail_point::fail_point_of;
 
 /// Something that holds one store: a file, or a test's disk. Opened again after each fault.
 pub trait Disk: Send + Sync {
@@ -102,6 +103,7 @@ impl RedbBackend {
     fn apply(&self, writes: &[Write]) -> Result<(), redb::Error> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(database) = database else { return Err(redb::Error::DatabaseClosed) };
+        fail_point_of(writes, "binding-begun");
         let mut transaction = database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         // Values come from strangers: the checksums of a one-phase commit can be forged by who chooses them.
@@ -120,7 +122,9 @@ impl RedbBackend {
                 }
             }
         }
+        fail_point_of(writes, "binding-written");
         transaction.commit()?;
+        fail_point_of(writes, "binding-committed");
         Ok(())
     }
 

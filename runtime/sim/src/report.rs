@@ -103,6 +103,9 @@ pub struct Report {
     pub peer_violation_kinds: Vec<FaultFigures>,
     /// What was expected, and what was.
     pub expectations: Vec<ExpectationFigures>,
+    /// Nodes up to which the scenario expects anything, when there were more.
+    #[serde(default)]
+    pub expected_up_to: Option<u64>,
     /// Virtual time.
     pub simulated_s: f64,
     /// Processor time.
@@ -256,6 +259,8 @@ impl Report {
             holds: expectation.holds(self),
         });
         self.expectations = judged.collect();
+        let beyond = scenario.expect_up_to.filter(|_| scenario.is_beyond_expectation());
+        self.expected_up_to = beyond.map(|nodes| nodes as u64);
         self.breaches.truncate(MAX_BREACHES);
         self.passed = self.violations == 0 && self.expectations.iter().all(|expectation| expectation.holds);
     }

@@ -88,8 +88,10 @@ pub struct Scenario {
     pub plugins: Vec<PluginChoice>,
     /// Which deliveries count.
     pub measure: Measure,
-    /// What the report must say.
+    /// What the report must say; nothing of more nodes than [`Scenario::expect_up_to`].
     pub expect: Vec<Expectation>,
+    /// Nodes up to which something is expected. Default all.
+    pub expect_up_to: Option<usize>,
 }
 
 /// How nodes find and keep each other.
@@ -175,6 +177,11 @@ impl Scenario {
     /// Returns when warm-up, main part and quiet time have passed.
     pub fn total(&self) -> Duration {
         self.warm_up + self.duration + self.quiet
+    }
+
+    /// Says whether there are more nodes than anything is expected of.
+    pub fn is_beyond_expectation(&self) -> bool {
+        self.expect_up_to.is_some_and(|most| self.nodes > most)
     }
 }
 

@@ -31,6 +31,12 @@ impl Show for One {
         if !report.expectations.is_empty() {
             parts.push(expectations(&report.expectations));
         }
+        if let Some(nodes) = report.expected_up_to {
+            let text = format!(
+                "What the scenario expects is for up to {nodes} nodes; this run was not held to it.\n"
+            );
+            parts.push(View::Text(text));
+        }
         parts.extend(breaches(report));
         View::Parts(parts)
     }

@@ -84,6 +84,7 @@ fn read(table: &Table, findings: &mut Findings<'_>) -> Option<Scenario> {
         plugins: Vec::new(),
         measure: Measure::default(),
         expect: Vec::new(),
+        expect_up_to: head.count("expect_up_to", 2..=MAX_NODES, findings).map(|nodes| nodes as usize),
     };
     for key in ["warm_up", "duration", "quiet"] {
         if head.time(key, findings).is_some_and(|time| time > MAX_TIME) {
@@ -133,6 +134,9 @@ fn read_sections(root: &mut Reader<'_>, scenario: &mut Scenario, findings: &mut 
     }
     scenario.plugins = plugins(&root.section("plugins", findings), findings);
     scenario.expect = expectations(&root.section("expect", findings), findings);
+    if scenario.is_beyond_expectation() {
+        scenario.expect.clear();
+    }
 }
 
 fn name(head: &mut Reader<'_>, findings: &mut Findings<'_>) -> String {

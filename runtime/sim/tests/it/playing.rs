@@ -134,6 +134,11 @@ delivery_ratio = ">= 99%"
         report.findings().map(|finding| finding.figure.as_str()).collect::<Vec<_>>(),
         ["delivery_ratio"]
     );
+
+    let of_fewer = play(text, &["scenario.expect_up_to=5"]).report;
+    assert_eq!((of_fewer.expected_up_to, of_fewer.expectations.len()), (Some(5), 0));
+    let of_so_many = play(text, &["scenario.expect_up_to=6"]).report;
+    assert_eq!((of_so_many.expected_up_to, of_so_many.expectations.len()), (None, 1));
 }
 
 /// I10, I11: a mesh that does not come together breaks an invariant, whatever the scenario expects.

@@ -121,6 +121,9 @@ impl Up {
             return detach::start(&self, context);
         }
         let started = Instant::now();
+        if let Some(file) = std::env::var_os("MESH_FAIL_POINT").filter(|_| cfg!(debug_assertions)) {
+            mesh_node::kill_at(file.into());
+        }
         let outcome = block_on(self.serve(context, started));
         match outcome {
             Err(error) if self.detached => detach::report(Err(error), context),

@@ -132,7 +132,7 @@ impl Place {
         line.extend(args);
         line.extend(["--until-stdin-closes", "--json"]);
         let mut command = self.command(&line);
-        command.env("MESHWORK_FAIL_POINT", self.fail_point());
+        command.env("MESH_FAIL_POINT", self.fail_point());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
         self.nodes.push((name.to_owned(), child));

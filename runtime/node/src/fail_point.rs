@@ -1,7 +1,4 @@
 //! Places at which a test has a node killed, so that what a crash leaves behind is seen at each one of them.
-//!
-//! `MESHWORK_FAIL_POINT` names a file. Once that file holds the name of a place, whoever comes there ends the process as
-//! SIGKILL does: nothing is flushed, nobody is told. A build without debug assertions has none of it.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -10,9 +7,16 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use crate::store::{Table, Write};
 
-static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+static FILE: OnceLock<PathBuf> = OnceLock::new();
 
-/// Ends the process here if the test says so.
+/// Has this process killed at a place of its code: once `file` holds the name of the place, whoever comes there ends the
+/// process as SIGKILL does; nothing is flushed, nobody is told. For tests; a build without debug assertions never looks.
+pub fn kill_at(file: PathBuf) {
+    // The first one stays.
+    let _ = FILE.set(file);
+}
+
+/// Ends the process here if a test says so.
 #[inline]
 pub(crate) fn fail_point(place: &str) {
     if cfg!(debug_assertions) && is_named(place) {
@@ -29,8 +33,6 @@ pub(crate) fn fail_point_of(writes: &[Write], place: &str) {
 }
 
 fn is_named(place: &str) -> bool {
-    let file = FILE.get_or_init(|| std::env::var_os("MESHWORK_FAIL_POINT").map(PathBuf::from));
-    file.as_ref()
-        .and_then(|file| std::fs::read_to_string(file).ok())
-        .is_some_and(|named| named.trim() == place)
+    let named = FILE.get().and_then(|file| std::fs::read_to_string(file).ok());
+    named.is_some_and(|named| named.trim() == place)
 }

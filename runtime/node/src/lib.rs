@@ -42,6 +42,7 @@ pub mod transport;
 pub use builder::{Builder, StartError};
 pub use checks::{MAX_LABEL_BYTES, MAX_LABEL_KEY, MAX_LABELS};
 pub use driver::inspect_report;
+pub use fail_point::kill_at;
 pub use mesh::{EventStream, Mesh, Parcel, Subscription};
 pub use mesh_proto::directory::LinkPolicy;
 pub use mesh_proto::tuning::Tuning;

@@ -136,7 +136,7 @@ Examples:
   meshctl plugin swap route acme/fastest
   meshctl plugin swap route 9c1f04ab --set hysteresis=0.2
   meshctl plugin swap qos ./my-qos.wasm             installs it first, as it does with oci://HOST/REPOSITORY:TAG
-  meshctl plugin swap route built-in/latency --reset-state
+  meshctl plugin swap route acme/fastest --reset-state
   meshctl plugin swap route acme/fastest --on-failure fail-closed
   meshctl plugin swap route acme/fastest --dry-run  everything but the switch
   meshctl plugin swap route acme/fastest --shadow 30s --max-disagreement 5%

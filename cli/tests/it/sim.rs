@@ -204,7 +204,7 @@ fn shipped_scenarios_are_listed_shown_and_run_as_files() {
     assert!(list.as_array().unwrap().len() >= 14);
     assert_eq!(names.lines().count(), list.as_array().unwrap().len());
     assert_eq!((checked.code, checked.stdout.as_str()), (Some(0), ""));
-    assert_eq!(checked.stderr, "idle: 50 nodes for 120s, and nothing is wrong with it\n");
+    assert_eq!(checked.stderr, "idle: 50 nodes for 150s, and nothing is wrong with it\n");
     assert!(place.json(&["sim", "list", "--figures"]).as_array().unwrap().len() > 20);
 }
 

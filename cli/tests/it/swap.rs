@@ -51,6 +51,22 @@ fn swaps_in_a_row_leave_nothing_behind() {
     assert!(after <= before + 50, "{report}");
 }
 
+/// What one plugin has saved may read like another one's state and mean something else.
+#[test]
+fn another_plugin_starts_afresh_unless_it_is_to_keep_the_state() {
+    let place = with_two_plugins();
+    let swap = |plugin: &str, how: &[&str]| {
+        let report = place.json(&[&["plugin", "swap", "route", plugin], how].concat());
+        report["state_carried"].as_bool().unwrap()
+    };
+
+    assert!(!swap("acme/a", &["--dry-run"]) && !swap("acme/a", &[]), "after built-in/latency");
+    assert!(!swap("acme/b", &[]));
+    assert!(swap("acme/a", &["--keep-state"]));
+    assert!(swap("acme/a", &["--set", "margin_us=7"]), "the same plugin");
+    assert!(!swap("acme/a", &["--reset-state", "--set", "margin_us=8"]));
+}
+
 /// H06: of two operators one comes last, and what it was told is what runs, also after a restart.
 #[test]
 fn two_operators_at_once_are_served_one_after_the_other() {

@@ -182,7 +182,7 @@ impl Slots {
         };
         let swapped = prepare(loaded, settings)
             .map_err(Unready::Prepare)
-            .and_then(|new| set.swap(new, now_ms, StartWith::Keep).map_err(Unready::Swap));
+            .and_then(|new| set.swap(new, now_ms, StartWith::Inherit).map_err(Unready::Swap));
         swapped.map(drop).map_err(|error| error.of(source))
     }
 

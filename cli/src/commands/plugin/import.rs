@@ -346,7 +346,7 @@ impl Importing<'_> {
             slot: want.slot.clone(),
             plugin: want.revision.clone(),
             settings: want.settings.clone(),
-            old_state: if self.options.reset_state { OldState::Reset } else { OldState::Keep },
+            old_state: if self.options.reset_state { OldState::Reset } else { OldState::Inherit },
             dry_run: false,
             allow_downgrade: self.options.allow_downgrade,
             on_failure: Some(want.on_failure),

@@ -128,7 +128,7 @@ impl Operate {
             Operate::Pin { plugin } => Operation::Pin { plugin },
             Operate::Unpin { plugin } => Operation::Unpin { plugin },
             Operate::Enable { slot, plugin, settings, reset_state, allow_downgrade, on_failure } => {
-                let old_state = if reset_state { OldState::Reset } else { OldState::Keep };
+                let old_state = if reset_state { OldState::Reset } else { OldState::Inherit };
                 let settings = Settings::from_iter(settings);
                 let dry_run = context.globals.dry_run;
                 let swap =
@@ -140,7 +140,7 @@ impl Operate {
                     slot,
                     plugin: "native".to_owned(),
                     settings: Settings::new(),
-                    old_state: OldState::Keep,
+                    old_state: OldState::Inherit,
                     dry_run: context.globals.dry_run,
                     allow_downgrade: false,
                     on_failure: None,

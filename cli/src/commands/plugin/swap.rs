@@ -19,10 +19,10 @@ pub struct Swap {
     /// A setting of the plugin.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     settings: Vec<(String, Setting)>,
-    /// The successor takes the state over (the default).
+    /// The successor takes the state over though it is another plugin. Another version of the same one does so by default.
     #[arg(long, conflicts_with = "reset_state")]
     keep_state: bool,
-    /// The successor starts afresh.
+    /// The successor starts afresh, as another plugin does by default.
     #[arg(long)]
     reset_state: bool,
     /// Take a lower version than the node had of this plugin before.
@@ -67,8 +67,9 @@ impl Swap {
             plugin,
             settings: Settings::from_iter(self.settings),
             old_state: match (self.keep_state, self.reset_state) {
+                (true, _) => OldState::Keep,
                 (false, true) => OldState::Reset,
-                _ => OldState::Keep,
+                (false, false) => OldState::Inherit,
             },
             dry_run,
             allow_downgrade: self.allow_downgrade,

@@ -64,8 +64,11 @@ pub struct SwapRequest {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OldState {
-    /// The successor takes it over; if it refuses, the swap fails and the old one goes on.
+    /// A successor that is the same plugin, whatever its version, takes it over, another one starts afresh. If it refuses,
+    /// the swap fails and the old one goes on.
     #[default]
+    Inherit,
+    /// The successor takes it over, whichever plugin it is.
     Keep,
     /// The successor starts afresh.
     Reset,

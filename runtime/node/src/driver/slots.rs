@@ -518,6 +518,7 @@ pub(super) fn policy_slot(kind: Kind) -> Option<PolicySlot> {
 
 fn start_with(request: &SwapRequest) -> StartWith {
     match request.old_state {
+        OldState::Inherit => StartWith::Inherit,
         OldState::Keep => StartWith::Keep,
         OldState::Reset => StartWith::Reset,
     }

@@ -69,7 +69,7 @@ impl Driver {
             Ok(checked) => checked,
             Err(error) => return drop(answer.send(Err(error))),
         };
-        let stages = plan(&spec, request.old_state).stages();
+        let stages = plan(&spec, false).stages();
         let done = self.done_sender.clone();
         let asked = Asked { slot, request, spec, answer };
         tokio::task::spawn_blocking(move || {
@@ -126,7 +126,13 @@ impl Driver {
     ) -> Result<Reply, ApiError> {
         let Prepared { ready, loaded, candidates } = prepared;
         self.still_allowed(&loaded, &request)?;
-        let plan = plan(&spec, request.old_state);
+        let active = self.parts.plugins.set.status(slot).active;
+        let copies_state = match request.old_state {
+            OldState::Inherit => active.is_some_and(|active| active.name == loaded.revision().name),
+            OldState::Keep => true,
+            OldState::Reset => false,
+        };
+        let plan = plan(&spec, copies_state);
         let begun = self.parts.plugins.set.begin_trial(slot, candidates, plan, unix_ms());
         begun.map_err(|error| not_begun(&error, &request))?;
         self.parts.plugins.remember(loaded);
@@ -266,7 +272,7 @@ impl Driver {
     }
 }
 
-fn plan(spec: &TrialSpec, old_state: OldState) -> Plan {
+fn plan(spec: &TrialSpec, copies_state: bool) -> Plan {
     let GateSpec { max_traps, max_disagreement_ppm, max_p99 } = spec.gates;
     Plan {
         shadow: spec.shadow.map(|shadow| match shadow {
@@ -282,7 +288,7 @@ fn plan(spec: &TrialSpec, old_state: OldState) -> Plan {
                 P99Spec::Percent(percent) => MaxP99::Percent(percent),
             }),
         },
-        copies_state: old_state == OldState::Keep,
+        copies_state,
     }
 }
 
@@ -326,6 +332,7 @@ fn swap_line(request: &SwapRequest) -> String {
         line += &format!(" --on-failure {}", mesh_plugin_host::OnFailure::from(on_failure));
     }
     for (is_set, option) in [
+        (request.old_state == OldState::Keep, " --keep-state"),
         (request.old_state == OldState::Reset, " --reset-state"),
         (request.allow_downgrade, " --allow-downgrade"),
         (request.dry_run, " --dry-run"),

@@ -94,7 +94,9 @@ impl<G: Guest> Slot<G> {
             && old.terms.on_failure == new.terms.on_failure;
         match start_with {
             _ if !is_same || self.quarantine.is_some() => Change::Switched,
-            StartWith::Keep if bound.instance.is_some() && !self.paused => Change::Nothing,
+            StartWith::Inherit | StartWith::Keep if bound.instance.is_some() && !self.paused => {
+                Change::Nothing
+            }
             _ => Change::Restarted,
         }
     }
@@ -127,7 +129,7 @@ impl<G: Guest> Slot<G> {
         context: &G::Context,
     ) -> Result<(Bound<G>, SwapReport), SwapError> {
         let Prepared { mut instance, origin, version, configured, .. } = prepared;
-        let (state, messages) = match self.state_to_carry(start_with)? {
+        let (state, messages) = match self.state_to_carry(start_with, origin.loaded.revision())? {
             // A plugin without state leaves nothing that its successor could refuse.
             (Some(state), _) if state.version == 0 && state.bytes.is_empty() => (None, 0),
             carried => carried,
@@ -160,11 +162,16 @@ impl<G: Guest> Slot<G> {
     }
 
     /// Returns the state for a successor, and how many decisions it knows of.
-    fn state_to_carry(&mut self, start_with: StartWith) -> Result<(Option<State>, u64), SwapError> {
+    fn state_to_carry(
+        &mut self,
+        start_with: StartWith,
+        new: &Revision,
+    ) -> Result<(Option<State>, u64), SwapError> {
         match start_with {
             StartWith::Reset => Ok((None, 0)),
+            StartWith::Inherit if !self.is_of_same_plugin(new) => Ok((None, 0)),
             StartWith::From(state) => Ok((Some(state), 0)),
-            StartWith::Keep => {
+            StartWith::Inherit | StartWith::Keep => {
                 let hot = self.hot;
                 let Some(bound) = &mut self.active else { return Ok((None, 0)) };
                 let state = bound.state(hot).map_err(SwapError::OldFailed)?;
@@ -173,8 +180,12 @@ impl<G: Guest> Slot<G> {
         }
     }
 
-    /// Goes back to the revision before, with the state of the active one if it takes it, else with its own. While
-    /// somebody stands in for a revision in quarantine, that is what decides already, and it stays.
+    fn is_of_same_plugin(&self, revision: &Revision) -> bool {
+        self.revision().is_some_and(|active| active.name == revision.name)
+    }
+
+    /// Goes back to the revision before, with the state of the active one if that is the same plugin and it takes it, else
+    /// with its own. While somebody stands in for a revision in quarantine, that is what decides already, and it stays.
     pub(crate) fn rollback(&mut self, now_ms: u64, context: &G::Context) -> Result<SwapReport, SwapError> {
         if self.has_stand_in()
             && let Some(bad) = self.quarantine.take()
@@ -220,7 +231,9 @@ impl<G: Guest> Slot<G> {
     ) -> Result<SwapReport, SwapError> {
         let begun = Instant::now();
         let hot = self.hot;
-        let carried = self.active.as_mut().and_then(|bound| bound.state(hot).ok()).flatten();
+        let is_heir = back.as_ref().is_some_and(|back| self.is_of_same_plugin(back.revision()));
+        let active = self.active.as_mut().filter(|_| is_heir);
+        let carried = active.and_then(|bound| bound.state(hot).ok()).flatten();
         let mut is_carried = false;
         let state_bytes = carried.as_ref().map_or(0, |(state, _)| state.bytes.len());
         if let Some(bound) = &mut back {

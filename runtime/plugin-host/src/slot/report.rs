@@ -14,8 +14,11 @@ use crate::terms::{Lowered, OnFailure, Terms};
 /// What the new revision starts with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum StartWith {
-    /// The state of the old one; if it is refused, the swap fails and the old one goes on.
+    /// The state of the old one if that is the same plugin, whatever its version, else nothing: what another plugin knows
+    /// may read like its own and mean something else. If it is refused, the swap fails and the old one goes on.
     #[default]
+    Inherit,
+    /// The state of the old one, whichever plugin that is.
     Keep,
     /// Nothing.
     Reset,

@@ -146,7 +146,7 @@ impl Stage {
         revision: &str,
         settings: Settings,
     ) -> Result<(SwapReport, Option<String>), ApiError> {
-        let start_with = if self.live.is_none() { OldState::Reset } else { OldState::Keep };
+        let start_with = if self.live.is_none() { OldState::Reset } else { OldState::Inherit };
         let was_touched = replace(&mut self.is_touched, true);
         let swapped = match self.swap_with(revision, settings.clone(), start_with, None).await {
             Err(error) if error.is(&code::STATE_REFUSED) => {

@@ -73,7 +73,7 @@ impl Show for WhyReport {
         let head = View::Pairs(vec![
             Pair::new("message", "message", self.message),
             Pair::new("origin", "from", author(self)),
-            Pair::new("dest", "to", human::safe(&self.dest)),
+            Pair::new("dest", "to", recipient(self)),
             Pair::new("complete", "complete", complete),
         ]);
         let mut rows = Rows::new(COLUMNS, "nobody knows the message");
@@ -94,6 +94,11 @@ impl Show for WhyReport {
 fn author(report: &WhyReport) -> String {
     let hop = report.hops.iter().find(|hop| hop.node == report.origin);
     hop.map_or_else(|| report.origin.to_string(), called)
+}
+
+fn recipient(report: &WhyReport) -> String {
+    let hop = report.hops.iter().find(|hop| hop.node.to_string() == report.dest);
+    hop.map_or_else(|| human::safe(&report.dest), called)
 }
 
 fn called(hop: &WhyHop) -> String {

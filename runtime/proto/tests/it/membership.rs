@@ -204,11 +204,11 @@ fn whose_neighbours_all_fall_silent_has_others_before_it_takes_any_for_dead() {
 #[test]
 fn in_a_large_mesh_nobody_is_taken_for_dead_because_others_say_so() {
     let mut rng = fastrand::Rng::with_seed(7);
-    let mut net = known_by_a_sample(7, 150, secs(1), &mut rng);
-    net.run(secs(5));
-    (1..150).step_by(10).for_each(|node| net.corrupt(node, Malice::Accuser { per_second: 20 }));
+    let mut net = known_by_a_sample(7, 600, secs(1), &mut rng);
+    net.run(secs(10));
+    (1..600).step_by(10).for_each(|node| net.corrupt(node, Malice::Accuser { per_second: 10 }));
 
-    net.run(secs(60));
+    net.run(secs(30));
 
     let honest =
         |sighting: &&Sighting| net.is_honest(sighting.by as usize) && net.is_honest(sighting.of as usize);

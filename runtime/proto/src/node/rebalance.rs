@@ -110,9 +110,14 @@ impl Node {
             return;
         }
         self.looked_elsewhere = now.instant;
-        let (linked, members) = (&self.by_node, &self.members);
-        let dial = self.directory.stranger(now.instant, linked, members, MemberState::Alive, &mut self.rng);
+        let dial = self.dial_of_stranger(now);
         self.outputs.extend(dial.map(Output::Dial));
+    }
+
+    /// Returns a dial of a living member that there is no link to.
+    fn dial_of_stranger(&mut self, now: Now) -> Option<Dial> {
+        let (linked, members) = (&self.by_node, &self.members);
+        self.directory.stranger(now.instant, linked, members, MemberState::Alive, &mut self.rng)
     }
 
     /// Neighbours that were asked to go and did not.
@@ -278,12 +283,11 @@ impl Node {
             return;
         }
         let is_young = now.instant.since(self.started) < YOUNG;
-        let (linked, members) = (&self.by_node, &self.members);
+        let linked = &self.by_node;
         if self.is_secluded() {
             // Whom it knows may be on the same island. Where it came from hardly is.
             let way_in = self.directory.way_in(now.instant, linked, &mut self.rng);
-            let others =
-                self.directory.stranger(now.instant, linked, members, MemberState::Alive, &mut self.rng);
+            let others = self.dial_of_stranger(now);
             self.outputs.extend(way_in.into_iter().chain(others).map(Output::Dial));
             return;
         }
@@ -333,10 +337,7 @@ impl Node {
         // In a mass failure most dials are in vain: who is as good as alone tries with all hands.
         let wanted = if left <= 1 { MAX_DIALS } else { min - left };
         for _ in self.directory.promising(now.instant)..wanted {
-            let (linked, members) = (&self.by_node, &self.members);
-            let dial =
-                self.directory.stranger(now.instant, linked, members, MemberState::Alive, &mut self.rng);
-            let Some(dial) = dial else { return };
+            let Some(dial) = self.dial_of_stranger(now) else { return };
             self.outputs.push_back(Output::Dial(dial));
         }
     }
@@ -345,10 +346,7 @@ impl Node {
     fn feel_for_survivors(&mut self, now: Now) {
         let (_, max) = self.bounds();
         for _ in self.by_node.len() + self.directory.under_way()..max {
-            let (linked, members) = (&self.by_node, &self.members);
-            let dial =
-                self.directory.stranger(now.instant, linked, members, MemberState::Alive, &mut self.rng);
-            let Some(dial) = dial else { return };
+            let Some(dial) = self.dial_of_stranger(now) else { return };
             self.probes.extend(dial.expect.map(|node| (node, None)));
             self.outputs.push_back(Output::Dial(dial));
         }
